@@ -1,0 +1,242 @@
+"""Find the nuclei in images: masks, label maps, counts and measurements.
+
+    python predict_masks.py cells.png
+    python predict_masks.py scans/*.tif --output results --outputs masks labels table
+    python predict_masks.py stage1_train.zip --split data/dsb2018_split.csv --subset test
+
+Needs no TensorFlow: requirements-predict.txt is enough. Exit status 0: all images are done; 1: some failed, named on
+standard error and in summary.json, and the others are done; 2: nothing could be done; 130: interrupted.
+"""
+
+import argparse
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+DEFAULT_MODEL = Path(__file__).parent / "models" / "nuclei"
+OUTPUTS = ("masks", "labels", "overlays", "table", "rle", "probabilities")
+
+EXAMPLES = """
+examples:
+  python predict_masks.py cells.png
+      masks, label maps, overlays and nuclei.csv of one image, in predictions/
+  python predict_masks.py scans/*.tif more_scans/ --output results --outputs labels table
+      only label maps and measurements of many images; the same command again does only what is not done yet
+  python predict_masks.py stage1_train.zip --split data/dsb2018_split.csv --subset test --outputs labels rle
+      the test images of the 2018 Data Science Bowl, with run lengths for Kaggle
+  python predict_masks.py scans/ --shard 3/8
+      the third eighth of the images: eight such processes share the work, on one machine or on several
+"""
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    arguments = parse_arguments()
+    try:
+        return predict(arguments)
+    except KeyboardInterrupt:
+        print("Interrupted; what is finished is kept, and the same command goes on from there.", file=sys.stderr)
+        return 130
+
+
+def parse_arguments(argv=None) -> argparse.Namespace:
+    """Parse the command line; nothing heavy is imported yet, so that --help is instant."""
+    parser = argparse.ArgumentParser(
+        description="Find the nuclei in images: masks, label maps, counts and measurements.",
+        epilog=EXAMPLES,
+        formatter_class=_Formatter,
+    )
+    group = parser.add_argument_group("what to predict")
+    group.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGES",
+        help="files, globs, folders (not those inside them), or a data set in the Bowl's layout, folder or zip",
+    )
+    group.add_argument("--split", metavar="CSV", help="table of ids and subsets; goes with --subset")
+    group.add_argument("--subset", metavar="NAME", help="only images of this subset of the split")
+    group.add_argument("--shard", type=_shard, metavar="I/N", help="only every N-th image, from the I-th on")
+
+    group = parser.add_argument_group("what to write")
+    group.add_argument("--output", type=Path, default=Path("predictions"), metavar="FOLDER", help="where to")
+    group.add_argument(
+        "--outputs",
+        nargs="+",
+        choices=OUTPUTS,
+        default=["masks", "labels", "overlays", "table"],
+        metavar="NAME",
+        help="any of: masks (PNG 0/255), labels (TIFF, 1..n), overlays (PNG), table (nuclei.csv), "
+        "rle (submission.csv), probabilities (TIFF, 255 is certain)",
+    )
+    group.add_argument("--overwrite", action="store_true", help="do finished images again")
+
+    group = parser.add_argument_group("how")
+    group.add_argument(
+        "--model", type=Path, default=DEFAULT_MODEL, metavar="FOLDER", help="a trained model (default: models/nuclei)"
+    )
+    group.add_argument(
+        "--threshold", type=_probability, metavar="P", help="least probability of a nucleus; without it the model's"
+    )
+    group.add_argument(
+        "--min-area", type=_area, metavar="PIXELS", help="smaller nuclei are dropped; without it the model's"
+    )
+    group.add_argument("--engine", choices=("auto", "openvino", "keras"), default="auto", help="keras is for a GPU")
+    group.add_argument(
+        "--precision",
+        choices=("f32", "bf16"),
+        help="of the arithmetic; without it f32, or bf16 where the model was validated so and the processor gains",
+    )
+    arguments = parser.parse_args(argv)
+    if (arguments.split is None) != (arguments.subset is None):
+        parser.error("--split and --subset go together")
+    return arguments
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Do what the command line says; return the exit status."""
+    from segmentation.bundle import BundleError, load_bundle
+    from segmentation.data.problems import DatasetError
+    from segmentation.prediction.engines import EngineError
+    from segmentation.prediction.folder import FolderError, Shard, predict_folder
+    from segmentation.prediction.inputs import InputError, find_inputs
+    from segmentation.prediction.predictor import open_predictor
+
+    try:
+        subset = read_subset(arguments.split, arguments.subset) if arguments.split else None
+        inputs = find_inputs(arguments.images, subset, ignored=[arguments.output / name for name in OUTPUTS])
+        predictor = open_predictor(
+            load_bundle(arguments.model), arguments.engine, arguments.precision, arguments.threshold, arguments.min_area
+        )
+        shard = Shard(*arguments.shard) if arguments.shard else None
+        outputs = open_outputs(arguments.outputs)
+        with progress(len(inputs[shard.number - 1 :: shard.count] if shard else inputs)) as report:
+            outcomes = predict_folder(
+                inputs,
+                arguments.output,
+                predictor,
+                outputs,
+                overwrite=arguments.overwrite,
+                shard=shard,
+                report=report,
+            )
+    except (BundleError, DatasetError, EngineError, FolderError, InputError) as error:
+        print(f"predict_masks.py: {error}", file=sys.stderr)
+        return 2
+    return summarise(outcomes, arguments.output, predictor)
+
+
+def read_subset(split: str, subset: str) -> set[str]:
+    """The ids of a subset of a split; DatasetError without such a subset."""
+    from segmentation.data.problems import DatasetError
+    from segmentation.data.splits import read_split
+
+    rows = read_split(split)
+    ids = {identifier for identifier, row in rows.items() if row.subset == subset}
+    if not ids:
+        subsets = ", ".join(sorted({row.subset for row in rows.values()}))
+        raise DatasetError(f"{split} has no subset {subset}, expected one of {subsets}")
+    return ids
+
+
+def open_outputs(names) -> dict:
+    """The formats to write, by name, in the order of `OUTPUTS`."""
+    from segmentation.prediction.outputs import ImageOutput, TableOutput
+    from segmentation.results import labels, overlays, probabilities, run_lengths, tables
+
+    def measure(prediction):
+        image = prediction.image
+        table = tables.measure_nuclei(prediction.labels, image.pixels, image.channel_names, image.pixel_size_um)
+        return tables.table_rows(prediction.name, table)
+
+    formats = {
+        "masks": ImageOutput("masks", ".png", lambda file, p: labels.write_mask(file, p.labels)),
+        "labels": ImageOutput(
+            "labels", ".tif", lambda file, p: labels.write_label_map(file, p.labels, p.image.pixel_size_um)
+        ),
+        "overlays": ImageOutput(
+            "overlays", ".png", lambda file, p: overlays.write_overlay(file, p.image.pixels, p.labels)
+        ),
+        "table": TableOutput("nuclei.csv", tables.COLUMNS, measure),
+        "rle": TableOutput(
+            "submission.csv", run_lengths.COLUMNS, lambda p: run_lengths.submission_rows(p.name, p.labels)
+        ),
+        "probabilities": ImageOutput(
+            "probabilities", ".tif", lambda file, p: probabilities.write_probabilities(file, p.channels)
+        ),
+    }
+    return {name: formats[name] for name in OUTPUTS if name in names}
+
+
+@contextmanager
+def progress(count: int):
+    """Show a bar, if standard error is a terminal, and say at once what fails."""
+    from tqdm import tqdm
+
+    # Images that fail one after another must not hide the bar, and the bar must not cut their sentences.
+    with tqdm(total=count, unit="image", disable=None, file=sys.stderr, smoothing=0.1) as bar:
+
+        def report(outcome) -> None:
+            if outcome.reason:
+                tqdm.write(outcome.reason, file=sys.stderr)
+            bar.update()
+
+        yield report
+
+
+def summarise(outcomes, folder: Path, predictor) -> int:
+    """Say on standard output what was done, and on standard error what was not; return the exit status."""
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    skipped = sum(outcome.status == "skipped" for outcome in outcomes)
+    nuclei = sum(outcome.nuclei for outcome in outcomes)
+    done = len(outcomes) - len(failed) - skipped
+    earlier = f", {skipped} were done before" if skipped else ""
+    engine = predictor.engine
+    print(
+        f"{done} of {len(outcomes)} images done with {engine.name} in {engine.precision}{earlier}, {len(failed)} failed"
+    )
+    print(f"{nuclei:,} nuclei found")
+    print(f"results in {folder}{os.sep}")
+    if failed:
+        print(f"{len(failed)} of {len(outcomes)} images failed:", file=sys.stderr)
+        for outcome in failed:
+            print(f"  {outcome.reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults where there are any, and leaves the examples as they are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        if action.default in (None, False, DEFAULT_MODEL):
+            return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(action.default)})"
+        return super()._get_help_string(action)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"expected I/N with 1 <= I <= N, as in 3/8, got {text!r}")
+    return int(number), int(count)
+
+
+def _probability(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+    return value
+
+
+def _area(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of pixels, 0 or more, got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""What is kept of a picture to compare it with the others of its data set, once its pixels are gone."""
+
+import hashlib
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from segmentation.data.kinds import kind_of
+
+THUMBNAIL_SIDE = 32
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """A few kilobytes about a picture.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (H, W).
+    digest : str
+        Equal for equal decoded pixels, whatever file they came from.
+    kind : str
+        Kind of image, see `kind_of`.
+    top, bottom : (W,) float32
+        First and last row, mean of the channels.
+    left, right : (H,) float32
+        First and last column, likewise.
+    thumbnail : (32, 32) float32
+        The whole picture, area-averaged, likewise.
+    """
+
+    shape: tuple[int, int]
+    digest: str
+    kind: str
+    top: np.ndarray
+    bottom: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    thumbnail: np.ndarray
+
+
+def fingerprint(pixels: np.ndarray) -> Fingerprint:
+    """Describe a picture.
+
+    Parameters
+    ----------
+    pixels : (H, W, C) uint8 or uint16 or float32
+        The whole picture at native depth.
+
+    Returns
+    -------
+    Fingerprint
+    """
+    digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    small = cv2.resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+
+    def grey(line: np.ndarray) -> np.ndarray:
+        return line.mean(axis=-1, dtype=np.float32)
+
+    return Fingerprint(
+        shape=pixels.shape[:2],
+        digest=digest.hexdigest(),
+        kind=kind_of(pixels),
+        top=grey(pixels[0]),
+        bottom=grey(pixels[-1]),
+        left=grey(pixels[:, 0]),
+        right=grey(pixels[:, -1]),
+        thumbnail=grey(np.atleast_3d(small)),
+    )

@@ -1,0 +1,88 @@
+"""What the decoders of the file formats hand back, and the limits they apply before giving memory to a picture."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+# 20,000 x 20,000 pixels: 2.4 GB as 16-bit colour. Larger pictures are read by blocks, not whole.
+MAX_PIXELS = 400_000_000
+
+# Deflate cannot shrink data further: at best, two bits stand for a run of 258 bytes.
+DEFLATE_EXPANSION = 1032
+
+
+# The codecs log what they find amiss, and Python prints that to standard error where nobody listens. A file that is
+# amiss gets one sentence, from whoever reads it.
+for _codec in ("imagecodecs", "tifffile"):
+    logging.getLogger(_codec).addHandler(logging.NullHandler())
+
+
+class DecodeError(ValueError):
+    """Why bytes do not make one picture, worded to follow the name of their file ("is empty", "holds ...")."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """One picture as its file stores it.
+
+    Attributes
+    ----------
+    pixels : ndarray of shape (H, W) or (H, W, 3)
+        Grey levels, palette indices, or RGB, in the dtype of the file (bool for one bit a pixel in TIFF). Alpha is
+        already dropped.
+    palette : ndarray of shape (N, 3) and dtype uint8, or None
+        RGB of each index where `pixels` are indices into a palette.
+    black : number or None
+        The stored value that is black where 0 is white (MinIsWhite in TIFF); None where 0 is black.
+    lossy : bool
+        The compression changes values, so the pixels cannot be labels.
+    pixel_size_um : float or None
+        Side of a pixel in micrometres, where the file tells.
+    """
+
+    pixels: np.ndarray
+    palette: np.ndarray | None = None
+    black: float | None = None
+    lossy: bool = False
+    pixel_size_um: float | None = None
+
+
+def check_claim(width, height, claimed_bytes, present_bytes, expansion, unit="pixels"):
+    """Hold the size that a header claims against the data that follow it.
+
+    Parameters
+    ----------
+    width, height : int
+        Claimed size in pixels.
+    claimed_bytes : int
+        Size of the decoded picture.
+    present_bytes : int
+        Size of the compressed data in the file.
+    expansion : int
+        The most decoded bytes that one compressed byte can stand for.
+    unit : str
+        What is claimed, for the message.
+
+    Raises
+    ------
+    DecodeError
+        The picture is empty, larger than `MAX_PIXELS`, or larger than its data can be.
+    """
+    claim = f"claims {width:,} x {height:,} {unit}"
+    if width < 1 or height < 1:
+        raise DecodeError(f"{claim}, where at least 1 x 1 was expected")
+    if width * height > MAX_PIXELS:
+        raise DecodeError(
+            f"{claim} ({present_bytes:,} bytes of data), where at most {MAX_PIXELS:,} pixels are read at once"
+        )
+    if claimed_bytes > present_bytes * expansion:
+        raise DecodeError(
+            f"{claim}, but has {present_bytes:,} bytes of data, where at least "
+            f"{-(-claimed_bytes // expansion):,} were expected: it is truncated or not what it claims to be"
+        )
+
+
+def one_line(error):
+    """Fold the message of a library into one line of at most 120 characters."""
+    return " ".join(str(error).split())[:120] or type(error).__name__

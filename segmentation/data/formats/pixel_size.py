@@ -1,0 +1,77 @@
+"""The side of a pixel in micrometres, from the metadata of an image file."""
+
+from xml.etree import ElementTree
+
+# Coarser than any lens that shows nuclei. The figures of screens and printers (72 to 1200 dots an inch) all lie above.
+COARSEST_PIXEL_UM = 20.0
+
+_MICROMETRES = {
+    "nm": 1e-3, "um": 1, "µm": 1, "μm": 1, "micron": 1, "microns": 1, "micrometer": 1, "micrometre": 1, "mm": 1e3,
+    "cm": 1e4, "m": 1e6, "in": 25_400, "inch": 25_400,
+    r"\u00b5m": 1,  # as ImageJ spells µm
+}  # fmt: skip
+_RESOLUTION_UNITS = {2: "inch", 3: "cm"}  # of the TIFF tag
+
+
+def square_pixel_size(width_um, height_um):
+    """Give one side for a pixel, or None where the figures cannot be those of a microscope.
+
+    Parameters
+    ----------
+    width_um, height_um : float
+        Sides of a pixel in micrometres.
+
+    Returns
+    -------
+    float or None
+        `width_um`; None where a side is not positive, is above `COARSEST_PIXEL_UM` (the 72 or 96 dots an inch that
+        programs write by default), or where the sides differ by more than 1 %.
+    """
+    if not 0 < width_um <= COARSEST_PIXEL_UM or abs(width_um - height_um) > 0.01 * width_um:
+        return None
+    return float(width_um)
+
+
+def tiff_pixel_size(tiff, page):
+    """Read the pixel size from OME-XML, else from ImageJ's metadata, else from the resolution tags.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+    page : tifffile.TiffPage
+
+    Returns
+    -------
+    float or None
+        Micrometres, or None where the file does not tell.
+    """
+    return (_from_ome(tiff.ome_metadata) if tiff.is_ome else None) or _from_resolution(tiff, page)
+
+
+def _from_ome(xml):
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError:
+        return None
+    for element in root.iter():
+        if element.tag.endswith("}Pixels"):
+            return square_pixel_size(*(_ome_length(element, f"PhysicalSize{axis}") for axis in "XY"))
+    return None
+
+
+def _ome_length(element, name):
+    unit = element.get(f"{name}Unit", "µm")
+    try:
+        return float(element.get(name, 0)) * _MICROMETRES.get(unit, 0)
+    except ValueError:
+        return 0.0
+
+
+def _from_resolution(tiff, page):
+    unit = _RESOLUTION_UNITS.get(page.tags.valueof("ResolutionUnit"))
+    if tiff.is_imagej:
+        unit = str((tiff.imagej_metadata or {}).get("unit", unit)).lower()
+    pixels_per_unit = [page.tags.valueof(f"{axis}Resolution") for axis in "XY"]
+    if unit not in _MICROMETRES or not all(rational and all(rational) for rational in pixels_per_unit):
+        return None
+    return square_pixel_size(*(_MICROMETRES[unit] * below / above for above, below in pixels_per_unit))

@@ -1,0 +1,253 @@
+"""Microscope images and label maps, read from PNG, JPEG, BMP and TIFF.
+
+The format is found from the content, never from the suffix. Pixels keep their native depth and their orientation in
+the file; nothing is guessed: what is ambiguous or broken is refused with one sentence.
+"""
+
+import io
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segmentation.data.formats import bmp, jpeg, png
+from segmentation.data.formats.decoded import DecodeError, one_line
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+
+GREY = ("grey",)
+RGB = ("red", "green", "blue")
+
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, in both byte orders
+_FORMATS = "a PNG, JPEG, BMP or TIFF image"
+
+
+class ImageError(ValueError):
+    """A file is not one readable image or label map; the message is one sentence that names the file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A microscope image at native depth.
+
+    Attributes
+    ----------
+    pixels : ndarray of shape (H, W, C) and dtype uint8, uint16 or float32
+        C is 1 (grey) or 3 (RGB). Floats are finite.
+    channel_names : tuple of str
+        ``("grey",)`` or ``("red", "green", "blue")``.
+    pixel_size_um : float or None
+        Side of a pixel in micrometres, where the file tells.
+    """
+
+    pixels: np.ndarray
+    channel_names: tuple[str, ...]
+    pixel_size_um: float | None
+
+
+def read_image(file):
+    """Read one microscope image.
+
+    A colour image whose three channels are equal everywhere becomes grey. Alpha is dropped, whatever it holds: the
+    stored intensities are what was measured, so a transparent region keeps the colour stored under it. A palette is
+    expanded. Where 0 means white (MinIsWhite in TIFF), values are inverted. bool becomes uint8 0/255, float16 and
+    float64 become float32, and other integers become uint8 (from int8) or uint16 if all their values fit.
+
+    The pixel size is read from OME-XML, ImageJ's metadata, the TIFF resolution tags, PNG's pHYs and the BMP header;
+    figures above 20 µm a pixel, such as a screen's 72 dots an inch, and pixels that are not square count as unknown.
+
+    Parameters
+    ----------
+    file : pathlib.Path or zipfile.Path
+        Anything with ``read_bytes()``, whose ``str()`` names it.
+
+    Returns
+    -------
+    Image
+
+    Raises
+    ------
+    ImageError
+        The file cannot be read, is not one of the four formats, is truncated or damaged, claims a size that its bytes
+        cannot hold, holds several pages or channels other than grey or RGB, or values that no image has (complex,
+        negative, above 65,535, NaN, infinite).
+    """
+    try:
+        decoded = _decode(file)
+        pixels = decoded.pixels
+        if decoded.palette is not None:
+            pixels = _expand(pixels, decoded.palette)
+        pixels = _as_image_dtype(pixels)
+        if decoded.black is not None:
+            pixels = pixels.dtype.type(decoded.black) - pixels
+    except DecodeError as error:
+        raise ImageError(f"{file} {error}") from error
+    if pixels.ndim == 3 and _is_grey(pixels):
+        pixels = pixels[..., 0]
+    pixels = np.ascontiguousarray(np.atleast_3d(pixels))
+    return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, decoded.pixel_size_um)
+
+
+def read_label_map(file):
+    """Read one label map or mask: the numbers as stored, 0 being background.
+
+    Of a picture with a palette, the indices are the labels if the palette holds colours, as labelling programs write
+    it; if the palette is all grey, the picture is a grey one that was stored sparingly, and its grey levels are
+    the labels. A colour palette that shows black at an index other than 0 is refused: its background is unclear.
+
+    Numbers are never inverted (MinIsWhite in TIFF is only a way of showing them). bool becomes 0/255; grey PNG of less
+    than 8 bits is spread over 0..255. Colour with equal channels counts as grey; alpha is dropped.
+
+    Parameters
+    ----------
+    file : pathlib.Path or zipfile.Path
+        Anything with ``read_bytes()``, whose ``str()`` names it.
+
+    Returns
+    -------
+    ndarray of shape (H, W) and dtype uint8, uint16 or uint32
+        Non-negative signed integers become unsigned ones of the same size; floats that are whole numbers, and 64-bit
+        integers, become uint32.
+
+    Raises
+    ------
+    ImageError
+        As `read_image`, and if the file is in colour, in JPEG compression (which changes numbers), or holds numbers
+        that are negative, fractional or above 4,294,967,295.
+    """
+    try:
+        decoded = _decode(file)
+        if decoded.lossy:
+            raise DecodeError("is in JPEG compression, which changes labels, where PNG, BMP or TIFF was expected")
+        pixels = decoded.pixels
+        if decoded.palette is not None:
+            pixels = _labels_of_palette(pixels, decoded.palette)
+        if pixels.ndim == 3:
+            if not _is_grey(pixels):
+                raise DecodeError("is a colour picture, where a mask or label map of one channel was expected")
+            pixels = pixels[..., 0]
+        return np.ascontiguousarray(_as_label_dtype(pixels))
+    except DecodeError as error:
+        raise ImageError(f"{file} {error}") from error
+
+
+def _decode(file):
+    """Give the content of `file` as its format's decoder hands it back; DecodeError where that fails."""
+    try:
+        if not isinstance(file, Path):
+            return _decode_stream(io.BytesIO(file.read_bytes()))
+        with file.open("rb") as stream:
+            return _decode_stream(stream)
+    except FileNotFoundError as error:
+        raise DecodeError(f"does not exist, where {_FORMATS} was expected") from error
+    except IsADirectoryError as error:
+        raise DecodeError(f"is a folder, where {_FORMATS} was expected") from error
+    except PermissionError as error:  # also what Windows answers for a folder
+        kind = "is a folder" if os.path.isdir(str(file)) else "may not be read (permission denied)"
+        raise DecodeError(f"{kind}, where {_FORMATS} was expected") from error
+    except MemoryError as error:
+        raise DecodeError("needs more memory than is free, where a picture that fits was expected") from error
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # the latter four from archives
+        raise DecodeError(f"cannot be read ({one_line(error)}), where {_FORMATS} was expected") from error
+
+
+def _decode_stream(stream):
+    start = stream.read(64)
+    stream.seek(0)
+    if start.startswith(_TIFF_SIGNATURES):
+        # Imported here, for its 30 ms: most data sets hold no TIFF.
+        from segmentation.data.formats.tiff import decode_tiff
+
+        return decode_tiff(stream)
+    if start.startswith(png.SIGNATURE):
+        return png.decode_png(stream.read())
+    if start.startswith(jpeg.SIGNATURE):
+        return jpeg.decode_jpeg(stream.read())
+    if bmp.is_bmp(start):
+        return bmp.decode_bmp(stream.read())
+    raise DecodeError(f"{_what_it_is(start)}, where {_FORMATS} was expected")
+
+
+def _what_it_is(start):
+    if not start:
+        return "is empty (0 bytes)"
+    if start.isascii() and all(character.isprintable() or character.isspace() for character in start.decode("ascii")):
+        return f"is a text file that begins with {start[:30].decode('ascii')!r}"
+    return f"is of an unknown format that begins with the bytes {start[:8].hex(' ')}"
+
+
+def _expand(indices, palette):
+    """Give the colours, (H, W, 3) uint8, or (H, W) uint8 of a palette that is all grey."""
+    highest = int(indices.max())
+    if highest >= len(palette):
+        raise DecodeError(
+            f"is a damaged picture that uses palette entry {highest}, where at most {len(palette) - 1} was expected"
+        )
+    return palette[:, 0][indices] if _is_grey(palette) else palette[indices]
+
+
+def _labels_of_palette(indices, palette):
+    if _is_grey(palette):
+        return _expand(indices, palette)
+    used = np.flatnonzero(np.bincount(indices.ravel()))
+    black = [int(index) for index in used if index < len(palette) and not palette[index].any()]
+    if black and 0 not in black:
+        raise DecodeError(
+            f"is a picture with a colour palette whose black is entry {black[0]}, "
+            "where black at entry 0, for the background, was expected"
+        )
+    return indices
+
+
+def _is_grey(colours):
+    """Tell whether the three channels, last axis of (..., 3), are equal; the first row settles it for most images."""
+    return all(
+        np.array_equal(part[..., 0], part[..., channel]) for part in (colours[:1], colours) for channel in (1, 2)
+    )
+
+
+def _as_image_dtype(pixels):
+    dtype = pixels.dtype
+    if dtype.kind == "b":
+        return pixels.astype(np.uint8) * 255
+    if dtype.kind == "u" and dtype.itemsize <= 2:
+        return pixels.astype(dtype.newbyteorder("="), copy=False)
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is counted below
+            pixels = pixels.astype(np.float32, copy=False)
+        n_bad = pixels.size - int(np.count_nonzero(np.isfinite(pixels)))
+        if n_bad:
+            raise DecodeError(f"holds {n_bad:,} values that are NaN or infinite, where finite float32 was expected")
+        return pixels
+    lowest, highest = _range_of_integers(pixels)
+    if lowest < 0 or highest > 65_535:
+        raise DecodeError(f"holds {dtype.name} values from {lowest} to {highest}, where 0 to 65535 was expected")
+    return pixels.astype(np.uint8 if dtype.itemsize == 1 else np.uint16)
+
+
+def _as_label_dtype(pixels):
+    dtype = pixels.dtype
+    if dtype.kind == "b":
+        return pixels.astype(np.uint8) * 255
+    if dtype.kind == "f":
+        with np.errstate(invalid="ignore"):  # NaN
+            fractional = np.count_nonzero(pixels != np.floor(pixels)) + np.count_nonzero(np.isinf(pixels))
+        if fractional:
+            raise DecodeError(
+                f"holds {fractional:,} {dtype.name} values that are not whole numbers, where labels were expected"
+            )
+    lowest, highest = _range_of_integers(pixels)
+    if lowest < 0 or highest > 4_294_967_295:
+        raise DecodeError(
+            f"holds {dtype.name} values from {lowest} to {highest}, where labels from 0 to 4294967295 were expected"
+        )
+    return pixels.astype(f"u{dtype.itemsize}" if dtype.kind in "iu" and dtype.itemsize < 4 else np.uint32, copy=False)
+
+
+def _range_of_integers(pixels):
+    if pixels.dtype.kind not in "iuf":
+        raise DecodeError(f"holds {pixels.dtype.name} values, where integers or real numbers were expected")
+    return int(pixels.min()), int(pixels.max())

@@ -1,0 +1,92 @@
+"""One image of a data set with the nuclei that someone drew in it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from segmentation.data import problems
+from segmentation.data.images import Image, read_image
+from segmentation.data.listing import File
+from segmentation.data.masks import NucleusMasks, RunLengthMasks, WholeMask
+from segmentation.data.problems import DatasetError, Problem
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image and its nuclei on disk; nothing is decoded until asked for.
+
+    Attributes
+    ----------
+    id : str
+        Name of the sample, without suffix; unique in its data set.
+    image : Path or ArchiveMember or None
+        The image file; None where there are masks without an image, which `problems` then names.
+    masks : NucleusMasks or WholeMask or RunLengthMasks or None
+        The nuclei; None where there are none to read (an image to predict, or a mistake that `problems` names).
+    kind, group : str or None
+        Kind of image and group of images that show one field, where a split names them.
+    problems : tuple of Problem
+        What listing the files already showed to be wrong.
+    """
+
+    id: str
+    image: File | None
+    masks: NucleusMasks | WholeMask | RunLengthMasks | None = None
+    kind: str | None = None
+    group: str | None = None
+    problems: tuple[Problem, ...] = ()
+
+    def read_image(self) -> Image:
+        """Decode the image; raise ImageError or DatasetError where that is impossible."""
+        if self.image is None:
+            raise DatasetError(f"sample {self.id} has masks but no image.")
+        return read_image(self.image)
+
+    def examine_labels(self, shape: tuple[int, int] | None) -> tuple[np.ndarray | None, list[Problem]]:
+        """Decode the nuclei and report everything that is wrong with them.
+
+        Parameters
+        ----------
+        shape : tuple of int or None
+            (H, W) of the image; None if it is unknown because the image is unreadable.
+
+        Returns
+        -------
+        labels : (H, W) int32 or None
+            0 = background, 1..n = nuclei; the nuclei that could be read. None if there is nothing to show.
+        found : list of Problem
+            Everything wrong, fatal or not, without `self.problems`.
+        """
+        if self.masks is None:
+            return None, []
+        labels, found = self.masks.read(self.id, shape)
+        empty = labels is not None and not labels.any()
+        if empty and not any(problem.fatal or problem.what == problems.NO_NUCLEI for problem in found):
+            found.append(Problem(str(self.image), self.id, problems.NO_NUCLEI, False))
+        return labels, found
+
+    def read_labels(self, shape: tuple[int, int]) -> np.ndarray:
+        """Decode the nuclei.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (H, W) of the image.
+
+        Returns
+        -------
+        (H, W) int32
+            0 = background, 1..n = nuclei, every number in use. Where two nuclei overlap the later one has the pixels.
+
+        Raises
+        ------
+        DatasetError
+            At the first fatal problem: an unreadable mask, another size, no masks at all.
+        """
+        labels, found = self.examine_labels(tuple(shape))
+        for problem in (*self.problems, *found):
+            if problem.fatal:
+                raise DatasetError(f"{problem}.")
+        if labels is None:
+            raise DatasetError(f"sample {self.id} ({self.image}) has no masks.")
+        return labels

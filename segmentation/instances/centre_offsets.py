@@ -1,0 +1,76 @@
+"""Targets "centre_offsets": each foreground pixel points at the centre of its nucleus."""
+
+import numpy as np
+
+from segmentation.instances.geometry import measure_nuclei
+from segmentation.instances.voting import gather_votes
+
+name = "centre_offsets"
+channels = ("foreground", "row_offset", "column_offset", "log_radius")
+activations = ("sigmoid", "linear", "linear", "linear")
+
+# Offsets are given to the network in units of 8 pixels, which makes them about 1 for a nucleus of median size.
+OFFSET_SCALE = 8.0
+
+# The first jump lands near the centre, where the offsets are small and exact; the others end on it.
+_JUMPS = 3
+_MERGE_DISTANCE = 0.6
+_MIN_VOTES = 0.3
+
+
+def encode(label_map: np.ndarray) -> np.ndarray:
+    """Turn a label map into the channels that a network learns.
+
+    Parameters
+    ----------
+    label_map : (H, W) ndarray of int
+        0 = background.
+
+    Returns
+    -------
+    (H, W, 4) ndarray of float32
+        Foreground (0 or 1); offset from the pixel to the centre of its nucleus, rows and columns, in units of
+        `OFFSET_SCALE` pixels; binary logarithm of the radius of the nucleus in pixels. All zero in the background.
+    """
+    nuclei = measure_nuclei(label_map)
+    targets = np.zeros((*label_map.shape, len(channels)), np.float32)
+    targets[nuclei.rows, nuclei.columns] = np.stack(
+        [
+            np.ones(len(nuclei.rows)),
+            (nuclei.centre_rows - nuclei.rows) / OFFSET_SCALE,
+            (nuclei.centre_columns - nuclei.columns) / OFFSET_SCALE,
+            np.log2(nuclei.radius),
+        ],
+        axis=-1,
+    )
+    return targets
+
+
+def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
+    """Turn predicted channels back into a label map.
+
+    Each foreground pixel jumps to where its offset points, and on from there by the offset found there, as a ball
+    rolls to the bottom of a bowl; pixels that end at one place are one nucleus.
+
+    Parameters
+    ----------
+    predicted : (H, W, 4) ndarray of float32
+        As `encode` gives them; the foreground is a probability.
+    foreground : float
+        Foreground is where the probability is greater than this.
+
+    Returns
+    -------
+    (H, W) ndarray of int32
+        Label map, 0 = background, 1..n.
+    """
+    is_foreground = predicted[..., 0] > foreground
+    # Where a jump ends outside the foreground it ends for good.
+    offsets = np.where(is_foreground[..., None], predicted[..., 1:3], 0) * OFFSET_SCALE
+    last = np.array(is_foreground.shape) - 1
+    votes = np.argwhere(is_foreground).astype(np.float32)
+    for _ in range(_JUMPS):
+        here = np.rint(votes).astype(np.intp).clip(0, last)
+        votes = votes + offsets[here[:, 0], here[:, 1]]
+    radius = np.exp2(predicted[..., 3][is_foreground])
+    return gather_votes(is_foreground, votes, radius, _MERGE_DISTANCE, _MIN_VOTES)

@@ -1,0 +1,71 @@
+"""The loss of all channels of a target encoding: that of the foreground, and those that separate touching nuclei."""
+
+from collections.abc import Callable
+
+from keras import ops
+
+from segmentation.instances import centre_offsets
+
+
+def centre_offsets_loss(truth, predicted):
+    """How far from the centre each foreground pixel points, in units of the radius of its nucleus.
+
+    A Huber loss (Huber 1964), quadratic up to a quarter of the radius, linear beyond: pixels at a border between two
+    nuclei can point at the wrong centre without outweighing the others. Dividing by the radius makes small nuclei
+    count as much as large ones. The binary logarithm of the radius is compared in the same way. Both are means over the
+    foreground; without foreground they are 0.
+
+    Parameters
+    ----------
+    truth, predicted : (B, H, W, 4) tensors
+        As `segmentation.instances.centre_offsets.encode` gives them.
+
+    Returns
+    -------
+    (B,) tensor of float32
+    """
+    foreground = truth[..., 0]
+    radius = ops.exp2(truth[..., 3])
+    miss = (predicted[..., 1:3] - truth[..., 1:3]) * (centre_offsets.OFFSET_SCALE / radius[..., None])
+    distance = ops.sqrt(ops.sum(ops.square(miss), axis=-1) + 1e-12)
+    pixel_loss = _huber(distance, 0.25) + 0.25 * _huber(ops.abs(predicted[..., 3] - truth[..., 3]), 0.25)
+    return _mean_over(foreground, pixel_loss)
+
+
+#: For each target encoding, the loss of its channels apart from the foreground.
+INSTANCE_LOSSES: dict[str, Callable] = {
+    centre_offsets.name: centre_offsets_loss,
+}
+
+
+def target_loss(targets: str, foreground_loss: Callable) -> Callable:
+    """Add the loss of the foreground channel to that of the other channels of an encoding.
+
+    Parameters
+    ----------
+    targets : str
+        Name of a target encoding.
+    foreground_loss : callable
+        One of `segmentation.network.losses.FOREGROUND_LOSSES`.
+
+    Returns
+    -------
+    callable
+        ``(truth, predicted)``, both ``(B, H, W, C)`` -> ``(B,)`` float32, for ``model.compile``.
+    """
+    instance_loss = INSTANCE_LOSSES[targets]
+
+    def loss(truth, predicted):
+        truth, predicted = ops.cast(truth, "float32"), ops.cast(predicted, "float32")
+        return foreground_loss(truth[..., 0], predicted[..., 0]) + instance_loss(truth, predicted)
+
+    return loss
+
+
+def _huber(difference, delta):
+    quadratic = ops.minimum(difference, delta)
+    return (0.5 * ops.square(quadratic) + delta * (difference - quadratic)) / delta
+
+
+def _mean_over(mask, values):
+    return ops.sum(mask * values, axis=(1, 2)) / ops.maximum(ops.sum(mask, axis=(1, 2)), 1.0)

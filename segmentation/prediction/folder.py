@@ -1,0 +1,178 @@
+"""Many images into a folder of results: finished ones are skipped, one bad image never stops the others.
+
+``masks/``, ``labels/`` and so on hold a file for each image; ``nuclei.csv`` and ``submission.csv`` hold rows of all
+images that the call named; ``summary.json`` says what was done. The tables and the summary describe a whole call:
+they are removed when it begins and written when it ends.
+"""
+
+import json
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segmentation.prediction.engines import available_cores
+from segmentation.prediction.inputs import Input
+from segmentation.prediction.outputs import ImageOutput, Output, TableOutput
+from segmentation.prediction.pipeline import run_pipeline
+from segmentation.prediction.predictor import Predictor
+from segmentation.prediction.records import RECORDS, Records, write_whole
+from segmentation.prediction.stages import DONE, FAILED, SKIPPED, Outcome, Stages, rows_file
+
+# More threads only compete for the interpreter's lock.
+MOST_THREADS = 4
+
+
+class FolderError(ValueError):
+    """An output folder that cannot be used; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several processes that share the images: the `number`-th of `count`, from 1."""
+
+    number: int = 1
+    count: int = 1
+
+
+def predict_folder(
+    inputs: Sequence[Input],
+    folder: Path,
+    predictor: Predictor,
+    outputs: Mapping[str, Output],
+    *,
+    overwrite: bool = False,
+    shard: Shard | None = None,
+    report: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Predict images and write what is asked for.
+
+    Parameters
+    ----------
+    inputs : sequence of Input
+        All images of the call, those of other shards too.
+    folder : Path
+        Is made if it does not exist.
+    predictor : Predictor
+    outputs : mapping of str to Output
+        What to write, by name.
+    overwrite : bool
+        Do finished images again.
+    shard : Shard, optional
+        Of which images only a part is done here. The tables hold whatever the shards have finished so far, so the last
+        one to end leaves them complete; the summary is of this shard alone and has a name of its own.
+    report : callable
+        Told of each image as soon as it is done, skipped or failed.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of the inputs.
+
+    Raises
+    ------
+    FolderError
+        If the folder cannot be written to, or holds files of others where results belong.
+    """
+    started = time.perf_counter()
+    folder = Path(folder)
+    summary = folder / (f"summary-{shard.number}-of-{shard.count}.json" if shard else "summary.json")
+    tables = [output for output in outputs.values() if isinstance(output, TableOutput)]
+    own = inputs[shard.number - 1 :: shard.count] if shard else inputs
+    stages = Stages(own, folder, predictor, outputs, overwrite)
+    try:
+        _prepare_folder(folder, outputs.values(), clean=shard is None)
+        for file in (summary, *(folder / table.file for table in tables)):
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        raise FolderError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
+
+    outcomes: dict[int, Outcome] = {}
+    threads = min(MOST_THREADS, available_cores())
+    for index, result in run_pipeline(len(own), stages.read, stages.predict, stages.finish, threads):
+        if isinstance(result, Exception):
+            result = stages.fail(index, result)
+        outcomes[index] = result
+        report(result)
+    in_order = [outcomes[index] for index in range(len(own))]
+
+    for table in tables:
+        _write_table(folder, table, inputs, stages.records, predictor.settings)
+    seconds = {"total": time.perf_counter() - started, **stages.seconds}
+    description = _summary(in_order, predictor, outputs, shard, seconds)
+    write_whole(summary, lambda part: part.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8"))
+    return in_order
+
+
+def _prepare_folder(folder: Path, outputs: Sequence[Output], clean: bool) -> None:
+    folders = [folder / output.folder for output in outputs if isinstance(output, ImageOutput)]
+    if not (folder / RECORDS).exists():
+        for own in folders:
+            if own.is_dir() and any(own.iterdir()):
+                raise FolderError(f"{own} holds files that no prediction wrote; name another folder with --output")
+    for own in (folder / RECORDS, *folders):
+        own.mkdir(parents=True, exist_ok=True)
+        if clean:  # of what a killed process had begun; other shards may be at work on theirs
+            for unfinished in own.glob(".*"):
+                unfinished.unlink()
+        with tempfile.TemporaryFile(dir=own):  # a folder may exist and yet take no file
+            pass
+
+
+def _write_table(folder: Path, table: TableOutput, inputs: Sequence[Input], records: Records, settings: dict) -> None:
+    """Put the rows of all finished images together, in the order of the inputs."""
+
+    def finished() -> list[str]:
+        found = ((source.name, records.load(source.name)) for source in inputs)
+        rows = [(name, record) for name, record in found if record and record.settings == settings]
+        return [name for name, _ in rows if rows_file(folder, table, name).exists()]
+
+    def write(part: Path) -> None:
+        with part.open("wb") as stream:
+            header = ",".join(table.header) + "\n"
+            stream.write(header.encode())
+            for name in names:
+                with rows_file(folder, table, name).open("rb") as rows:
+                    shutil.copyfileobj(rows, stream)
+
+    names = finished()
+    while True:
+        write_whole(folder / table.file, write)
+        now = finished()
+        if now == names:
+            return
+        names = now  # another shard has finished images meanwhile
+
+
+def _summary(
+    outcomes: Sequence[Outcome],
+    predictor: Predictor,
+    outputs: Mapping[str, Output],
+    shard: Shard | None,
+    seconds: Mapping[str, float],
+) -> dict:
+    counts = Counter(outcome.status for outcome in outcomes)
+    modules = {name: sys.modules.get(name) for name in ("numpy", "cv2", "scipy", "skimage", "tifffile")}
+    return {
+        "images": {"all": len(outcomes), **{status: counts[status] for status in (DONE, SKIPPED, FAILED)}},
+        "nuclei": sum(outcome.nuclei for outcome in outcomes),
+        "failures": [
+            {"name": outcome.input.name, "file": str(outcome.input.file), "reason": outcome.reason}
+            for outcome in outcomes
+            if outcome.status == FAILED
+        ],
+        "settings": predictor.settings,
+        "outputs": list(outputs),
+        "shard": f"{shard.number}/{shard.count}" if shard else None,
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+        "libraries": {
+            "python": platform.python_version(),
+            predictor.engine.name: predictor.engine.version,
+            **{name: module.__version__ for name, module in modules.items() if module},
+        },
+    }

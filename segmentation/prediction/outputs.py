@@ -1,0 +1,69 @@
+"""What a call writes: the interface between the pipeline and the formats of `segmentation.results`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segmentation.data.images import Image
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """All that is known about a predicted image.
+
+    Attributes
+    ----------
+    name : str
+        Of its results.
+    image : Image
+        At native depth.
+    labels : (H, W) ndarray of int32
+        0 = background, 1..n.
+    channels : (H, W, C) ndarray of float32
+        What the network gave; the first channel is the probability of foreground.
+    """
+
+    name: str
+    image: Image
+    labels: np.ndarray
+    channels: np.ndarray
+
+
+@dataclass(frozen=True)
+class ImageOutput:
+    """A file for each image.
+
+    Attributes
+    ----------
+    folder, suffix : str
+        Of the files: ``masks/NAME.png``.
+    write : callable
+        Writes a prediction to a path.
+    """
+
+    folder: str
+    suffix: str
+    write: Callable[[Path, Prediction], None]
+
+
+@dataclass(frozen=True)
+class TableOutput:
+    """One table for all images.
+
+    Attributes
+    ----------
+    file : str
+        ``nuclei.csv``
+    header : sequence of str
+    rows : callable
+        The rows of an image, none or more.
+    """
+
+    file: str
+    header: Sequence[str]
+    rows: Callable[[Prediction], Iterable[Sequence]]
+
+
+Output = ImageOutput | TableOutput

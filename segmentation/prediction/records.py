@@ -1,0 +1,120 @@
+"""What was done to each image, so that the next call need not do it again.
+
+``FOLDER/.records/NAME.json`` says from which content (SHA-256) and under which settings the results of an image were
+made, and how large each is. It is written after them, so results without a record are unfinished ones.
+``FOLDER/.records/NAME.TABLE.csv`` holds the image's rows of a table.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+RECORDS = ".records"
+
+
+@dataclass(frozen=True)
+class Record:
+    """How the results of an image were made.
+
+    Attributes
+    ----------
+    name : str
+        Of the results.
+    input : str
+        The image file, as it was named.
+    sha256 : str
+        Of its content.
+    settings : dict
+        All that decides the label map besides the image.
+    nuclei : int
+        How many were found.
+    files : dict of str to dict of str to int
+        For each output, the files written (relative to the folder, with forward slashes) and their sizes in bytes.
+    """
+
+    name: str
+    input: str
+    sha256: str
+    settings: dict
+    nuclei: int
+    files: dict[str, dict[str, int]]
+
+
+class Records:
+    """The records of an output folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def load(self, name: str) -> Record | None:
+        """The record of an image; None without one, or if it is not one that this code wrote."""
+        try:
+            return Record(**json.loads(self._file(name).read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def store(self, record: Record) -> None:
+        """Write a record, whole or not at all, and remove what an earlier one lists and this one does not."""
+        stale = self._files_of(self.load(record.name)) - self._files_of(record)
+        write_whole(self._file(record.name), lambda part: part.write_text(json.dumps(dataclasses.asdict(record))))
+        self._remove(stale)
+
+    def discard(self, name: str) -> None:
+        """Remove the record of an image, and the results that it lists."""
+        record = self.load(name)
+        self._file(name).unlink(missing_ok=True)
+        self._remove(self._files_of(record))
+
+    def is_finished(self, record: Record | None, sha256: str, settings: dict, outputs: Collection[str]) -> bool:
+        """Whether the outputs were made from this content under these settings, and still are there in full size."""
+        return (
+            record is not None
+            and (record.sha256, record.settings) == (sha256, settings)
+            and record.files.keys() >= set(outputs)
+            and all(self._size(file) == size for files in record.files.values() for file, size in files.items())
+        )
+
+    def _file(self, name: str) -> Path:
+        return self.folder / RECORDS / f"{name}.json"
+
+    def _size(self, file: str) -> int | None:
+        try:
+            return (self.folder / file).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def _remove(self, files: Collection[str]) -> None:
+        for file in files:
+            (self.folder / file).unlink(missing_ok=True)
+
+    @staticmethod
+    def _files_of(record: Record | None) -> set[str]:
+        return {file for files in record.files.values() for file in files} if record else set()
+
+
+def write_whole(file: Path, write: Callable[[Path], object]) -> None:
+    """Let a file appear with all its content at once, even if the process is killed meanwhile.
+
+    Parameters
+    ----------
+    file : Path
+    write : callable
+        Writes the content to the path it is given, which lies beside `file`, is hidden, and has the same suffix.
+    """
+    # The same name each time: what a killed process left is overwritten by the next, not collected.
+    part = file.with_name(f".{file.stem}.part{file.suffix}")
+    try:
+        write(part)
+        os.replace(part, file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

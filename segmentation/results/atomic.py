@@ -1,0 +1,31 @@
+"""Write a file whole or not at all."""
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(file):
+    """Give a path beside `file` to write to; at the end it takes the place of `file` in one step.
+
+    Whoever looks at `file` sees what was there before or all of the new content, even if the process is killed in
+    between. If the block raises, the new file is removed and `file` stays as it was.
+
+    Parameters
+    ----------
+    file : Path
+        In a folder that exists. The path to write to begins with a dot and has the same suffix.
+
+    Yields
+    ------
+    Path
+    """
+    file = Path(file)
+    # The same name each time: what a killed process left behind is overwritten, not collected.
+    temporary = file.with_name(f".{file.stem}.part{file.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,62 @@
+"""Write masks and label maps, whole or not at all."""
+
+import cv2
+import numpy as np
+import tifffile
+
+from segmentation.results.atomic import written_whole
+
+
+def write_mask(file, labels):
+    """Write the foreground as an 8-bit PNG: 0 for background, 255 for nuclei.
+
+    Parameters
+    ----------
+    file : Path
+    labels : (H, W) ndarray of integers
+        0 is background.
+    """
+    mask = (labels > 0).astype(np.uint8) * 255
+    with written_whole(file) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+
+
+def write_label_map(file, labels, pixel_size_um=None):
+    """Write a label map as a TIFF, compressed without loss (zlib).
+
+    Fiji and ImageJ show the scale in micrometres where the pixel size is known: it stands in the resolution tags, and
+    its unit in the description, as ImageJ itself writes them.
+
+    Parameters
+    ----------
+    file : Path
+    labels : (H, W) ndarray of integers
+        0 is background, nuclei are > 0. Stored as uint16, or as uint32 where a label is above 65,535.
+    pixel_size_um : float, optional
+        Side of a pixel in micrometres.
+
+    Raises
+    ------
+    ValueError
+        If a label is negative or above 4,294,967,295.
+    """
+    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if low < 0 or high > np.iinfo(np.uint32).max:
+        raise ValueError(f"labels hold {low} to {high}; expected 0 to {np.iinfo(np.uint32).max}.")
+    scale = {}
+    if pixel_size_um is not None:
+        # tifffile's own imagej=True takes neither uint32 nor compression. Resolution is in pixels per micrometre.
+        scale = {
+            "description": "ImageJ=1.11a\nimages=1\nunit=um\n",
+            "resolution": (1 / pixel_size_um, 1 / pixel_size_um),
+            "resolutionunit": tifffile.RESUNIT.NONE,
+        }
+    with written_whole(file) as temporary:
+        tifffile.imwrite(
+            temporary,
+            labels.astype(np.uint16 if high <= np.iinfo(np.uint16).max else np.uint32),
+            photometric="minisblack",
+            compression="zlib",
+            metadata=None,
+            **scale,
+        )

@@ -1,0 +1,165 @@
+"""Draw the outlines of nuclei on the image, in colours that tell neighbours apart."""
+
+import cv2
+import numpy as np
+
+from segmentation.results.atomic import written_whole
+
+# Bright and saturated enough for a dark ground, dark enough for a white one, and none of them the colour of a stain.
+_PALETTE = np.array(
+    [
+        (255, 60, 40),  # red
+        (0, 200, 80),  # green
+        (255, 150, 0),  # orange
+        (0, 170, 255),  # sky blue
+        (200, 180, 0),  # mustard
+        (0, 190, 180),  # teal
+        (255, 70, 200),  # pink
+        (130, 200, 0),  # lime
+    ],
+    dtype=np.uint8,
+)
+
+# From this side on an image is looked at scaled down, where a line of one pixel would vanish.
+_LARGE_SIDE = 1024
+
+
+def draw_overlay(pixels, labels):
+    """Draw each nucleus' outline, just inside of it, on the contrast-stretched image.
+
+    The line is one pixel wide, two on images whose longer side is 1024 pixels or more.
+
+    Parameters
+    ----------
+    pixels : (H, W, C) ndarray
+        C is 1 or 3; any dtype.
+    labels : (H, W) ndarray of integers
+        0 is background.
+
+    Returns
+    -------
+    (H, W, 3) ndarray of uint8
+        RGB.
+    """
+    picture = stretch_contrast(pixels)
+    lines = outlines(labels, width=2 if max(labels.shape) >= _LARGE_SIDE else 1)
+    numbers = labels[lines]
+    picture[lines] = _PALETTE[neighbour_colours(labels, len(_PALETTE))[numbers]]
+    return picture
+
+
+def write_overlay(file, pixels, labels):
+    """Write `draw_overlay` of an image as a PNG, whole or not at all.
+
+    Parameters
+    ----------
+    file : Path
+    pixels : (H, W, C) ndarray
+        C is 1 or 3; any dtype.
+    labels : (H, W) ndarray of integers
+        0 is background.
+    """
+    picture = draw_overlay(pixels, labels)
+    with written_whole(file) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+
+
+def stretch_contrast(pixels):
+    """Scale an image to 8 bits, the 0.5th percentile to 0 and the 99.8th to 255.
+
+    The limits are those of all channels together, which keeps the hues of a stain. A constant image becomes black.
+
+    Parameters
+    ----------
+    pixels : (H, W, C) ndarray
+        C is 1 or 3; any dtype.
+
+    Returns
+    -------
+    (H, W, 3) ndarray of uint8
+        RGB; grey images have three equal channels.
+    """
+    # A million values are plenty for percentiles.
+    step = int(np.ceil(np.sqrt(max(1, pixels.size / 1_000_000))))
+    low, high = np.percentile(pixels[::step, ::step], [0.5, 99.8]).astype(np.float32)
+    scale = 255 / (high - low) if high > low else 0
+    stretched = np.clip((pixels.astype(np.float32) - low) * scale, 0, 255).astype(np.uint8)
+    return np.broadcast_to(stretched, (*stretched.shape[:2], 3)).copy()
+
+
+def outlines(labels, width=1):
+    """Mark the pixels of nuclei within `width` of another label or of background.
+
+    The edge of the image is no outline: a nucleus that is cut stays open there.
+
+    Parameters
+    ----------
+    labels : (H, W) ndarray of integers
+        0 is background.
+    width : int
+        In pixels.
+
+    Returns
+    -------
+    (H, W) ndarray of bool
+    """
+    lines = np.zeros(labels.shape, bool)
+    below, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    lines[1:] |= below
+    lines[:-1] |= below
+    lines[:, 1:] |= right
+    lines[:, :-1] |= right
+    if width > 1:
+        cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+        lines = cv2.dilate(lines.view(np.uint8), cross, iterations=width - 1).view(bool)
+    return lines & (labels > 0)
+
+
+def neighbour_colours(labels, colours):
+    """Number the nuclei so that neighbours, touching or not, have different numbers.
+
+    Nuclei are neighbours if the regions of pixels nearest to each (Voronoi regions) touch. Such a map is planar, so a
+    nucleus has fewer than six neighbours on average, and eight colours suffice but for rare crowds.
+
+    Parameters
+    ----------
+    labels : (H, W) ndarray of integers
+        0 is background.
+    colours : int
+        How many there are.
+
+    Returns
+    -------
+    (labels.max() + 1,) ndarray of int
+        By label, in [0, colours).
+    """
+    chosen = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
+    if len(chosen) == 1:
+        return chosen
+    regions = _nearest_labels(labels).astype(np.int64)
+    pairs = []
+    for one, other in ((regions[1:], regions[:-1]), (regions[:, 1:], regions[:, :-1])):
+        differ = one != other
+        one, other = one[differ], other[differ]
+        pairs.append(np.maximum(one, other) * len(chosen) + np.minimum(one, other))
+    higher, lower = np.divmod(np.unique(np.concatenate(pairs)), len(chosen))
+
+    # Only the neighbours with lower labels have a colour already when it is a label's turn.
+    lower = np.split(lower, np.searchsorted(higher, np.arange(1, len(chosen))))
+    for label in range(1, len(chosen)):
+        taken = np.bincount(chosen[lower[label]], minlength=colours)
+        # Least taken, and of those the next after the label's own turn, so that all colours are used.
+        turn = (np.arange(colours) + label) % colours
+        chosen[label] = turn[np.argmin(taken[turn])]
+    return chosen
+
+
+def _nearest_labels(labels):
+    """Label of the nearest nucleus for each pixel."""
+    _, nearest = cv2.distanceTransformWithLabels(
+        (labels == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    inside = labels > 0
+    label_of = np.zeros(int(nearest.max()) + 1, labels.dtype)
+    label_of[nearest[inside]] = labels[inside]
+    return label_of[nearest]

@@ -1,0 +1,88 @@
+"""Augmentation by albumentations: image and label map together."""
+
+import os
+
+# albumentations asks the package index for a newer version when it is imported; training must not need a network.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+import albumentations as A  # noqa: E402
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+
+class Augmentation:
+    """Cut a random window out of an image, bring it to the crop size, and change how it looks.
+
+    The label map goes through the same geometry (window, scale, the eight symmetries of the square, elastic
+    deformation). Brightness, contrast, gamma, hue, blur, noise and inversion change the image alone. Inversion and
+    the loss of colour make up kinds of image that the data do not hold: dark nuclei on light without colour, say.
+
+    One object serves one thread: it holds the generator that its calls seed.
+
+    Parameters
+    ----------
+    crop_size : int
+        Height and width of the result, in pixels.
+    zoom : (float, float)
+        The nuclei are magnified by a factor drawn between these, evenly in its logarithm. Images never shrink below
+        the crop size, so small images are magnified more than that.
+    """
+
+    def __init__(self, crop_size: int, zoom: tuple[float, float] = (0.7, 1.5)):
+        self.crop_size = crop_size
+        self.zoom = zoom
+        self._compose = A.Compose(
+            [
+                A.D4(p=1),
+                A.ElasticTransform(
+                    alpha=30,
+                    sigma=6,
+                    interpolation=cv2.INTER_LINEAR,
+                    mask_interpolation=cv2.INTER_NEAREST,
+                    border_mode=cv2.BORDER_REFLECT_101,
+                    p=0.2,
+                ),
+                A.InvertImg(p=0.08),
+                A.ToGray(p=0.1),
+                A.HueSaturationValue(hue_shift_limit=20, sat_shift_limit=40, val_shift_limit=0, p=0.4),
+                A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.25, p=0.6),
+                A.RandomGamma(gamma_limit=(60, 160), p=0.5),
+                A.OneOf([A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0)), A.Downscale((0.5, 0.9))], p=0.2),
+                A.GaussNoise(std_range=(0.01, 0.08), p=0.25),
+            ],
+        )
+
+    def __call__(
+        self, image: np.ndarray, label_map: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw one augmented crop.
+
+        Parameters
+        ----------
+        image : (H, W, 3) ndarray of uint8
+            Normalised, any size.
+        label_map : (H, W) ndarray of int32
+        rng : numpy.random.Generator
+            Where all the randomness comes from.
+
+        Returns
+        -------
+        image : (crop_size, crop_size, 3) ndarray of uint8
+        label_map : (crop_size, crop_size) ndarray of int32
+        """
+        window = self._draw_window(image.shape[:2], rng)
+        size = (self.crop_size, self.crop_size)
+        shrinking = window[0].stop - window[0].start > self.crop_size
+        image = cv2.resize(image[window], size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+        # float32 holds every label up to 16 million exactly, and is what OpenCV can remap.
+        label_map = cv2.resize(label_map[window].astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
+        self._compose.set_random_seed(int(rng.integers(2**32)))
+        augmented = self._compose(image=image, mask=label_map)
+        return augmented["image"], augmented["mask"].astype(np.int32)
+
+    def _draw_window(self, shape: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
+        zoom = np.exp(rng.uniform(*np.log(self.zoom)))
+        side = min(round(self.crop_size / zoom), *shape)
+        top = rng.integers(shape[0] - side + 1)
+        left = rng.integers(shape[1] - side + 1)
+        return slice(top, top + side), slice(left, left + side)

@@ -1,0 +1,80 @@
+"""Make a trained network into a bundle: export it, score it on the validation images, describe it."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from segmentation.bundle import Bundle, load_bundle, write_bundle
+from segmentation.data.normalisation import Normalisation
+from segmentation.instances.targets import TARGETS
+from segmentation.network.unet import receptive_field_radius
+from segmentation.prediction.predictor import open_predictor
+from segmentation.training.export import export_model
+from segmentation.training.prepared import PreparedImages
+from segmentation.training.start import Run
+from segmentation.training.subsets import Subsets
+from segmentation.training.validation import draw_examples, score_images, summarise
+
+
+def package(
+    model: keras.Model, run: Run, subsets: Subsets, history: list[dict], minutes: float, folder: Path
+) -> dict:
+    """Write the bundle of a trained network, and ``validation.png``.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With the weights to keep.
+    run : Run
+    subsets : Subsets
+    history : list of dict
+        From `segmentation.training.fit.fit`.
+    minutes : float
+        What the training took.
+    folder : Path
+
+    Returns
+    -------
+    dict
+        The scores on the validation images, see `segmentation.training.validation.summarise`.
+    """
+    export_model(model, folder)
+    areas = nuclear_areas(subsets.train)
+    write_bundle(
+        Bundle(
+            folder=folder,
+            targets=run.config.targets,
+            channels=TARGETS[run.config.targets].channels,
+            normalisation=asdict(Normalisation()),
+            diameter=round(float(np.median(2 * np.sqrt(areas / np.pi))), 2) if len(areas) else 0.0,
+            receptive_field_radius=receptive_field_radius(run.config.depth),
+            divisor=run.config.divisor,
+            thresholds={"foreground": 0.5},
+            # What is far smaller than nearly all nuclei is not one.
+            min_area=int(np.percentile(areas, 1) / 2) if len(areas) else 0,
+            precisions={"f32": {}},
+            training={
+                "config": asdict(run.config),
+                "data": Path(run.data).name,
+                "data_sha256": subsets.digest,
+                "images": {"train": len(subsets.train), "val": len(subsets.val)},
+                "epochs": len(history),
+                "minutes": round(minutes, 1),
+                "backend": keras.backend.backend(),
+            },
+            scores={},
+        )
+    )
+    predictor = open_predictor(load_bundle(folder))
+    label_maps, scores = score_images(predictor, subsets.val)
+    summary = summarise(subsets.val, scores)
+    write_bundle(replace(load_bundle(folder), scores=summary))
+    draw_examples(folder / "validation.png", subsets.val, label_maps, scores)
+    return summary
+
+
+def nuclear_areas(images: PreparedImages) -> np.ndarray:
+    """Return the area of every nucleus of the images, in pixels."""
+    return np.concatenate([np.bincount(images.label_map(index).ravel())[1:] for index in range(len(images))])

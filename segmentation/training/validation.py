@@ -1,0 +1,81 @@
+"""What a trained model gives on its validation images: the figures, and pictures of the best and the worst."""
+
+from pathlib import Path
+
+import numpy as np
+
+from segmentation.evaluation.intervals import bootstrap
+from segmentation.evaluation.scores import ImageScore, score_image
+from segmentation.prediction.predictor import Predictor
+from segmentation.training.prepared import PreparedImages
+
+
+def score_images(predictor: Predictor, images: PreparedImages) -> tuple[list[np.ndarray], list[ImageScore]]:
+    """Predict whole images as ``predict_masks.py`` does, and score them.
+
+    Returns
+    -------
+    label_maps : list of (H, W) ndarray of int32
+        As predicted.
+    scores : list of ImageScore
+    """
+    label_maps, scores = [], []
+    for index in range(len(images)):
+        pixels = images.pixels(index).astype(np.float32) / 255
+        label_maps.append(predictor.decode(predictor.predict([pixels])[0]))
+        scores.append(score_image(images.label_map(index), label_maps[-1]))
+    return label_maps, scores
+
+
+def summarise(images: PreparedImages, scores: list[ImageScore]) -> dict:
+    """Figures of the images as JSON: each with its 95 % interval over groups, and the Dice coefficient of each kind."""
+    figures = {
+        name: {"value": round(figure.value, 4), "low": round(figure.low, 4), "high": round(figure.high, 4)}
+        for name, figure in bootstrap(scores, images.groups).items()
+    }
+    by_kind = {
+        kind: round(float(np.mean([score.dice for score, of in zip(scores, images.kinds, strict=True) if of == kind])), 4)
+        for kind in sorted(set(images.kinds))
+    }
+    return {"subset": "val", "images": len(images), "figures": figures, "dice_by_kind": by_kind}
+
+
+def draw_examples(
+    file: Path, images: PreparedImages, label_maps: list[np.ndarray], scores: list[ImageScore], examples: int = 2
+) -> None:
+    """Draw image, truth and prediction of the best, the median and the worst images by Dice coefficient.
+
+    Parameters
+    ----------
+    file : Path
+        PNG. It shows the data: keep it out of a repository unless the images may be published.
+    images, label_maps, scores
+        As given to and returned by `score_images`.
+    examples : int
+        Rows for each of best, median and worst; less where there are fewer images.
+    """
+    from matplotlib.figure import Figure  # not pyplot: no display, no global state
+
+    order = np.argsort([score.dice for score in scores])[::-1]
+    middle = max(len(order) // 2 - examples // 2, 0)
+    chosen = {
+        "best": order[:examples],
+        "median": order[middle : middle + examples],
+        "worst": order[-examples:],
+    }
+    rows = [(name, index) for name, indices in chosen.items() for index in indices]
+    figure = Figure(figsize=(10, 3.4 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), 3, squeeze=False)
+    for (name, index), (left, centre, right) in zip(rows, panels, strict=True):
+        pixels, truth, score = images.pixels(index), images.label_map(index), scores[index]
+        for axes, label_map, title in (
+            (left, None, f"{name}: {images.ids[index][:12]}, {images.kinds[index]}"),
+            (centre, truth, f"truth: {score.true_nuclei} nuclei"),
+            (right, label_maps[index], f"predicted: {score.predicted_nuclei}, Dice {score.dice:.3f}"),
+        ):
+            axes.imshow(pixels)
+            if label_map is not None and label_map.any():
+                axes.imshow(np.ma.masked_equal(label_map * 37 % 19 + (label_map > 0), 0), cmap="hsv", alpha=0.45)
+            axes.set_title(title, fontsize=9)
+            axes.set_axis_off()
+    figure.savefig(file, dpi=80)

@@ -1,0 +1,92 @@
+"""BMP files written by Pillow, OpenCV and by hand."""
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from segmentation.data.images import ImageError, read_image, read_label_map
+
+
+@pytest.fixture
+def colours():
+    return np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+def test_colours_without_and_with_alpha(tmp_path, colours):
+    Pillow.fromarray(colours).save(tmp_path / "rgb.bmp")
+    cv2.imwrite(str(tmp_path / "bgr.bmp"), colours[..., ::-1])
+    alpha = np.arange(35, dtype=np.uint8).reshape(5, 7, 1)
+    Pillow.fromarray(np.concatenate([colours, alpha], axis=-1)).save(tmp_path / "rgba.bmp")
+    cv2.imwrite(str(tmp_path / "bitfields.bmp"), np.concatenate([colours[..., ::-1], alpha], axis=-1))
+    for file in tmp_path.iterdir():
+        np.testing.assert_array_equal(read_image(file).pixels, colours, err_msg=file.name)
+
+
+def test_grey_and_bilevel(tmp_path, colours):
+    grey = colours[..., 0]
+    Pillow.fromarray(grey).save(tmp_path / "grey.bmp")
+    Pillow.fromarray(grey > 100).save(tmp_path / "bilevel.bmp")
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.bmp").pixels[..., 0], grey)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "grey.bmp"), grey)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "bilevel.bmp"), (grey > 100) * 255)
+    assert read_label_map(tmp_path / "grey.bmp").flags.writeable
+
+
+def test_palette_gives_colours_for_images_and_indices_for_labels(tmp_path, colours):
+    picture = Pillow.fromarray(colours[..., 0] % 4, "P")
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    picture.save(tmp_path / "palette.bmp")
+    np.testing.assert_array_equal(read_image(tmp_path / "palette.bmp").pixels, np.asarray(picture.convert("RGB")))
+    np.testing.assert_array_equal(read_label_map(tmp_path / "palette.bmp"), colours[..., 0] % 4)
+
+
+def header(width, height, bits, compression=0, per_metre=0, palette=b""):
+    start = 54 + len(palette)
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 0, 0, 0, start)
+        + struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, 0, per_metre, per_metre, 0, 0)
+        + palette
+    )
+
+
+def test_four_bits_top_down_and_pixel_size(tmp_path):
+    palette = b"".join(bytes([17 * level] * 3 + [0]) for level in range(16))
+    rows = bytes([0x12, 0x30, 0, 0]) + bytes([0xF0, 0x50, 0, 0])
+    (tmp_path / "cells.bmp").write_bytes(header(3, -2, 4, per_metre=4_000_000, palette=palette) + rows)
+    image = read_image(tmp_path / "cells.bmp")
+    np.testing.assert_array_equal(image.pixels[..., 0], np.array([[1, 2, 3], [15, 0, 5]]) * 17)
+    assert image.pixel_size_um == 0.25
+
+
+def test_os2_header(tmp_path):
+    data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 26) + struct.pack("<IHHHH", 12, 1, 1, 1, 24) + bytes([1, 2, 3, 0])
+    (tmp_path / "cells.bmp").write_bytes(data)
+    assert read_image(tmp_path / "cells.bmp").pixels.tolist() == [[[3, 2, 1]]]
+
+
+@pytest.mark.parametrize("kept", [20, 50, 60, -1])
+def test_truncated_bmp_is_refused(tmp_path, colours, kept):
+    Pillow.fromarray(colours).save(tmp_path / "cells.bmp")
+    (tmp_path / "cells.bmp").write_bytes((tmp_path / "cells.bmp").read_bytes()[:kept])
+    with pytest.raises(ImageError, match=r"cells\.bmp .*truncated.*|cells\.bmp .*truncated"):
+        read_image(tmp_path / "cells.bmp")
+
+
+@pytest.mark.parametrize(("bits", "compression"), [(16, 0), (8, 1), (32, 3), (0, 0)])
+def test_rare_variants_are_refused(tmp_path, bits, compression):
+    (tmp_path / "rare.bmp").write_bytes(header(4, 4, bits, compression) + bytes(1000))
+    with pytest.raises(
+        ImageError, match=rf"rare\.bmp is a BMP of {bits} bits a pixel with compression {compression}, where"
+    ):
+        read_image(tmp_path / "rare.bmp")
+
+
+@pytest.mark.parametrize(("width", "height"), [(100_000, 100_000), (100_000, 300), (0, 1), (-5, 5), (5, -(2**31))])
+def test_a_header_cannot_claim_more_than_the_data_hold(tmp_path, width, height):
+    (tmp_path / "huge.bmp").write_bytes(header(width, height, 24) + bytes(2000))
+    with pytest.raises(ImageError, match=rf"huge\.bmp claims {width:,} x {abs(height):,} pixels"):
+        read_image(tmp_path / "huge.bmp")

@@ -1,0 +1,63 @@
+"""Pixel sizes written by tifffile in three ways, read back in micrometres."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from segmentation.data.images import read_image
+
+
+def size(tmp_path, **options):
+    tifffile.imwrite(tmp_path / "cells.tif", np.zeros((4, 5), np.uint8), **options)
+    return read_image(tmp_path / "cells.tif").pixel_size_um
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "unit", "expected"),
+    [
+        (0.325, 0.325, "µm", 0.325),
+        (325, 325, "nm", 0.325),
+        (0.000325, 0.000325, "mm", 0.325),
+        (0.325, 0.65, "µm", None),
+        (1, 1, "pixel", None),
+        (352.8, 352.8, "µm", None),
+    ],
+)
+def test_ome(tmp_path, x, y, unit, expected):
+    metadata = {"axes": "YX", "PhysicalSizeX": x, "PhysicalSizeY": y, "PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}  # fmt: skip # noqa: E501
+    assert size(tmp_path, ome=True, metadata=metadata) == (expected and pytest.approx(expected))
+
+
+def test_ome_without_size(tmp_path):
+    assert size(tmp_path, ome=True, metadata={"axes": "YX"}) is None
+
+
+@pytest.mark.parametrize("unit", ["um", "micron", "\\u00B5m", "nm", "mm", "inch", "pixel", None])
+def test_imagej(tmp_path, unit):
+    micrometres = {"nm": 0.001, "mm": 1000, "inch": 25400, "pixel": None, None: None}.get(unit, 1)
+    resolution = 4 * (micrometres or 1)
+    metadata = {} if unit is None else {"unit": unit}
+    assert size(tmp_path, imagej=True, resolution=(resolution, resolution), metadata=metadata) == (micrometres and 0.25)
+
+
+@pytest.mark.parametrize(
+    ("per_unit", "unit", "expected"),
+    [
+        (20_000, "centimeter", 0.5),
+        (25_400 * 4, "inch", 0.25),
+        (72, "inch", None),
+        (96, "inch", None),
+        (300, "inch", None),
+        (1200, "inch", None),
+        (28.35, "centimeter", None),
+        (20_000, "none", None),
+    ],
+)
+def test_resolution_tags(tmp_path, per_unit, unit, expected):
+    assert size(tmp_path, resolution=(per_unit, per_unit), resolutionunit=unit) == expected
+
+
+def test_no_tags_or_not_square(tmp_path):
+    assert size(tmp_path) is None
+    assert size(tmp_path, resolution=(20_000, 10_000), resolutionunit="centimeter") is None
+    assert size(tmp_path, resolution=((0, 1), (0, 1)), resolutionunit="centimeter") is None

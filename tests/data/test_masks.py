@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+from skimage.measure import label
+
+from segmentation.data import problems
+from segmentation.data.masks import FATAL_PIECES, NucleusMasks, RunLengthMasks, WholeMask, consecutive, count_pieces
+
+
+def whats(found):
+    return [(problem.what, problem.fatal) for problem in found]
+
+
+@pytest.fixture
+def files(tmp_path, write_picture):
+    """Write masks (H, W) as PNG files and return them."""
+
+    def write(*masks):
+        return tuple(write_picture(tmp_path / f"{number}.png", np.asarray(m)) for number, m in enumerate(masks, 1))
+
+    return write
+
+
+def square(top, left, side=4, shape=(20, 30), value=255):
+    mask = np.zeros(shape, np.uint8)
+    mask[top : top + side, left : left + side] = value
+    return mask
+
+
+def test_one_file_a_nucleus_gives_the_label_map_back(files, nuclei):
+    stack = files(*(np.uint8(255 * (nuclei == number)) for number in range(1, 5)))
+    labels, found = NucleusMasks(stack).read("a", nuclei.shape)
+    np.testing.assert_array_equal(labels, nuclei)
+    assert labels.dtype == np.int32 and not found
+
+
+def test_later_masks_win_and_every_overlap_is_counted(files):
+    masks = [square(2, 2, 10), square(10, 10, 10), square(3, 3, 2, value=1)]
+    labels, found = NucleusMasks(files(*masks)).read("a", (20, 30))
+    expected = np.zeros((20, 30), int)
+    for number, mask in enumerate(masks, 1):
+        expected[mask > 0] = number
+    np.testing.assert_array_equal(labels, expected)
+    # 4 + 4 of 196 pixels are claimed twice: below a tenth.
+    assert whats(found) == [(problems.OVERLAP, False)] * 2
+    assert "nucleus 2 shares 4 pixels" in found[0].detail and found[0].file.endswith("2.png")
+
+
+def test_masks_that_contradict_each_other_are_fatal(files):
+    labels, found = NucleusMasks(files(square(2, 2, 10), square(2, 4, 10))).read("a", (20, 30))
+    assert labels.max() == 2 and whats(found) == [(problems.OVERLAP, True)]
+
+
+def test_a_nucleus_that_is_painted_over_leaves_no_gap_in_the_numbers(files):
+    labels, _ = NucleusMasks(files(square(4, 4), square(4, 4), square(12, 12))).read("a", (20, 30))
+    assert np.unique(labels).tolist() == [0, 1, 2]
+
+
+def test_every_fault_of_a_stack_is_reported_at_once(files, tmp_path):
+    grid = np.zeros((20, 30), np.uint8)
+    grid[1::4, 1::4] = 255
+    two = square(2, 2) | square(2, 10)
+    stack = files(square(8, 8), square(0, 0, shape=(30, 20)), np.zeros((20, 30), np.uint8), two, grid)
+    stack[0].write_bytes(stack[0].read_bytes()[:40])
+    (tmp_path / "text.png").write_text("no picture")
+    labels, found = NucleusMasks((*stack, tmp_path / "text.png", tmp_path / "absent.png")).read("a", (20, 30))
+    assert [(problem.file.rpartition("/")[2], problem.what, problem.fatal) for problem in found[:-1]] == [
+        ("1.png", problems.UNREADABLE_MASK, True),
+        ("2.png", problems.SIZE_DIFFERS, True),
+        ("text.png", problems.UNREADABLE_MASK, True),
+        ("absent.png", problems.UNREADABLE_MASK, True),
+        ("3.png", problems.EMPTY_MASK, False),
+        ("4.png", problems.IN_PIECES, False),
+        ("5.png", problems.MANY_IN_ONE, True),
+    ]
+    assert "30 x 20" in found[1].detail and "20 x 30" in found[1].detail
+    assert labels.shape == (20, 30)
+
+
+def test_size_without_an_image_is_that_of_the_first_mask(files):
+    labels, found = NucleusMasks(files(square(1, 1), square(9, 9, shape=(20, 31)))).read("a", None)
+    assert labels.shape == (20, 30) and whats(found) == [(problems.SIZE_DIFFERS, True)]
+    assert NucleusMasks(()).read("a", None) == (None, [])
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_binary_mask_is_divided_into_its_components(files, value):
+    mask = (np.random.default_rng(1).random((40, 50)) < 0.2).astype(np.uint8) * value
+    labels, found = WholeMask(files(mask)[0]).read("a", (40, 50))
+    np.testing.assert_array_equal(labels > 0, mask > 0)
+    expected = label(mask > 0, connectivity=2)
+    pairs = np.unique(np.stack([labels[mask > 0], expected[mask > 0]]), axis=1)
+    assert pairs.shape[1] == labels.max() == expected.max() and not found
+
+
+def test_a_label_map_is_renumbered(files, nuclei):
+    mask = np.array([0, 7, 300, 12, 65535], np.uint16)[nuclei]
+    labels, found = WholeMask(files(mask)[0]).read("a", nuclei.shape)
+    np.testing.assert_array_equal(labels, np.array([0, 1, 3, 2, 4])[nuclei])
+    assert not found
+
+
+def test_faults_of_a_whole_mask(files, nuclei):
+    torn = nuclei.astype(np.uint8)
+    torn[40, 5] = 1
+    ramp = np.uint8(np.minimum(255, np.add.outer(np.zeros(20), np.r_[0:200:20, [255] * 20])))
+    masks = files(np.zeros((20, 30), np.uint8), np.full((20, 30), 3, np.uint8), torn, ramp, square(2, 2))
+    shapes = [(20, 30), (20, 30), nuclei.shape, (20, 30), (30, 20)]
+    found = [whats(WholeMask(file).read("a", shape)[1]) for file, shape in zip(masks, shapes, strict=True)]
+    assert found == [
+        [(problems.NO_NUCLEI, False)],
+        [(problems.NO_BACKGROUND, True)],
+        [(problems.IN_PIECES, False)],
+        [(problems.GREY_MASK, True)],
+        [(problems.SIZE_DIFFERS, True)],
+    ]
+
+
+def test_run_lengths_give_the_label_map_back(nuclei, tmp_path):
+    rows = []
+    for number in range(1, 5):
+        indices = np.flatnonzero((nuclei == number).T)
+        rows.append(" ".join(f"{index + 1} 1" for index in indices))
+    labels, found = RunLengthMasks(tmp_path / "x.csv", tuple(rows)).read("a", nuclei.shape)
+    np.testing.assert_array_equal(labels, nuclei)
+    assert not found
+    _, found = RunLengthMasks(tmp_path / "x.csv", (*rows, "1 99999", "2 1")).read("a", nuclei.shape)
+    assert whats(found) == [(problems.BAD_RUN_LENGTHS, True)] and "a, nucleus 5" in found[0].detail
+
+
+def test_consecutive_keeps_the_order_and_does_not_outgrow_the_picture():
+    rng = np.random.default_rng(0)
+    for values in (np.arange(5), np.array([0, 3, 70_000]), np.array([0, 9, 4_294_967_295]), np.array([5, 2**31])):
+        mask = rng.choice(values.astype(np.uint32), (30, 40))
+        nonzero = values[values > 0]
+        expected = np.where(mask > 0, np.searchsorted(nonzero, mask) + 1, 0)
+        np.testing.assert_array_equal(consecutive(mask), expected)
+        assert consecutive(mask).dtype == np.int32
+
+
+def test_pieces_count_diagonal_neighbours_as_one():
+    assert count_pieces(np.eye(5, dtype=bool)) == 1
+    assert count_pieces(np.array([[True, False, True]])) == 2
+    assert FATAL_PIECES > 1

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from segmentation.data.problems import DatasetError
+from segmentation.data.run_lengths import decode_run_lengths, read_run_length_table
+
+
+def encode(mask):
+    """The Bowl's encoding, pixel by pixel: the oracle."""
+    runs, last = [], -2
+    for index in np.flatnonzero(mask.T):
+        if index > last + 1:
+            runs += [index + 1, 0]
+        runs[-1] += 1
+        last = index
+    return " ".join(map(str, runs))
+
+
+def test_decoding_gives_every_drawn_mask_back():
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (7, 3), (3, 7), (40, 25)):
+        mask = rng.random(shape) < 0.4
+        mask[0, 0] = mask[-1, -1] = True
+        indices = decode_run_lengths(encode(mask), shape)
+        flat = np.zeros(mask.size, bool)
+        flat[indices] = True
+        np.testing.assert_array_equal(flat.reshape(shape, order="F"), mask)
+    assert decode_run_lengths("", (3, 3)).size == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1 2 3", "pairs"),
+        ("1 x", "integers"),
+        ("1.5 2", "integers"),
+        ("0 2", "leaves an image of 2 x 3 = 6 pixels"),
+        ("6 2", "run '6 2' leaves"),
+        ("3 0", "leaves"),
+        ("9000000000000000000 9000000000000000000", "leaves"),
+        ("99999999999999999999999 1", "integers"),
+    ],
+)
+def test_wrong_run_lengths_are_named(text, expected):
+    with pytest.raises(ValueError, match=expected):
+        decode_run_lengths(text, (2, 3))
+
+
+def test_a_table_of_either_naming_and_of_empty_images(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("\ufeffImageId,EncodedPixels\r\na,1 2\r\nb.png,3 1\r\na,5 1\r\nempty,\r\n", encoding="utf-8")
+    assert read_run_length_table(file) == {"a": ("1 2", "5 1"), "b": ("3 1",), "empty": ()}
+
+
+def test_a_row_without_its_columns_is_refused_with_its_line(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("ImageId,EncodedPixels\na,1 2\nb\n")
+    with pytest.raises(DatasetError, match=r"labels.csv, line 3: expected the columns ImageId and EncodedPixels"):
+        read_run_length_table(file)

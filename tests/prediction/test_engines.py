@@ -1,0 +1,147 @@
+import os
+
+import numpy as np
+import pytest
+
+from segmentation.prediction import engines
+from segmentation.prediction.engines import EngineError, available_cores, gains_from_bf16, open_engine
+from segmentation.prediction.tiling import predict_channels
+from tests.prediction.tiny_model import DIVISOR, RADIUS, write_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def noise(*shape):
+    return np.random.default_rng(0).random(shape).astype(np.float32)
+
+
+def test_openvino_is_the_default_and_states_its_precision(bundle):
+    engine = open_engine(bundle)
+    assert (engine.name, engine.precision) == ("openvino", "f32")
+    assert engine.version[0].isdigit()
+
+
+def test_batches_of_any_size_and_shape(bundle):
+    engine = open_engine(bundle)
+    for shape in [(1, 2, 2, 3), (3, 16, 40, 3), (2, 8, 8, 3), (3, 16, 40, 3)]:
+        output = engine(noise(*shape))
+        assert output.shape == (*shape[:3], 4)
+        assert output.dtype == np.float32
+
+
+def test_an_output_is_not_overwritten_by_the_next_call(bundle):
+    engine = open_engine(bundle)
+    first = engine(noise(1, 8, 8, 3))
+    kept = first.copy()
+    engine(1 - noise(1, 8, 8, 3))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_tiles_that_are_views_are_read_right(bundle):
+    engine = open_engine(bundle)
+    image = noise(32, 40, 3)
+    np.testing.assert_array_equal(engine(image[None, 8:24, 10:30]), engine(image[None, 8:24, 10:30].copy()))
+
+
+def test_tiled_equals_whole_with_an_object_on_every_seam(bundle):
+    engine = open_engine(bundle)
+    image = 0.2 * noise(150, 170, 3)
+    image[::7, :] = 1
+    image[:, ::9] = 1
+    whole = predict_channels(engine, image, DIVISOR, RADIUS)
+    tiled = predict_channels(engine, image, DIVISOR, RADIUS, largest_tile=30 * 30)
+    assert whole[..., 0].max() - whole[..., 0].min() > 0.1
+    np.testing.assert_allclose(tiled, whole, atol=1e-3)
+
+
+def test_bf16_on_request_is_stated_or_refused(bundle):
+    try:
+        engine = open_engine(bundle, precision="bf16")
+    except EngineError as error:
+        assert "--precision f32" in str(error)
+    else:
+        assert engine.precision == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("validated", "gains", "expected"),
+    [({"f32": {}}, True, "f32"), ({"f32": {}, "bf16": {}}, False, "f32"), ({"f32": {}, "bf16": {}}, True, "bf16")],
+)
+def test_bf16_is_chosen_only_where_it_is_validated_and_gains(tmp_path, monkeypatch, validated, gains, expected):
+    asked = []
+    monkeypatch.setattr(engines, "gains_from_bf16", lambda: gains)
+    monkeypatch.setattr(engines, "OpenVINOEngine", lambda file, precision: asked.append(precision))
+    open_engine(write_tiny_bundle(tmp_path / "tiny", precisions=validated))
+    assert asked == [expected]
+
+
+def test_unknown_names_are_refused(bundle):
+    with pytest.raises(ValueError, match="engine must be one of"):
+        open_engine(bundle, "torch")
+    with pytest.raises(ValueError, match="precision must be one of"):
+        open_engine(bundle, precision="int8")
+    with pytest.raises(EngineError, match="f32 only"):
+        open_engine(bundle, "keras", "bf16")
+
+
+def test_without_the_library_the_sentence_says_what_to_install(bundle, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(EngineError, match="requirements-predict"):
+        open_engine(bundle)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_threads_keep_to_the_affinity_of_the_process(bundle):
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert 1 <= available_cores() <= len(before)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "150000 100000\n"}, [1.5]),
+        ({"cpu.max": "max 100000\n"}, []),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, [4]),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, []),
+        ({}, []),
+    ],
+)
+def test_quotas_of_containers(tmp_path, files, expected):
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert engines._container_quotas(tmp_path) == expected
+
+
+def test_gains_from_bf16_answers():
+    assert gains_from_bf16() in (True, False)
+
+
+def test_keras_gives_what_openvino_gives(tmp_path):
+    keras = pytest.importorskip("keras")
+    bundle = write_tiny_bundle(tmp_path / "tiny")
+    keras.utils.set_random_seed(0)
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu", dtype="mixed_bfloat16")(image)
+    x = keras.layers.Conv2D(4, 3, padding="same", dtype="mixed_bfloat16")(x)
+    model = keras.Model(image, keras.layers.Activation("sigmoid", dtype="float32")(x))
+    model.save(bundle.folder / "model.keras")
+    keras_engine = open_engine(bundle, "keras")
+    assert (keras_engine.name, keras_engine.precision) == ("keras", "f32")
+
+    reference = keras.saving.load_model(bundle.folder / "model.keras", compile=False)
+    for layer in reference.layers:
+        layer.dtype_policy = keras.DTypePolicy("float32")
+    reference.export(str(bundle.folder / "model.xml"), format="openvino", verbose=False)
+    openvino_engine = open_engine(bundle, "openvino")
+    tiles = noise(2, 32, 48, 3)
+    np.testing.assert_allclose(keras_engine(tiles), openvino_engine(tiles), atol=1e-5)
+    assert abs(keras_engine(tiles) - model.predict_on_batch(tiles)).max() > 1e-4, "bfloat16 would be this far off"

@@ -1,0 +1,166 @@
+import random
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from segmentation.prediction import pipeline
+from segmentation.prediction.pipeline import Prepared, run_pipeline
+
+SMALL = 256 * 256
+
+
+def prepared(index, shape=(256, 256)):
+    return Prepared(shape, shape[0] * shape[1], index)
+
+
+def run(count, read=prepared, predict=lambda contents: contents, finish=lambda content, output: output * 10, threads=2):
+    return list(run_pipeline(count, read, predict, finish, threads))
+
+
+def test_every_image_goes_through_the_three_stages():
+    assert sorted(run(100)) == [(index, index * 10) for index in range(100)]
+    assert run(0) == []
+
+
+def test_batches_are_of_one_shape_and_follow_from_the_order_alone():
+    rng = random.Random(1)
+    shapes = [rng.choice([(256, 256), (512, 512), (2048, 2048)]) for _ in range(60)]
+
+    def batches(seed):
+        rng = random.Random(seed)
+        seen = []
+
+        def read(index):
+            time.sleep(rng.random() / 500)
+            return prepared(index, shapes[index])
+
+        def predict(contents):
+            seen.append(contents)
+            time.sleep(rng.random() / 500)
+            return contents
+
+        assert len(run(60, read, predict)) == 60
+        return seen
+
+    first = batches(1)
+    assert first == batches(2)
+    assert all(len({shapes[index] for index in batch}) == 1 for batch in first)
+    assert max(len(batch) for batch in first if shapes[batch[0]] == (256, 256)) == 8
+    assert max(len(batch) for batch in first if shapes[batch[0]] == (512, 512)) == 2
+
+
+def test_what_needs_no_prediction_passes_by():
+    results = run(10, lambda index: "skipped" if index % 2 else prepared(index))
+    assert dict(results) == {index: "skipped" if index % 2 else index * 10 for index in range(10)}
+
+
+@pytest.mark.parametrize("stage", ["read", "predict", "finish"])
+def test_an_image_that_fails_does_not_stop_the_others(stage):
+    def fails(name, index):
+        if name == stage and index in (3, 17, 18):
+            raise ValueError(f"{index} is bad")
+
+    def read(index):
+        fails("read", index)
+        return prepared(index)
+
+    def predict(contents):
+        for index in contents:
+            fails("predict", index)
+        return contents
+
+    def finish(content, output):
+        fails("finish", content)
+        return output * 10
+
+    results = dict(run(30, read, predict, finish))
+    assert len(results) == 30
+    for index, result in results.items():
+        if index in (3, 17, 18):
+            assert str(result) == f"{index} is bad"
+        else:
+            assert result == index * 10
+
+
+def test_stages_overlap():
+    def slow(seconds, result):
+        time.sleep(seconds)
+        return result
+
+    started = time.perf_counter()
+    run(
+        40,
+        lambda index: slow(0.01, prepared(index, (1024, 1024))),
+        lambda contents: slow(0.02, contents),
+        lambda content, output: slow(0.01, output * 10),
+    )
+    assert time.perf_counter() - started < 0.9 * 40 * 0.04
+
+
+@pytest.mark.parametrize("slow_stage", ["predict", "finish"])
+@pytest.mark.parametrize("side", [256, 1024, 4096])
+def test_what_waits_is_bounded(slow_stage, side):
+    alive = 0
+    most = 0
+    lock = threading.Lock()
+
+    def count(change):
+        nonlocal alive, most
+        with lock:
+            alive += change
+            most = max(most, alive)
+
+    def read(index):
+        count(1)
+        return prepared(index, (side, side))
+
+    def predict(contents):
+        time.sleep(0.005 if slow_stage == "predict" else 0)
+        return contents
+
+    def finish(content, output):
+        time.sleep(0.005 if slow_stage == "finish" else 0)
+        count(-1)
+        return output
+
+    run(150, read, predict, finish)
+    budget = pipeline.READ_AHEAD + pipeline.WAITING_FOR_SHAPE + pipeline.FINISHING
+    # Two threads read one more each, one is predicted, one finished.
+    assert most <= budget / side**2 + 4
+
+
+def test_stopping_in_the_middle_finishes_what_was_begun_and_drops_the_rest():
+    finished = []
+
+    def finish(content, output):
+        time.sleep(0.002)
+        finished.append(content)
+        return output
+
+    results = run_pipeline(1000, prepared, lambda contents: contents, finish, 2)
+    next(results)
+    results.close()
+    done = len(finished)
+    assert 1 <= done < 200
+    time.sleep(0.02)
+    assert len(finished) == done, "threads went on"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("read", "finish"))]
+
+
+def test_an_interrupt_comes_through():
+    def predict(contents):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(20, predict=predict)
+
+
+def test_outputs_go_to_their_own_images():
+    arrays = [np.full(3, index) for index in range(20)]
+    read = lambda index: Prepared("shape", SMALL, arrays[index])  # noqa: E731
+    results = run_pipeline(20, read, lambda contents: [2 * content for content in contents], lambda c, o: (c, o), 3)
+    for index, (content, output) in results:
+        assert content[0] == index
+        assert output[0] == 2 * index

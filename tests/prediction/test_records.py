@@ -1,0 +1,81 @@
+import pytest
+
+from segmentation.prediction.records import RECORDS, Record, Records, write_whole
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in (RECORDS, "masks", "labels"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def record(folder, **changes):
+    for name in ("masks/a.png", "labels/a.tif"):
+        (folder / name).write_bytes(b"12345")
+    values = {
+        "name": "a",
+        "input": "in/a.png",
+        "sha256": "abc",
+        "settings": {"threshold": 0.5},
+        "nuclei": 3,
+        "files": {"masks": {"masks/a.png": 5}, "labels": {"labels/a.tif": 5}},
+    }
+    return Record(**values | changes)
+
+
+def test_what_is_stored_is_loaded(folder):
+    records = Records(folder)
+    assert records.load("a") is None
+    records.store(record(folder))
+    assert records.load("a") == record(folder)
+
+
+def test_finished_means_same_content_same_settings_and_all_files_in_full_size(folder):
+    records = Records(folder)
+    records.store(record(folder))
+    stored = records.load("a")
+    assert records.is_finished(stored, "abc", {"threshold": 0.5}, ["masks"])
+    assert not records.is_finished(None, "abc", {"threshold": 0.5}, ["masks"])
+    assert not records.is_finished(stored, "abd", {"threshold": 0.5}, ["masks"])
+    assert not records.is_finished(stored, "abc", {"threshold": 0.6}, ["masks"])
+    assert not records.is_finished(stored, "abc", {"threshold": 0.5}, ["masks", "overlays"])
+    (folder / "labels" / "a.tif").write_bytes(b"123")
+    assert not records.is_finished(stored, "abc", {"threshold": 0.5}, ["masks"])
+    (folder / "labels" / "a.tif").unlink()
+    assert not records.is_finished(stored, "abc", {"threshold": 0.5}, ["masks"])
+
+
+def test_a_record_takes_stale_results_with_it(folder):
+    records = Records(folder)
+    records.store(record(folder))
+    records.store(record(folder, files={"masks": {"masks/a.png": 5}}))
+    assert (folder / "masks" / "a.png").exists()
+    assert not (folder / "labels" / "a.tif").exists()
+    records.discard("a")
+    assert not (folder / "masks" / "a.png").exists()
+    assert records.load("a") is None
+    records.discard("a")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "a"}', '{"name": "a", "unknown": 1}'])
+def test_a_record_of_another_hand_counts_as_none(folder, text):
+    (folder / RECORDS / "a.json").write_text(text)
+    assert Records(folder).load("a") is None
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "a.png"
+    file.write_bytes(b"old")
+
+    def break_off(part):
+        part.write_bytes(b"ha")
+        assert part.suffix == ".png"
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        write_whole(file, break_off)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert file.read_bytes() == b"old"
+    write_whole(file, lambda part: part.write_bytes(b"new"))
+    assert file.read_bytes() == b"new"
