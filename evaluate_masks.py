@@ -92,15 +92,15 @@ def main(arguments=None):
     for problem in evaluation.problems:
         print(f"counted as empty: {problem}", file=sys.stderr)
     if absent:
-        print(f"{len(absent)} images of the subset are not in {options.truth}: {_some(absent)}", file=sys.stderr)
+        print(f"images of the subset that are not in {options.truth}: {_some(absent)}", file=sys.stderr)
     extra = sorted(predictions.keys() - {image.id for image in truth})
     if extra:
-        print(f"{len(extra)} predictions have no image in {options.truth}: {_some(extra)}", file=sys.stderr)
+        print(f"predictions without an image in {options.truth}: {_some(extra)}", file=sys.stderr)
     return 1 if evaluation.problems else 0
 
 
 def _some(names):
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names):,} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import time
 STARTED = time.monotonic()
 
 import argparse
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -83,6 +82,7 @@ def main() -> int:
     from segmentation.data.bbbc038 import SOURCES, fetch
     from segmentation.data.problems import DatasetError
     from segmentation.progress import progress_bar
+    from segmentation.quiet import quietly
     from segmentation.training.subsets import load_subsets
 
     try:
@@ -107,7 +107,8 @@ def main() -> int:
         print(subsets.warnings)
     print(f"{len(subsets.train)} images to train on, {len(subsets.val)} to validate on")
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quietly():
+        import keras  # noqa: F401
     from segmentation.training.callbacks import Interrupted, TimeLimit
     from segmentation.training.fit import TrainingError, fit, new_model
     from segmentation.training.history import plot_history

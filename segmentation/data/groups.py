@@ -16,8 +16,11 @@ from segmentation.data.fingerprints import Fingerprint
 # Correlation of touching edges. In the Bowl's data every pair above 0.97 is a pair of neighbours; between 0.95 and 0.97
 # two thirds are chance.
 MIN_CORRELATION = 0.97
-# What shading gives every image of a microscope is smooth; what is left without it must agree as well.
-MIN_FINE_CORRELATION = 0.5
+# What is left of an edge without its smooth part must agree as well. The shading of a lamp is smooth and the same in
+# every image: an end that resembles most starts in the data set by this much is shaded, and must agree better.
+MIN_FINE_CORRELATION = 0.3
+SHADED_CORRELATION = 0.5
+MIN_FINE_CORRELATION_SHADED = 0.8
 # An edge is smoothed over this fraction of its length; a thumbnail over this fraction of its side.
 SMOOTHING = 8
 # An edge with less contrast than this share of the whole picture's is background, and all background looks alike.
@@ -30,8 +33,9 @@ def find_groups(fingerprints: Mapping[str, Fingerprint]) -> dict[str, str]:
     """Group the images that show one field.
 
     Two images of the same size and kind are linked if the last row (or column) of one and the first of the other
-    correlate by more than 0.97, and by more than 0.5 once both are rid of what is smooth over an eighth of their
-    length; or if their 32 x 32 thumbnails do. Edges whose standard deviation is below a tenth of the picture's take no
+    correlate by more than 0.97, and by more than 0.3 once both are rid of what is smooth over an eighth of their
+    length (0.8 for an edge whose median correlation with those of all others is above 0.5: shading, not content); or if
+    their 32 x 32 thumbnails do. Edges whose standard deviation is below a tenth of the picture's take no
     part. Images linked directly or through others are a group.
 
     Chance may link edges that cross no more than a nucleus or two, in small tiles above all. That keeps images together
@@ -76,7 +80,10 @@ def _continuing(ends: np.ndarray, starts: np.ndarray, contrast: np.ndarray) -> I
     fine = _standardised(_without_smooth(ends), 0 * contrast), _standardised(_without_smooth(starts), 0 * contrast)
     for first in range(0, len(ends), BLOCK):
         rows = slice(first, first + BLOCK)
-        linked = (coarse[0][rows] @ coarse[1].T > MIN_CORRELATION) & (fine[0][rows] @ fine[1].T > MIN_FINE_CORRELATION)
+        correlation = coarse[0][rows] @ coarse[1].T
+        shaded = np.median(correlation, axis=1, keepdims=True) > SHADED_CORRELATION
+        needed = np.where(shaded, MIN_FINE_CORRELATION_SHADED, MIN_FINE_CORRELATION)
+        linked = (correlation > MIN_CORRELATION) & (fine[0][rows] @ fine[1].T > needed)
         for a, b in np.argwhere(linked):
             if first + a != b:
                 yield int(first + a), int(b)

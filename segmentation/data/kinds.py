@@ -10,8 +10,9 @@ REDUCED_SIDE = 128
 # Chroma over brightness. Grey pictures stored as RGB have 0.00 (0.01 after JPEG), the palest stains 0.05.
 MIN_CHROMA = 0.03
 # Where the median lies between the darkest and the brightest. In the Bowl's images: fluorescence below 0.20, grey
-# brightfield above 0.84, stained tissue above 0.52. Crowded fluorescence comes higher, but in colour it has black.
-LIGHT_GREY, LIGHT_COLOUR = 0.5, 0.35
+# brightfield above 0.84, stained tissue above 0.52. Crowded fluorescence comes higher, but in colour it has black; a
+# dark field without any nucleus is noise, which is symmetric: 0.5.
+LIGHT_GREY, LIGHT_COLOUR = 0.67, 0.35
 # A tenth of the brightest: black, which a lamp behind the slide leaves nowhere but a dark field has between its nuclei.
 BLACK = 0.1
 
@@ -21,10 +22,10 @@ def kind_of(pixels: np.ndarray) -> str:
 
     Reduce the picture to about 128 pixels a side, each the mean of a square, and take the median, the 0.1th and the
     99.9th percentile of their brightness (the largest channel): wide enough for a single nucleus to show. The
-    background is *dark* if the median lies below half of the range between the percentiles in a grey picture, below
-    0.35 of it in a coloured one, or if a coloured picture has a twentieth of its pixels below a tenth of the brightest.
-    A picture is *coloured* if the mean difference of the largest and the smallest channel exceeds 0.03 of the mean
-    brightness. Then
+    background is *dark* if the median lies below two thirds of the range between the percentiles in a grey picture,
+    below 0.35 of it in a coloured one, or if a coloured picture has a twentieth of its pixels below a tenth of the
+    brightest. A picture is *coloured* if the mean difference of the largest and the smallest channel exceeds 0.03 of
+    the mean brightness. Then
 
     - dark: "fluorescence", bright nuclei on dark, in whatever colour;
     - light and coloured: "stained", dark nuclei in tissue or cells;

@@ -21,7 +21,7 @@ from segmentation.prediction.inputs import Input
 from segmentation.prediction.outputs import ImageOutput, Output, TableOutput
 from segmentation.prediction.pipeline import run_pipeline
 from segmentation.prediction.predictor import Predictor
-from segmentation.prediction.records import RECORDS, Records, write_whole
+from segmentation.prediction.records import RECORDS, Records, is_unfinished, write_whole
 from segmentation.prediction.stages import DONE, FAILED, SKIPPED, Outcome, Stages, rows_file
 
 # More threads only compete for the interpreter's lock.
@@ -118,7 +118,7 @@ def _prepare_folder(folder: Path, outputs: Sequence[Output], clean: bool) -> Non
     for own in (folder / RECORDS, *folders):
         own.mkdir(parents=True, exist_ok=True)
         if clean:  # of what a killed process had begun; other shards may be at work on theirs
-            for unfinished in own.glob(".*"):
+            for unfinished in filter(is_unfinished, list(own.iterdir())):
                 unfinished.unlink()
         with tempfile.TemporaryFile(dir=own):  # a folder may exist and yet take no file
             pass

@@ -8,6 +8,7 @@ made, and how large each is. It is written after them, so results without a reco
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,3 +119,8 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def is_unfinished(file: Path) -> bool:
+    """Whether a file is what a killed process had begun: by the name that `write_whole` or a writer's own gives it."""
+    return re.fullmatch(r"\..+\.part|\.[0-9a-f]{32}", file.stem) is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 
-def export_model(model: keras.Model, folder: Path) -> None:
+def export_model(network: keras.Model, folder: Path) -> None:
     """Write ``model.keras``, ``model.xml`` and ``model.bin`` into a folder.
 
     ``model.keras`` holds the network alone, without loss and optimiser, and loads in Keras' safe mode. The other two
@@ -17,13 +17,11 @@ def export_model(model: keras.Model, folder: Path) -> None:
 
     Parameters
     ----------
-    model : keras.Model
-        From `segmentation.network.unet.build_unet`.
+    network : keras.Model
+        From `segmentation.network.unet.build_unet`, not compiled, of Keras' own layers alone.
     folder : Path
         Exists; files of the same names are replaced.
     """
-    # Without the compiled loss, which is a function of ours that Keras could not find when loading.
-    network = keras.Model(model.inputs, model.outputs, name=model.name)
     partial = folder / ".part.model.keras"
     network.save(partial)
     os.replace(partial, folder / "model.keras")

@@ -12,6 +12,7 @@ from segmentation.instances.targets import TARGETS
 from segmentation.network.unet import receptive_field_radius
 from segmentation.prediction.predictor import open_predictor
 from segmentation.training.export import export_model
+from segmentation.training.fit import new_network
 from segmentation.training.prepared import PreparedImages
 from segmentation.training.start import Run
 from segmentation.training.subsets import Subsets
@@ -40,7 +41,9 @@ def package(
     dict
         The scores on the validation images, see `segmentation.training.validation.summarise`.
     """
-    export_model(model, folder)
+    network = new_network(run.config)
+    network.set_weights(model.get_weights())
+    export_model(network, folder)
     areas = nuclear_areas(subsets.train)
     write_bundle(
         Bundle(

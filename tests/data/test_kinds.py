@@ -57,6 +57,12 @@ def test_kind_at_every_depth_and_number_of_channels(name):
     assert {kind_of(version) for version in versions} == {expected}
 
 
+def test_a_dark_field_without_nuclei_is_no_brightfield():
+    for seed in range(20):
+        noise = np.random.default_rng(seed).normal(20, 3, (256, 256, 1))
+        assert kind_of(noise.astype(np.uint8)) == kind_of(noise.astype(np.float32)) == "fluorescence"
+
+
 def test_floats_below_zero_and_flat_pictures():
     assert kind_of(fluorescence(0) - 0.1) == "fluorescence"
     assert kind_of(np.zeros((5, 5, 1), np.uint8)) == kind_of(np.full((1, 1, 3), 255, np.uint8)) == "fluorescence"

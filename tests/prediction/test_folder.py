@@ -194,6 +194,20 @@ def test_an_unexpected_error_is_one_sentence_and_leaves_nothing(images, tmp_path
     assert (tmp_path / "out" / "nuclei.csv").read_text() == "image,label,area\n"
 
 
+def test_what_a_killed_process_had_begun_is_cleared_away_and_nothing_else(images, tmp_path):
+    masks = tmp_path / "out" / "masks"
+    go(images, tmp_path / "out")
+    begun = [masks / ".cell01.part.png", masks / f".{'0f' * 16}.png", tmp_path / "out" / ".records" / ".a.part.json"]
+    others = [masks / ".gitignore", masks / ".cell.png"]
+    for file in begun + others:
+        file.write_bytes(b"")
+    go(images, tmp_path / "out", shard=Shard(1, 2))
+    assert all(file.exists() for file in begun), "another shard may be at it"
+    go(images, tmp_path / "out")
+    assert not any(file.exists() for file in begun)
+    assert all(file.exists() for file in others)
+
+
 def test_equal_stems_are_kept_apart(images, tmp_path):
     draw(images / "cell01.bmp", 9)
     outcomes = go(images, tmp_path / "out")

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""What loading and augmenting cost: the time of `fit` over that of bare training steps, in one run.
+
+    python benchmarks/training.py [--data sample|FOLDER|ZIP] [--steps 40] [--rounds 5]
+
+`fit` draws, augments and encodes its batches as in training. The bare loop calls `train_on_batch` of the same network,
+of the same settings, on batches that already lie in memory. The two take turns, so that what else the machine does
+falls on both; the medians are compared. The target is a ratio of at most 1.10 on two cores.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+HERE = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(HERE))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--data", default="sample")
+parser.add_argument("--steps", type=int, default=40, help="training steps a round")
+parser.add_argument("--rounds", type=int, default=5)
+args = parser.parse_args()
+
+from segmentation.training.config import TrainingConfig
+from segmentation.training.fit import new_model
+from segmentation.training.sequence import NucleiSequence
+from segmentation.training.subsets import load_subsets
+
+path = HERE / "data" / "sample" / "train" if args.data == "sample" else Path(args.data)
+config = TrainingConfig()
+started = time.perf_counter()
+subsets = load_subsets(path, None, seed=0, skip_bad=True, cache_folder=HERE / "data" / "cache")
+print(f"preparing {len(subsets.split)} images (imports excluded): {time.perf_counter() - started:.1f} s")
+batches = NucleiSequence(
+    subsets.train,
+    config.targets,
+    batch_size=config.batch_size,
+    crop_size=config.crop_size,
+    workers=config.workers,
+)
+model = new_model(config)
+in_memory = [batches[index] for index in range(8)]
+
+fitted, bare = [], []
+for turn in range(args.rounds + 1):
+    batches.epoch = turn
+    started = time.perf_counter()
+    model.fit(batches, steps_per_epoch=min(args.steps, len(batches)), verbose=0, shuffle=False)
+    fitted.append((time.perf_counter() - started) / min(args.steps, len(batches)))
+    started = time.perf_counter()
+    for step in range(args.steps):
+        model.train_on_batch(*in_memory[step % len(in_memory)])
+    bare.append((time.perf_counter() - started) / args.steps)
+
+# The first turn traces the graphs.
+fitted, bare = fitted[1:], bare[1:]
+crops = config.batch_size / median(bare)
+print(f"fit:             {1000 * median(fitted):.0f} ms a step ({1000 * min(fitted):.0f} .. {1000 * max(fitted):.0f})")
+print(f"bare steps:      {1000 * median(bare):.0f} ms a step ({1000 * min(bare):.0f} .. {1000 * max(bare):.0f})")
+print(f"                 {crops:.1f} crops of {config.crop_size}x{config.crop_size} a second")
+print(f"fit over bare:   {median(fitted) / median(bare):.3f}")

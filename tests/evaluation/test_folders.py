@@ -1,0 +1,120 @@
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from segmentation.evaluation.folders import EvaluationError, find_predictions, find_truth, read_labels, score_images
+
+
+def square(label=1):
+    labels = np.zeros((20, 24), np.uint16)
+    labels[2:8, 3:9], labels[12:18, 3:9] = label, label + 1
+    return labels
+
+
+def test_predictions_are_found_in_the_folder_or_in_its_labels(tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "masks").mkdir()
+    for name in ("b.tif", "a.png", "a.tif", ".c.tif", "notes.txt", "d.jpg"):
+        (tmp_path / "labels" / name).touch()
+    (tmp_path / "masks" / "e.png").touch()
+    expected = {"a": tmp_path / "labels" / "a.tif", "b": tmp_path / "labels" / "b.tif"}
+    assert find_predictions(tmp_path) == find_predictions(tmp_path / "labels") == expected
+
+
+def test_masks_serve_where_there_are_no_labels(tmp_path):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "e.png").touch()
+    assert list(find_predictions(tmp_path)) == ["e"]
+
+
+def test_no_predictions_are_refused(tmp_path):
+    with pytest.raises(EvaluationError, match="holds no label maps"):
+        find_predictions(tmp_path)
+    with pytest.raises(EvaluationError, match="is not a folder"):
+        find_predictions(tmp_path / "absent")
+
+
+def test_masks_fall_into_their_components(tmp_path):
+    mask = (square() > 0).astype(np.uint8) * 255
+    mask[8, 9] = 255  # touches the upper square at a corner only: the same nucleus
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    labels = read_labels(tmp_path / "mask.png")
+    assert labels.max() == 2 and labels[8, 9] == labels[2, 3] != labels[12, 3]
+
+
+def test_label_maps_are_kept_as_they_are(tmp_path):
+    tifffile.imwrite(tmp_path / "labels.tif", square(70))
+    assert np.array_equal(read_labels(tmp_path / "labels.tif"), square(70))
+    one = (square() > 0).astype(np.uint8)  # one label in two pieces is one nucleus
+    cv2.imwrite(str(tmp_path / "one.png"), one)
+    assert np.array_equal(read_labels(tmp_path / "one.png"), one)
+
+
+@pytest.fixture(params=["bowl", "pairs", "maps", "labels"])
+def truth_folder(request, tmp_path):
+    """The same truth of one image, `x`, in four layouts."""
+    folder, labels = tmp_path / "truth", square()
+    if request.param == "bowl":
+        (folder / "x" / "images").mkdir(parents=True)
+        (folder / "x" / "masks").mkdir()
+        cv2.imwrite(str(folder / "x" / "images" / "x.png"), np.zeros(labels.shape, np.uint8))
+        for label in (1, 2):
+            cv2.imwrite(str(folder / "x" / "masks" / f"{label}.png"), (labels == label).astype(np.uint8) * 255)
+    elif request.param == "pairs":
+        for name, pixels in (("images", np.zeros(labels.shape, np.uint8)), ("masks", labels)):
+            (folder / name).mkdir(parents=True)
+            cv2.imwrite(str(folder / name / "x.png"), pixels)
+    else:
+        inner = folder / "labels" if request.param == "labels" else folder
+        inner.mkdir(parents=True)
+        tifffile.imwrite(inner / "x.tif", labels)
+    return folder
+
+
+def test_truth_is_read_from_every_layout(truth_folder):
+    (image,) = find_truth(truth_folder)
+    assert image.id == "x"
+    assert np.array_equal(image.read(), square())
+
+
+def test_no_truth_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "absent.zip"):
+        with pytest.raises(EvaluationError, match=path.name):
+            find_truth(path)
+
+
+def test_images_are_not_taken_for_label_maps(tmp_path):
+    cv2.imwrite(str(tmp_path / "x.png"), np.random.default_rng(0).integers(10, 200, (20, 24)).astype(np.uint8))
+    (image,) = find_truth(tmp_path)
+    with pytest.raises(EvaluationError, match="x.png has no pixel that is 0"):
+        image.read()
+
+
+def test_unreadable_truth_is_refused(truth_folder):
+    for file in [f for f in truth_folder.rglob("*") if f.is_file()]:
+        file.write_bytes(b"")
+    (image,) = find_truth(truth_folder)
+    with pytest.raises(EvaluationError, match="the truth cannot be read: .*x"):
+        image.read()
+
+
+def test_missing_and_unreadable_predictions_count_as_empty(tmp_path):
+    truth, predictions = tmp_path / "truth", tmp_path / "predictions"
+    truth.mkdir(), predictions.mkdir()
+    for name in "abc":
+        tifffile.imwrite(truth / f"{name}.tif", square())
+    tifffile.imwrite(predictions / "a.tif", square())
+    (predictions / "b.tif").write_bytes(b"II*\0")
+    a, b, c = score_images(find_truth(truth), find_predictions(predictions))
+    assert a.score.bowl == 1 and a.problem is None
+    assert b.score.dice == c.score.dice == 0
+    assert "b.tif" in b.problem and c.problem == "c: no prediction of that name"
+
+
+def test_another_size_is_refused_with_both_names(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", square())
+    (tmp_path / "p").mkdir()
+    tifffile.imwrite(tmp_path / "p" / "a.tif", square().T)
+    with pytest.raises(EvaluationError, match=r"a.tif has 24 x 20 pixels .* the truth of a 20 x 24"):
+        list(score_images(find_truth(tmp_path), find_predictions(tmp_path / "p")))

@@ -1,0 +1,45 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segmentation.results.atomic import written_whole
+
+
+def test_replaces_the_file_and_leaves_nothing_else(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("before")
+    with written_whole(file) as temporary:
+        assert (temporary.parent, temporary.suffix) == (tmp_path, ".txt")
+        temporary.write_text("after")
+        assert file.read_text() == "before"
+    assert file.read_text() == "after"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("before")
+    with pytest.raises(RuntimeError), written_whole(file) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert file.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_kill_leaves_what_was_there(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("before")
+    code = (
+        "import os, pathlib, sys\n"
+        "from segmentation.results.atomic import written_whole\n"
+        "with written_whole(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.abort()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, file], cwd=Path(__file__).parents[2]).returncode != 0
+    assert file.read_text() == "before"
+    with written_whole(file) as temporary:
+        temporary.write_text("after")
+    assert list(tmp_path.iterdir()) == [file]
