@@ -6,10 +6,11 @@ Nothing here imports a framework, so a bundle can be looked at wherever Python r
 import dataclasses
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+
+from segmentation.atomic import written_whole
 
 SCHEMA_VERSION = 1
 DESCRIPTION = "bundle.json"
@@ -140,9 +141,8 @@ def write_bundle(bundle: Bundle) -> None:
     description["libraries"] = bundle.libraries or _installed_versions()
     description["files"] = {name: _sha256(folder / name) for name in MODEL_FILES}
     _check_fields(folder, description)
-    partial = folder / f".{DESCRIPTION}.part"
-    partial.write_text(json.dumps(description, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, folder / DESCRIPTION)
+    with written_whole(folder / DESCRIPTION) as part:
+        part.write_text(json.dumps(description, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 _REMEDY = "fetch the model again, train one with train.py, or name another with --model"

@@ -42,11 +42,16 @@ class Normalisation:
         -------
         low, high : float
             In units of the image's intensities. The channels share them, so that the hue of a stained image is kept:
-            `low` is the least of the channels' lower percentiles, `high` the greatest of their upper ones.
+            `low` is the least of the channels' lower percentiles, `high` the greatest of their upper ones. Where these
+            are equal, as in a picture of a few nuclei on a background of all zeros, `low` is the least intensity of
+            the image and `high` the greatest.
         """
         channels = np.moveaxis(pixels, -1, 0)
         limits = np.array([self._channel_limits(channel) for channel in channels])
-        return float(limits[:, 0].min()), float(limits[:, 1].max())
+        low, high = limits[:, 0].min(), limits[:, 1].max()
+        if low == high:
+            low, high = pixels.min(), pixels.max()
+        return float(low), float(high)
 
     def _channel_limits(self, channel: np.ndarray) -> np.ndarray:
         percentiles = (self.lower_percentile, self.upper_percentile)

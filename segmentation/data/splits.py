@@ -2,14 +2,13 @@
 
 import csv
 import io
-import os
 import random
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segmentation.atomic import written_whole
 from segmentation.data.problems import DatasetError
 from segmentation.data.samples import Sample
 
@@ -93,22 +92,11 @@ def read_split(file: Path | str) -> dict[str, SplitRow]:
 
 def write_split(split: Mapping[str, SplitRow], file: Path | str) -> None:
     """Write a split, sorted by id, as `read_split` takes it; the file appears whole or not at all."""
-    file = Path(file)
-    with tempfile.NamedTemporaryFile(
-        "w", newline="", encoding="utf-8", dir=file.parent, prefix=f".{file.name}.", delete=False
-    ) as part:
-        try:
-            writer = csv.writer(part, lineterminator="\n")
-            writer.writerow(("id", "subset", "kind", "group"))
-            for sample_id, row in sorted(split.items()):
-                writer.writerow((sample_id, row.subset, row.kind or "", row.group or ""))
-            part.close()
-            os.chmod(part.name, 0o644)
-            os.replace(part.name, file)
-        except BaseException:
-            part.close()
-            os.unlink(part.name)
-            raise
+    with written_whole(file) as part, open(part, "w", newline="", encoding="utf-8") as table:
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(("id", "subset", "kind", "group"))
+        for sample_id, row in sorted(split.items()):
+            writer.writerow((sample_id, row.subset, row.kind or "", row.group or ""))
 
 
 def divide(samples: Iterable[Sample], split: Mapping[str, SplitRow]) -> dict[str, list[Sample]]:

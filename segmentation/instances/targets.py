@@ -34,7 +34,8 @@ class Targets:
     ) -> np.ndarray:
         """Turn predicted channels into a label map.
 
-        ``decode(encode(label_map))`` is the label map again, up to the numbering.
+        ``decode(encode(label_map))`` is the label map again, up to the numbering, except where the encoding says that
+        nuclei lie too close for it.
 
         Parameters
         ----------
@@ -65,7 +66,7 @@ class Targets:
 
 def drop_small(label_map: np.ndarray, min_area: int) -> np.ndarray:
     """Drop the nuclei of less than `min_area` pixels, and number the others 1..n in their order."""
-    area = np.bincount(label_map.ravel())
+    area = np.bincount(label_map.ravel(), minlength=1)
     kept = area >= max(min_area, 1)
     kept[0] = False
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[label_map]

@@ -71,11 +71,13 @@ def _merge(peaks, nearest, radius, merge_distance):
     if len(pairs):
         distance = np.linalg.norm(peaks[pairs[:, 0]] - peaks[pairs[:, 1]], axis=1)
         pairs = pairs[distance < merge_distance * mean_radius[pairs].min(axis=1)]
-        # From the largest heap on, so that no leader is itself led.
-        larger_first = np.where((size[pairs[:, 0]] >= size[pairs[:, 1]])[:, None], pairs, pairs[:, ::-1])
-        for large, small in larger_first[np.argsort(-size[larger_first[:, 0]], kind="stable")]:
+        # From the largest heap on, in a strict order, so that no leader is itself led.
+        by_size = np.argsort(-size, kind="stable")
+        rank = np.empty_like(by_size)
+        rank[by_size] = np.arange(len(by_size))
+        ranks = np.sort(rank[pairs], axis=1)
+        for large, small in by_size[ranks[np.lexsort((ranks[:, 1], ranks[:, 0]))]]:
             if leader[large] == large and leader[small] == small:
                 leader[small] = large
     leaders, heap_of_peak = np.unique(leader, return_inverse=True)
-    # A follower whose leader was taken later on still points at it: leaders lead themselves, as tested above.
     return peaks[leaders], heap_of_peak

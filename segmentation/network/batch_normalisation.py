@@ -10,10 +10,13 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     Keras computes mean, variance and output one operation after another, each a pass over memory, which is what a CPU
     spends a third of a training step on. The kernel does it in two passes. The variables are those of the parent, so
     weights go from one to the other; models are saved with the parent, to load everywhere.
+
+    The one difference: the moving variance follows the unbiased estimate, n / (n - 1) times the variance of the n
+    values of a channel in the batch.
     """
 
     def call(self, inputs, training=None, mask=None):
-        if not training:
+        if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,

@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segmentation.atomic import is_unfinished, written_whole
 from segmentation.prediction.engines import available_cores
 from segmentation.prediction.inputs import Input
 from segmentation.prediction.outputs import ImageOutput, Output, TableOutput
 from segmentation.prediction.pipeline import run_pipeline
 from segmentation.prediction.predictor import Predictor
-from segmentation.prediction.records import RECORDS, Records, is_unfinished, write_whole
+from segmentation.prediction.records import RECORDS, Records
 from segmentation.prediction.stages import DONE, FAILED, SKIPPED, Outcome, Stages, rows_file
 
 # More threads only compete for the interpreter's lock.
@@ -105,7 +106,8 @@ def predict_folder(
         _write_table(folder, table, inputs, stages.records, predictor.settings)
     seconds = {"total": time.perf_counter() - started, **stages.seconds}
     description = _summary(in_order, predictor, outputs, shard, seconds)
-    write_whole(summary, lambda part: part.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8"))
+    with written_whole(summary) as part:
+        part.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return in_order
 
 
@@ -142,7 +144,8 @@ def _write_table(folder: Path, table: TableOutput, inputs: Sequence[Input], reco
 
     names = finished()
     while True:
-        write_whole(folder / table.file, write)
+        with written_whole(folder / table.file) as part:
+            write(part)
         now = finished()
         if now == names:
             return

@@ -40,7 +40,7 @@ class ImageOutput:
     folder, suffix : str
         Of the files: ``masks/NAME.png``.
     write : callable
-        Writes a prediction to a path.
+        Writes a prediction to a path, whole or not at all.
     """
 
     folder: str

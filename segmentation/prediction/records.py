@@ -7,11 +7,11 @@ made, and how large each is. It is written after them, so results without a reco
 
 import dataclasses
 import json
-import os
-import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+
+from segmentation.atomic import written_whole
 
 RECORDS = ".records"
 
@@ -66,7 +66,8 @@ class Records:
     def store(self, record: Record) -> None:
         """Write a record, whole or not at all, and remove what an earlier one lists and this one does not."""
         stale = self._files_of(self.load(record.name)) - self._files_of(record)
-        write_whole(self._file(record.name), lambda part: part.write_text(json.dumps(dataclasses.asdict(record))))
+        with written_whole(self._file(record.name)) as part:
+            part.write_text(json.dumps(dataclasses.asdict(record)))
         self._remove(stale)
 
     def discard(self, name: str) -> None:
@@ -100,27 +101,3 @@ class Records:
     @staticmethod
     def _files_of(record: Record | None) -> set[str]:
         return {file for files in record.files.values() for file in files} if record else set()
-
-
-def write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """Let a file appear with all its content at once, even if the process is killed meanwhile.
-
-    Parameters
-    ----------
-    file : Path
-    write : callable
-        Writes the content to the path it is given, which lies beside `file`, is hidden, and has the same suffix.
-    """
-    # The same name each time: what a killed process left is overwritten by the next, not collected.
-    part = file.with_name(f".{file.stem}.part{file.suffix}")
-    try:
-        write(part)
-        os.replace(part, file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def is_unfinished(file: Path) -> bool:
-    """Whether a file is what a killed process had begun: by the name that `write_whole` or a writer's own gives it."""
-    return re.fullmatch(r"\..+\.part|\.[0-9a-f]{32}", file.stem) is not None

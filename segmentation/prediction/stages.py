@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from segmentation.atomic import written_whole
 from segmentation.data.images import Image, read_image
 from segmentation.prediction.inputs import Input
 from segmentation.prediction.outputs import ImageOutput, Output, Prediction, TableOutput
 from segmentation.prediction.pipeline import Prepared
 from segmentation.prediction.predictor import Predictor
-from segmentation.prediction.records import RECORDS, Record, Records, write_whole
+from segmentation.prediction.records import RECORDS, Record, Records
 from segmentation.prediction.tiling import padded_shape
 
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
@@ -147,10 +148,11 @@ class Stages:
     def _write(self, output: Output, prediction: Prediction) -> dict[str, int]:
         if isinstance(output, ImageOutput):
             file = self._folder / output.folder / f"{prediction.name}{output.suffix}"
-            write_whole(file, lambda part: output.write(part, prediction))
+            output.write(file, prediction)
         else:
             file = rows_file(self._folder, output, prediction.name)
-            write_whole(file, lambda part: _write_rows(part, output.rows(prediction)))
+            with written_whole(file) as part:
+                _write_rows(part, output.rows(prediction))
         return {file.relative_to(self._folder).as_posix(): file.stat().st_size}
 
     @contextmanager

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from segmentation.results.atomic import written_whole
+from segmentation.atomic import written_whole
 
 
 def write_mask(file, labels):

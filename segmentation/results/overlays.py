@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from segmentation.results.atomic import written_whole
+from segmentation.atomic import written_whole
 
 # Bright and saturated enough for a dark ground, dark enough for a white one, and none of them the colour of a stain.
 _PALETTE = np.array(

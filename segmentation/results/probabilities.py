@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from segmentation.results.atomic import written_whole
+from segmentation.atomic import written_whole
 
 
 def write_probabilities(file, channels):

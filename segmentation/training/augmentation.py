@@ -47,7 +47,16 @@ class Augmentation:
                 A.HueSaturationValue(hue_shift_limit=20, sat_shift_limit=40, val_shift_limit=0, p=0.4),
                 A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.25, p=0.6),
                 A.RandomGamma(gamma_limit=(60, 160), p=0.5),
-                A.OneOf([A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0)), A.Downscale((0.5, 0.9))], p=0.2),
+                # Nearest neighbours, which Downscale takes otherwise, move the image by up to a pixel and a half.
+                A.OneOf(
+                    [
+                        A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0)),
+                        A.Downscale(
+                            (0.5, 0.9), interpolation_pair={"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
+                        ),
+                    ],
+                    p=0.2,
+                ),
                 A.GaussNoise(std_range=(0.01, 0.08), p=0.25),
             ],
         )

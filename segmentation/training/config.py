@@ -60,6 +60,8 @@ class TrainingConfig:
         for name in ("base_filters", "depth", "epochs", "batch_size", "crop_size", "patience", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         if not self.learning_rate > 0:

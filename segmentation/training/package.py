@@ -19,9 +19,7 @@ from segmentation.training.subsets import Subsets
 from segmentation.training.validation import draw_examples, score_images, summarise
 
 
-def package(
-    model: keras.Model, run: Run, subsets: Subsets, history: list[dict], minutes: float, folder: Path
-) -> dict:
+def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict], minutes: float, folder: Path) -> dict:
     """Write the bundle of a trained network, and ``validation.png``.
 
     Parameters

@@ -15,6 +15,7 @@ from segmentation.data.fingerprints import THUMBNAIL_SIDE, Fingerprint
 from segmentation.data.layouts import DataSet
 from segmentation.data.listing import ArchiveMember, list_files
 from segmentation.data.loading import load_samples
+from segmentation.data.masks import RunLengthMasks
 from segmentation.data.normalisation import Normalisation
 from segmentation.data.problems import DatasetError, Problem
 
@@ -169,8 +170,8 @@ def prepare(
 
 def _key(data_set: DataSet, normalisation: Normalisation) -> str:
     files = list(list_files(data_set.path)[0].values())
-    if data_set.path.is_dir():
-        files += sorted(data_set.path.resolve().parent.glob("*.csv"))  # run lengths may lie beside the images
+    # A table of run lengths may lie beside the folder or zip.
+    files += {sample.masks.file for sample in data_set.samples if isinstance(sample.masks, RunLengthMasks)} - set(files)
     key = hashlib.sha256(json.dumps([_FORMAT, str(data_set.path.resolve()), asdict(normalisation)]).encode())
     for file in files:
         if isinstance(file, ArchiveMember):

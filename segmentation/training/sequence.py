@@ -92,9 +92,7 @@ class NucleiSequence(keras.utils.Sequence):
         if not hasattr(self._per_thread, "augmentation"):
             self._per_thread.augmentation = self._new_augmentation()
         rng = np.random.default_rng((self.seed, epoch, place))
-        pixels, label_map = self._per_thread.augmentation(
-            self.images.pixels(image), self.images.label_map(image), rng
-        )
+        pixels, label_map = self._per_thread.augmentation(self.images.pixels(image), self.images.label_map(image), rng)
         return pixels.astype(np.float32) / 255, self.targets.encode(label_map)
 
 

@@ -89,7 +89,9 @@ def load_subsets(
     for name in ("train", "val"):
         subsets[name] = prepared.images.select({i: row for i, row in rows.items() if row.subset == name})
         if not len(subsets[name]):
-            raise DatasetError(f"{split_file or path}: no usable sample is in the subset {name!r}, expected at least one")
+            raise DatasetError(
+                f"{split_file or path}: no usable sample is in the subset {name!r}, expected at least one"
+            )
     return Subsets(**subsets, split=rows, digest=prepared.digest, warnings=report)
 
 

@@ -34,7 +34,9 @@ def summarise(images: PreparedImages, scores: list[ImageScore]) -> dict:
         for name, figure in bootstrap(scores, images.groups).items()
     }
     by_kind = {
-        kind: round(float(np.mean([score.dice for score, of in zip(scores, images.kinds, strict=True) if of == kind])), 4)
+        kind: round(
+            float(np.mean([score.dice for score, of in zip(scores, images.kinds, strict=True) if of == kind])), 4
+        )
         for kind in sorted(set(images.kinds))
     }
     return {"subset": "val", "images": len(images), "figures": figures, "dice_by_kind": by_kind}

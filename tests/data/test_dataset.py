@@ -19,7 +19,6 @@ from segmentation.data.dataset import (
 from segmentation.data.problems import Problem
 
 
-
 def test_a_sound_data_set_exits_with_0(tmp_path, write_bowl, nuclei, capsys):
     root = write_bowl(tmp_path / "data", dict.fromkeys("abcd", nuclei) | {"void": np.zeros_like(nuclei)})
     (tmp_path / "split.csv").write_text("id,subset,kind\na,train,\nb,train,\nc,val,\nd,test,\n")

@@ -1,6 +1,6 @@
 import pytest
 
-from segmentation.prediction.records import RECORDS, Record, Records, write_whole
+from segmentation.prediction.records import RECORDS, Record, Records
 
 
 @pytest.fixture
@@ -62,20 +62,3 @@ def test_a_record_takes_stale_results_with_it(folder):
 def test_a_record_of_another_hand_counts_as_none(folder, text):
     (folder / RECORDS / "a.json").write_text(text)
     assert Records(folder).load("a") is None
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    file = tmp_path / "a.png"
-    file.write_bytes(b"old")
-
-    def break_off(part):
-        part.write_bytes(b"ha")
-        assert part.suffix == ".png"
-        raise OSError("no space left on device")
-
-    with pytest.raises(OSError, match="no space"):
-        write_whole(file, break_off)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-    assert file.read_bytes() == b"old"
-    write_whole(file, lambda part: part.write_bytes(b"new"))
-    assert file.read_bytes() == b"new"

@@ -29,3 +29,8 @@ def written_whole(file):
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_unfinished(file: Path) -> bool:
+    """Whether a file is what a killed process had begun to write, by the name that `written_whole` gives it."""
+    return file.name.startswith(".") and file.stem.endswith(".part")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segmentation.results.atomic import written_whole
+from segmentation.atomic import written_whole
 
 
 def test_replaces_the_file_and_leaves_nothing_else(tmp_path):
@@ -33,7 +33,7 @@ def test_a_kill_leaves_what_was_there(tmp_path):
     file.write_text("before")
     code = (
         "import os, pathlib, sys\n"
-        "from segmentation.results.atomic import written_whole\n"
+        "from segmentation.atomic import written_whole\n"
         "with written_whole(pathlib.Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_text('half')\n"
         "    os.abort()\n"

@@ -1,0 +1,147 @@
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from segmentation.data.normalisation import Normalisation
+from segmentation.data.synthetic import draw_fluorescence, draw_stained
+
+STRETCH = Normalisation()
+
+
+@pytest.fixture(scope="module")
+def grey():
+    return draw_fluorescence(np.random.default_rng(0), (96, 130))[0][..., None]
+
+
+@pytest.fixture(scope="module")
+def stained():
+    return draw_stained(np.random.default_rng(0), (96, 130))[0]
+
+
+def normalised(pixels, normalisation=STRETCH):
+    return normalisation.apply(pixels, normalisation.limits(pixels))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("percentiles", [(1.0, 99.9), (0.0, 100.0), (0.35, 63.2), (25.0, 75.0)])
+def test_limits_are_numpys_percentiles_without_interpolation(dtype, percentiles):
+    rng = np.random.default_rng(1)
+    for size in (2, 3, 99, 100, 101, 1000, 4321):
+        for highest in (9, 255):
+            pixels = rng.integers(0, highest, (size, 1, 1), endpoint=True).astype(dtype)
+            low, high = np.percentile(pixels, percentiles, method="inverted_cdf")
+            if low == high:
+                low, high = pixels.min(), pixels.max()
+            assert Normalisation(*percentiles).limits(pixels) == (low, high)
+
+
+def test_limits_are_intensities_of_the_image_counted_by_hand():
+    pixels = np.arange(1000, dtype=np.uint16)[::-1].reshape(25, 40, 1)
+    assert STRETCH.limits(pixels) == (9, 998)  # the 10th and the 999th of 1000
+    assert Normalisation(0, 100).limits(pixels) == (0, 999)
+
+
+def test_channels_share_the_widest_limits():
+    pixels = np.stack([np.full((5, 5), 40), np.arange(25).reshape(5, 5), np.full((5, 5), 90)], axis=-1).astype(np.uint8)
+    assert Normalisation(0, 100).limits(pixels) == (0, 90)
+    assert Normalisation(0, 100).limits(pixels[..., [2, 0]]) == (40, 90)
+
+
+@pytest.mark.parametrize("name", ["grey", "stained"])
+def test_8_bit_16_bit_and_float_copies_reach_the_network_alike(name, request):
+    pixels = request.getfixturevalue(name)
+    expected = normalised(pixels)
+    copies = [
+        pixels.astype(np.uint16) * 257,
+        pixels.astype(np.uint16) + 30_000,
+        pixels.astype(np.float32),
+        pixels.astype(np.float32) / 255 - 0.5,
+    ]
+    for copy in copies:
+        np.testing.assert_allclose(normalised(copy), expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["grey", "stained"])
+def test_output_is_three_channels_of_float32_in_0_1(name, request):
+    pixels = request.getfixturevalue(name)
+    output = normalised(pixels)
+    assert output.shape == (*pixels.shape[:2], 3) and output.dtype == np.float32
+    assert output.min() == 0 and output.max() == 1
+
+
+def test_grey_is_repeated(grey):
+    output = normalised(grey)
+    assert np.array_equal(output[..., 0], output[..., 1]) and np.array_equal(output[..., 0], output[..., 2])
+    assert len(np.unique(output)) > 50
+
+
+def test_values_between_and_beyond_the_limits():
+    pixels = np.array([[[0], [100], [125], [150], [200], [255]]], np.uint8)
+    assert STRETCH.apply(pixels, (100.0, 200.0))[0, :, 0] == pytest.approx([0, 0, 0.25, 0.5, 1, 1])
+
+
+def test_hue_is_kept(stained):
+    low, high = STRETCH.limits(stained)
+    inside = ((stained >= low) & (stained <= high)).all(axis=-1)
+    assert inside.mean() > 0.9
+    before, after = stained[inside].astype(float), normalised(stained)[inside].astype(float)
+
+    def hue(rgb):  # angle around the grey axis, which shift and scale of all channels together leave alone
+        red, green, blue = rgb.T
+        return np.exp(1j * np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue))
+
+    coloured = np.ptp(before, axis=1) > 5
+    assert coloured.mean() > 0.9
+    np.testing.assert_allclose(hue(after[coloured]), hue(before[coloured]), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("value", [0, 7, 255])
+def test_an_image_of_one_intensity_gives_zeros(dtype, channels, value):
+    output = normalised(np.full((6, 7, channels), value, dtype))
+    assert output.shape == (6, 7, 3) and not output.any()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_tiny_nucleus_on_a_background_of_zeros_is_seen(dtype):
+    pixels = np.zeros((100, 100, 1), dtype)
+    pixels[50, 50:55] = 200  # half a thousandth of the image: both percentiles are 0
+    assert np.array_equal(normalised(pixels)[..., 0], pixels[..., 0] / 200)
+
+
+def test_hot_pixels_do_not_darken_the_image(grey):
+    hot = grey.astype(np.uint16)
+    hot[10, 10] = 65535
+    before, after = normalised(grey), normalised(hot)
+    difference = np.abs(after - before)
+    difference[10, 10] = 0
+    assert difference.max() < 0.02
+
+
+@pytest.mark.parametrize("name", ["grey", "stained"])
+def test_a_tile_is_normalised_as_a_part_of_its_image(name, request):
+    pixels = request.getfixturevalue(name)
+    limits = STRETCH.limits(pixels)
+    whole, tile = normalised(pixels), np.s_[16:48, 40:101]
+    assert np.array_equal(STRETCH.apply(pixels[tile], limits), whole[tile])
+    assert not np.allclose(normalised(pixels[tile]), whole[tile])  # its own limits are others
+
+
+@pytest.mark.parametrize("lower, upper", [(-1, 99), (1, 100.5), (50, 50), (60, 40), (float("nan"), 99), (1, float("nan"))])
+def test_impossible_percentiles_are_refused_by_value(lower, upper):
+    with pytest.raises(ValueError, match=f"0 <= lower < upper <= 100.*lower {lower} and upper {upper}"):
+        Normalisation(lower, upper)
+
+
+def test_settings_survive_json():
+    settings = Normalisation(0.5, 99.0)
+    assert Normalisation(**json.loads(json.dumps(asdict(settings)))) == settings
+
+
+def test_the_input_is_left_alone(stained):
+    before = stained.copy()
+    normalised(stained)
+    assert np.array_equal(stained, before)
