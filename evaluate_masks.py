@@ -66,7 +66,7 @@ def main(arguments=None):
     from segmentation.evaluation.folders import EvaluationError, find_predictions, find_truth, score_images
     from segmentation.evaluation.report import as_table, summarise
     from segmentation.evaluation.subsets import choose_subset
-    from segmentation.results.atomic import written_whole
+    from segmentation.atomic import written_whole
 
     try:
         predictions = find_predictions(options.predictions)

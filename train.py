@@ -17,6 +17,7 @@ STARTED = time.monotonic()
 import argparse
 import sys
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 from segmentation.training.config import FOREGROUND_LOSSES, TARGETS, TrainingConfig
@@ -58,12 +59,16 @@ def parse_arguments() -> argparse.Namespace:
     setting(training, "--patience", "epochs without improvement before training stops", metavar="N")
     setting(training, "--workers", "threads that augment", metavar="N")
     setting(training, "--seed", "of the weights, the crops and the split", metavar="N")
-    training.add_argument("--time-limit", help="end within this time, from start to exit", type=float, metavar="MINUTES")
+    training.add_argument(
+        "--time-limit", help="end within this time, from start to exit", type=float, metavar="MINUTES"
+    )
     training.add_argument("--resume", help="go on with the training in --output", action="store_true")
     training.add_argument("--tensorboard", help="write logs for TensorBoard into --output", action="store_true")
     args = parser.parse_args()
     if args.time_limit is not None and not args.time_limit > 0:
         parser.error(f"argument --time-limit: expected minutes above 0, got {args.time_limit:g}")
+    if args.tensorboard and find_spec("tensorboard") is None:
+        parser.error("argument --tensorboard: the package is not installed; pip install tensorboard")
     if args.output is None:
         args.output = Path("models") / Path(getattr(args, "data", "sample")).stem
     return args
@@ -81,6 +86,7 @@ def main() -> int:
     # After the command line is known to be right: these take seconds.
     from segmentation.data.bbbc038 import SOURCES, fetch
     from segmentation.data.problems import DatasetError
+    from segmentation.data.splits import write_split
     from segmentation.progress import progress_bar
     from segmentation.quiet import quietly
     from segmentation.training.subsets import load_subsets
@@ -105,7 +111,9 @@ def main() -> int:
         return refuse(error)
     if subsets.warnings:
         print(subsets.warnings)
-    print(f"{len(subsets.train)} images to train on, {len(subsets.val)} to validate on")
+    write_split(subsets.split, args.output / "split.csv")
+    aside = len(subsets.split) - len(subsets.train) - len(subsets.val)
+    print(f"{len(subsets.train)} images to train on, {len(subsets.val)} to validate on, {aside} kept aside for testing")
 
     with quietly():
         import keras  # noqa: F401

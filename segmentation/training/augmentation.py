@@ -5,9 +5,11 @@ import os
 # albumentations asks the package index for a newer version when it is imported; training must not need a network.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
-import albumentations as A  # noqa: E402
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
+import albumentations as A
+import cv2
+import numpy as np
+
+from segmentation.training.negatives import draw_negative
 
 
 class Augmentation:
@@ -15,7 +17,8 @@ class Augmentation:
 
     The label map goes through the same geometry (window, scale, the eight symmetries of the square, elastic
     deformation). Brightness, contrast, gamma, hue, blur, noise and inversion change the image alone. Inversion and
-    the loss of colour make up kinds of image that the data do not hold: dark nuclei on light without colour, say.
+    the loss of colour make up kinds of image that the data do not hold: dark nuclei on light without colour, say. One
+    crop in fifty is an empty field instead, see `segmentation.training.negatives`.
 
     One object serves one thread: it holds the generator that its calls seed.
 
@@ -26,11 +29,14 @@ class Augmentation:
     zoom : (float, float)
         The nuclei are magnified by a factor drawn between these, evenly in its logarithm. Images never shrink below
         the crop size, so small images are magnified more than that.
+    empty : float
+        Probability of an empty field.
     """
 
-    def __init__(self, crop_size: int, zoom: tuple[float, float] = (0.7, 1.5)):
+    def __init__(self, crop_size: int, zoom: tuple[float, float] = (0.7, 1.5), empty: float = 0.02):
         self.crop_size = crop_size
         self.zoom = zoom
+        self.empty = empty
         self._compose = A.Compose(
             [
                 A.D4(p=1),
@@ -79,6 +85,8 @@ class Augmentation:
         image : (crop_size, crop_size, 3) ndarray of uint8
         label_map : (crop_size, crop_size) ndarray of int32
         """
+        if rng.random() < self.empty:
+            return draw_negative(rng, self.crop_size), np.zeros((self.crop_size, self.crop_size), np.int32)
         window = self._draw_window(image.shape[:2], rng)
         size = (self.crop_size, self.crop_size)
         shrinking = window[0].stop - window[0].start > self.crop_size

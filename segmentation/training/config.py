@@ -68,7 +68,7 @@ class TrainingConfig:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
         if self.crop_size % self.divisor:
             raise ValueError(
-                f"crop_size must be a multiple of {self.divisor} for a U-Net of depth {self.depth}, got {self.crop_size}"
+                f"crop_size must be a multiple of {self.divisor} for a depth of {self.depth}, got {self.crop_size}"
             )
 
     @property

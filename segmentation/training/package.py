@@ -1,6 +1,7 @@
 """Make a trained network into a bundle: export it, score it on the validation images, describe it."""
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -16,7 +17,13 @@ from segmentation.training.fit import new_network
 from segmentation.training.prepared import PreparedImages
 from segmentation.training.start import Run
 from segmentation.training.subsets import Subsets
-from segmentation.training.validation import draw_examples, score_images, summarise
+from segmentation.training.validation import (
+    choose_threshold,
+    draw_examples,
+    predict_images,
+    score_images,
+    summarise,
+)
 
 
 def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict], minutes: float, folder: Path) -> dict:
@@ -68,10 +75,15 @@ def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict],
             scores={},
         )
     )
-    predictor = open_predictor(load_bundle(folder))
-    label_maps, scores = score_images(predictor, subsets.val)
+    targets = TARGETS[run.config.targets]
+    channels = predict_images(open_predictor(load_bundle(folder)), subsets.val)
+    bundle = load_bundle(folder)
+    threshold = choose_threshold(subsets.val, channels, partial(targets.decode, min_area=bundle.min_area))
+    thresholds = {"foreground": threshold}
+    decode = partial(targets.decode, thresholds=thresholds, min_area=bundle.min_area)
+    label_maps, scores = score_images(subsets.val, channels, decode)
     summary = summarise(subsets.val, scores)
-    write_bundle(replace(load_bundle(folder), scores=summary))
+    write_bundle(replace(bundle, thresholds=thresholds, scores=summary))
     draw_examples(folder / "validation.png", subsets.val, label_maps, scores)
     return summary
 

@@ -10,7 +10,7 @@ from segmentation.data.fingerprints import Fingerprint
 from segmentation.data.groups import find_groups
 from segmentation.data.layouts import find_data_set
 from segmentation.data.normalisation import Normalisation
-from segmentation.data.problems import DatasetError
+from segmentation.data.problems import NOT_IN_SPLIT, DatasetError
 from segmentation.data.splits import SplitRow, draw_split, read_split
 from segmentation.training.prepared import MEMORY_LIMIT, PreparedImages, prepare
 
@@ -77,7 +77,9 @@ def load_subsets(
         split = draw_split(kinds, groups, seed)
 
     problems = data_set.problems + prepared.problems
-    problems += check_across(data_set.samples, prepared.fingerprints, split)
+    # A split that was just drawn leaves out what cannot be used, and that is named already.
+    across = check_across(data_set.samples, prepared.fingerprints, split)
+    problems += [problem for problem in across if split_file or problem.what != NOT_IN_SPLIT]
     report = describe_problems(problems, path) if problems else ""
     if any(problem.fatal for problem in problems) and not skip_bad:
         raise DatasetError(

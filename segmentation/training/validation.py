@@ -1,17 +1,28 @@
 """What a trained model gives on its validation images: the figures, and pictures of the best and the worst."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from segmentation.evaluation.intervals import bootstrap
-from segmentation.evaluation.scores import ImageScore, score_image
+from segmentation.evaluation.scores import ImageScore, score_image, set_figures
 from segmentation.prediction.predictor import Predictor
 from segmentation.training.prepared import PreparedImages
 
+# What is tried; a network that is unsure of borders has them too far out at 0.5.
+THRESHOLDS = np.arange(30, 85, 5) / 100
 
-def score_images(predictor: Predictor, images: PreparedImages) -> tuple[list[np.ndarray], list[ImageScore]]:
-    """Predict whole images as ``predict_masks.py`` does, and score them.
+
+def predict_images(predictor: Predictor, images: PreparedImages) -> list[np.ndarray]:
+    """Run the network on whole images as ``predict_masks.py`` does: for each its channels, (H, W, C) float32."""
+    return [predictor.predict([images.pixels(index).astype(np.float32) / 255])[0] for index in range(len(images))]
+
+
+def score_images(
+    images: PreparedImages, channels: list[np.ndarray], decode: Callable[[np.ndarray], np.ndarray]
+) -> tuple[list[np.ndarray], list[ImageScore]]:
+    """Decode the channels of whole images, and score the label maps.
 
     Returns
     -------
@@ -19,12 +30,22 @@ def score_images(predictor: Predictor, images: PreparedImages) -> tuple[list[np.
         As predicted.
     scores : list of ImageScore
     """
-    label_maps, scores = [], []
-    for index in range(len(images)):
-        pixels = images.pixels(index).astype(np.float32) / 255
-        label_maps.append(predictor.decode(predictor.predict([pixels])[0]))
-        scores.append(score_image(images.label_map(index), label_maps[-1]))
+    label_maps = [decode(predicted) for predicted in channels]
+    scores = [score_image(images.label_map(index), label_map) for index, label_map in enumerate(label_maps)]
     return label_maps, scores
+
+
+def choose_threshold(
+    images: PreparedImages, channels: list[np.ndarray], decode: Callable[[np.ndarray, dict], np.ndarray]
+) -> float:
+    """Find the threshold of the foreground at which the sum of Dice coefficient and mean AP is highest."""
+
+    def gain(threshold: float) -> float:
+        _, scores = score_images(images, channels, lambda predicted: decode(predicted, {"foreground": threshold}))
+        figures = set_figures(scores)
+        return figures["dice"] + figures["mean_ap"]
+
+    return float(max(THRESHOLDS, key=gain))
 
 
 def summarise(images: PreparedImages, scores: list[ImageScore]) -> dict:

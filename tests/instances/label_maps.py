@@ -15,20 +15,19 @@ def draw_disks(shape, *disks):
 
 
 def overlaps(truth, found):
-    """Overlap of each nucleus with each found one, one pair after another.
+    """Overlap of each nucleus with each found one.
 
     Returns
     -------
     (n, m) ndarray of float
         Intersection over union; rows are the labels of `truth`, columns those of `found`, ascending, without 0.
     """
-    found_labels = np.unique(found[found > 0])
-    return np.array(
-        [
-            [np.sum((truth == i) & (found == j)) / np.sum((truth == i) | (found == j)) for j in found_labels]
-            for i in np.unique(truth[truth > 0])
-        ]
-    ).reshape(-1, len(found_labels))
+    truth_labels, i = np.unique(truth, return_inverse=True)
+    found_labels, j = np.unique(found, return_inverse=True)
+    intersection = np.zeros((len(truth_labels), len(found_labels)))
+    np.add.at(intersection, (i, j), 1)
+    union = intersection.sum(axis=1, keepdims=True) + intersection.sum(axis=0) - intersection
+    return (intersection / union)[np.ix_(truth_labels > 0, found_labels > 0)]
 
 
 def _touching_disks():

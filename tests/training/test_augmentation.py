@@ -65,10 +65,11 @@ def test_image_and_label_map_move_together(blocks, rng):
     seen = set()
     for _ in range(40):
         image, label_map = augmentation(coloured(blocks), blocks, rng)
-        # Where all around a pixel is one label, interpolation has nothing to mix: the colours are the label's.
-        inner = cv2.erode(label_map.astype(np.float32), np.ones((5, 5))) == cv2.dilate(
-            label_map.astype(np.float32), np.ones((5, 5))
-        )
+        # Where all around a pixel is one label, interpolation has nothing to mix: the colours are the label's. Beyond
+        # the edge, elastic deformation reflects, and the pixels all around are not in sight.
+        labels, square = label_map.astype(np.float32), np.ones((5, 5))
+        inner = cv2.erode(labels, square) == cv2.dilate(labels, square)
+        inner[[0, 1, -2, -1]] = inner[:, [0, 1, -2, -1]] = False
         assert inner.mean() > 0.2
         np.testing.assert_allclose(image[inner, 0], 4 * label_map[inner], atol=1)
         np.testing.assert_allclose(image[inner, 1], 200 - 2 * label_map[inner], atol=1)

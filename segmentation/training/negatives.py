@@ -1,0 +1,35 @@
+"""Images without nuclei, so that a network learns that there are such."""
+
+import cv2
+import numpy as np
+
+from segmentation.data.normalisation import Normalisation
+
+
+def draw_negative(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Draw what a camera gives where nothing is: one intensity, or noise of some grain on uneven light.
+
+    Normalisation stretches noise to the full range when there is nothing else, so this is what the network sees of an
+    empty field.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    size : int
+        Height and width, in pixels.
+
+    Returns
+    -------
+    (size, size, 3) ndarray of uint8
+    """
+    if rng.random() < 0.2:
+        return np.full((size, size, 3), rng.integers(256, size=3 if rng.random() < 0.3 else 1), np.uint8)
+    coloured = rng.random() < 0.2
+    noise = rng.normal(size=(size, size, 3 if coloured else 1)).astype(np.float32)
+    grain = rng.uniform(0, 2.5)
+    if grain > 0.4:
+        noise = np.atleast_3d(cv2.GaussianBlur(noise, (0, 0), grain))
+    light = cv2.resize(rng.normal(size=(3, 3)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    field = noise / noise.std() + rng.uniform(0, 2) * light[..., None]
+    normalisation = Normalisation()
+    return np.rint(normalisation.apply(field, normalisation.limits(field)) * 255).astype(np.uint8)

@@ -1,0 +1,244 @@
+"""`train.py` as people run it: a process of its own, killed and resumed."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from segmentation.bundle import load_bundle
+from segmentation.data.synthetic import draw_fluorescence, draw_stained
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SETTINGS = "--base-filters 4 --depth 2 --crop-size 64 --batch-size 2 --dropout 0 --seed 1".split()
+PROMISED = {"bundle.json", "model.keras", "model.xml", "model.bin", "history.csv", "curves.png", "validation.png"}
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    """A copy of the script, in whose folder it keeps its caches; nothing is written into the repository."""
+    return shutil.copy(REPOSITORY / "train.py", tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def start(script):
+    """Start train.py with arguments; return the process."""
+
+    def start(*arguments):
+        path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+        return subprocess.Popen(
+            [sys.executable, script, *map(str, arguments)],
+            cwd=Path(script).parent,
+            env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def run(start):
+    """Run train.py to its end; return (status, what it printed, what it complained of)."""
+
+    def run(*arguments, timeout=300):
+        process = start(*arguments)
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+        return process.returncode, output, errors
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Eight drawn images of 96 x 96 pixels."""
+    folder = tmp_path_factory.mktemp("data") / "my_nuclei"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for number in range(8):
+        rng = np.random.default_rng(number)
+        pixels, labels = (draw_stained if number % 3 == 2 else draw_fluorescence)(rng, (96, 96))
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), pixels)
+        cv2.imwrite(str(folder / "masks" / f"{number}.png"), labels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, run, data):
+    """The folder and the output of a training of six epochs."""
+    folder = tmp_path_factory.mktemp("models") / "undisturbed"
+    status, output, errors = run("--data", data, "--output", folder, "--epochs", 6, *SETTINGS)
+    assert status == 0, errors
+    return folder, output
+
+
+def wait_for_epoch(process, folder, epochs):
+    """Wait until so many epochs are saved; fail if the process ends before."""
+    file = folder / "checkpoint" / "state.json"
+    deadline = time.monotonic() + 240
+    while not (file.exists() and json.loads(file.read_text())["epochs_done"] >= epochs):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def disturbed(tmp_path_factory, start, run, data):
+    """The same training, killed twice, terminated once, each time gone on with."""
+    folder = tmp_path_factory.mktemp("models") / "disturbed"
+    record = {"folder": folder, "killed": []}
+    arguments = ["--data", data, "--output", folder, "--epochs", 6, *SETTINGS]
+    for epochs in (1, 2):
+        process = start(*arguments)
+        wait_for_epoch(process, folder, epochs)
+        process.kill()
+        process.communicate()
+        record["killed"].append((process.returncode, json.loads((folder / "checkpoint/state.json").read_text())))
+        arguments = ["--output", folder, "--resume"]
+    record["without --resume"] = run("--data", data, "--output", folder, *SETTINGS)
+    record["another rate"] = run("--output", folder, "--resume", "--learning-rate", "0.5")
+    process = start(*arguments)
+    wait_for_epoch(process, folder, record["killed"][-1][1]["epochs_done"] + 1)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=120)
+    record["terminated"] = process.returncode, output, errors
+    record["after"] = run(*arguments)
+    return record
+
+
+def history_of(folder):
+    with open(folder / "history.csv", newline="") as table:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(table)]
+
+
+def one_sentence(errors):
+    """What was complained of, without argparse's reminder of the usage; no traceback."""
+    assert "Traceback" not in errors
+    sentence = errors[errors.index("train.py: ") :].strip()
+    return sentence
+
+
+def test_all_that_is_promised_is_there(undisturbed):
+    folder, _ = undisturbed
+    assert PROMISED <= {file.name for file in folder.iterdir()}
+    bundle = load_bundle(folder)
+    assert bundle.divisor == 4 and bundle.training["data"] == "my_nuclei"
+    assert bundle.training["epochs"] == 6 and bundle.training["minutes"] > 0
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_epochs_are_in_the_history(undisturbed):
+    history = history_of(undisturbed[0])
+    assert [row["epoch"] for row in history] == list(range(6))
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert {"loss", "val_loss", "dice", "val_dice", "iou", "val_iou", "learning_rate"} <= history[0].keys()
+
+
+def test_it_says_how_it_went_and_what_comes_next(undisturbed):
+    folder, output = undisturbed
+    assert "images to train on" in output and "validation dice" in output
+    assert "predict_masks.py" in output and str(folder) in output
+
+
+def test_killed_twice_and_terminated_it_is_the_same_training(disturbed, undisturbed):
+    (first, early), (second, late) = disturbed["killed"]
+    assert first == second == -signal.SIGKILL
+    assert 1 <= early["epochs_done"] < late["epochs_done"] <= 5
+    status, _, errors = disturbed["after"]
+    assert status == 0, errors
+    assert PROMISED <= {file.name for file in disturbed["folder"].iterdir()}
+    ours, theirs = history_of(disturbed["folder"]), history_of(undisturbed[0])
+    assert [row["epoch"] for row in ours] == [row["epoch"] for row in theirs] == list(range(6))
+    for name in ("learning_rate", "learning_rate_used"):
+        assert [row[name] for row in ours] == [row[name] for row in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+        assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-3)
+
+
+def test_sigterm_saves_and_says_how_to_go_on(disturbed):
+    status, output, errors = disturbed["terminated"]
+    assert status == 143
+    assert f"python train.py --output {disturbed['folder']} --resume" in output
+    assert "Traceback" not in errors
+
+
+def test_an_unfinished_training_is_not_overwritten(disturbed):
+    status, _, errors = disturbed["without --resume"]
+    assert status == 2 and "add --resume" in one_sentence(errors)
+
+
+def test_a_resumed_training_keeps_its_settings(disturbed):
+    status, _, errors = disturbed["another rate"]
+    assert status == 2 and "--learning-rate is 0.5, but" in one_sentence(errors)
+
+
+def test_time_limit_ends_it_with_a_model(tmp_path, run, data):
+    status, _, errors = run(
+        "--data", data, "--output", tmp_path / "m", "--time-limit", 0.6, "--epochs", 10_000, *SETTINGS, timeout=280
+    )
+    assert status == 0, errors
+    assert PROMISED <= {file.name for file in (tmp_path / "m").iterdir()}
+    assert 1 <= len(history_of(tmp_path / "m")) < 10_000
+
+
+def bad_split(folder):
+    (folder / "split.csv").write_text("id,subset\n0,train\n1,validate\n")
+    return folder / "split.csv"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--data", "{tmp}/nowhere"], "nowhere: no such folder or zip"),
+        (["--data", "{tmp}"], "no data set found"),
+        (["--data", "{data}", "--split", "{split}"], "split.csv, line 3: the subset is 'validate'"),
+        (["--data", "{data}", "--split", "{tmp}/missing.csv"], "missing.csv: cannot be read as a split"),
+        (["--data", "{data}", "--crop-size", "100", "--depth", "3"], "crop_size must be a multiple of 8"),
+        (["--data", "{data}", "--loss", "mse"], "argument --loss: invalid choice: 'mse'"),
+        (["--data", "{data}", "--epochs", "0"], "epochs must be at least 1"),
+        (["--data", "{data}", "--seed", "-1"], "seed must be at least 0"),
+        (["--data", "{data}", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
+        (["--data", "{data}", "--time-limit", "0"], "argument --time-limit: expected minutes above 0"),
+        (["--resume"], "holds no training to resume"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_a_sentence(tmp_path, run, data, arguments, expected):
+    (tmp_path / "empty").mkdir()
+    names = {"tmp": tmp_path / "empty", "data": data, "split": bad_split(tmp_path)}
+    status, output, errors = run(*[text.format(**names) for text in arguments], "--output", tmp_path / "model")
+    assert status == 2
+    assert expected in one_sentence(errors)
+    assert not (tmp_path / "model" / "bundle.json").exists()
+
+
+def test_help_is_quick():
+    """It must not cost the import of Keras, nor of anything else that takes a while."""
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['train.py', '--help']\n"
+        "try:\n"
+        "    runpy.run_path('train.py', run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code\n"
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    heavy = {"numpy", "scipy", "cv2", "skimage", "keras", "tensorflow", "albumentations", "openvino", "matplotlib"}
+    assert "argparse" in ran.stderr and not heavy & set(ran.stderr.split())
+    for flag in ("--data", "--split", "--resume", "--time-limit", "--loss", "--tensorboard", "--skip-bad"):
+        assert flag in ran.stdout
+    assert "(default: 0.002)" in ran.stdout
