@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DEFAULT_MODEL = Path(__file__).parent / "models" / "nuclei"
-OUTPUTS = ("masks", "labels", "overlays", "table", "rle", "probabilities")
+OUTPUTS = ("masks", "labels", "overlays", "table", "rle", "rois", "geojson", "probabilities")
 
 EXAMPLES = """
 examples:
@@ -52,10 +52,16 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         "images",
         nargs="+",
         metavar="IMAGES",
-        help="files, globs, folders (not those inside them), or a data set in the Bowl's layout, folder or zip",
+        help="files, globs, OME-Zarr stores (image.zarr), folders (not those inside them), or a data set in the Bowl's "
+        "layout, folder or zip",
     )
     group.add_argument("--split", metavar="CSV", help="table of ids and subsets; goes with --subset")
     group.add_argument("--subset", metavar="NAME", help="only images of this subset of the split")
+    group.add_argument(
+        "--channel",
+        metavar="NAME|N",
+        help="which channel of images that have several shows the nuclei: its name, or its number from 1 as in Fiji",
+    )
     group.add_argument("--shard", type=_shard, metavar="I/N", help="only every N-th image, from the I-th on")
 
     group = parser.add_argument_group("what to write")
@@ -67,7 +73,7 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         default=["masks", "labels", "overlays", "table"],
         metavar="NAME",
         help="any of: masks (PNG 0/255), labels (TIFF, 1..n), overlays (PNG), table (nuclei.csv), "
-        "rle (submission.csv), probabilities (TIFF, 255 is certain)",
+        "rle (submission.csv), rois (ImageJ), geojson (QuPath), probabilities (TIFF, 255 is certain)",
     )
     group.add_argument("--overwrite", action="store_true", help="do finished images again")
 
@@ -80,6 +86,26 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     )
     group.add_argument(
         "--min-area", type=_area, metavar="PIXELS", help="smaller nuclei are dropped; without it the model's"
+    )
+    group.add_argument(
+        "--diameter",
+        type=_diameter,
+        default="auto",
+        metavar="PIXELS|auto|none",
+        help="of the nuclei: images are rescaled so that they have the diameter that the model knows; auto: as the "
+        "model itself estimates for each image; none: images are never rescaled",
+    )
+    group.add_argument(
+        "--pixel-size",
+        type=_micrometres,
+        metavar="UM",
+        help="side of a pixel in micrometres, whatever the files say: for all measurements, and where auto begins, as "
+        "if nuclei measured 10 micrometres",
+    )
+    group.add_argument(
+        "--tta",
+        action="store_true",
+        help="flip and turn each image in all eight ways and average: a little better, eight times as slow",
     )
     group.add_argument("--engine", choices=("auto", "openvino", "keras"), default="auto", help="keras is for a GPU")
     group.add_argument(
@@ -101,12 +127,21 @@ def predict(arguments: argparse.Namespace) -> int:
     from segmentation.prediction.folder import FolderError, Shard, predict_folder
     from segmentation.prediction.inputs import InputError, find_inputs
     from segmentation.prediction.predictor import open_predictor
+    from segmentation.prediction.rescaling import DiameterError
 
     try:
         subset = read_subset(arguments.split, arguments.subset) if arguments.split else None
         inputs = find_inputs(arguments.images, subset, ignored=[arguments.output / name for name in OUTPUTS])
         predictor = open_predictor(
-            load_bundle(arguments.model), arguments.engine, arguments.precision, arguments.threshold, arguments.min_area
+            load_bundle(arguments.model),
+            arguments.engine,
+            arguments.precision,
+            arguments.threshold,
+            arguments.min_area,
+            arguments.diameter,
+            arguments.pixel_size,
+            arguments.tta,
+            arguments.channel,
         )
         shard = Shard(*arguments.shard) if arguments.shard else None
         outputs = open_outputs(arguments.outputs)
@@ -120,7 +155,7 @@ def predict(arguments: argparse.Namespace) -> int:
                 shard=shard,
                 report=report,
             )
-    except (BundleError, DatasetError, EngineError, FolderError, InputError) as error:
+    except (BundleError, DatasetError, DiameterError, EngineError, FolderError, InputError) as error:
         print(f"predict_masks.py: {error}", file=sys.stderr)
         return 2
     return summarise(outcomes, arguments.output, predictor)
@@ -142,27 +177,57 @@ def read_subset(split: str, subset: str) -> set[str]:
 def open_outputs(names) -> dict:
     """The formats to write, by name, in the order of `OUTPUTS`."""
     from segmentation.prediction.outputs import ImageOutput, TableOutput
-    from segmentation.results import labels, overlays, probabilities, run_lengths, tables
+    from segmentation.results import (
+        geojson,
+        labels,
+        large_labels,
+        large_tables,
+        overlays,
+        overview,
+        probabilities,
+        rois,
+        run_lengths,
+        tables,
+    )
 
     def measure(prediction):
         image = prediction.image
-        table = tables.measure_nuclei(prediction.labels, image.pixels, image.channel_names, image.pixel_size_um)
-        return tables.table_rows(prediction.name, table)
+        return tables.measure_nuclei(prediction.labels, image.pixels, image.channel_names, image.pixel_size_um)
 
     formats = {
-        "masks": ImageOutput("masks", ".png", lambda file, p: labels.write_mask(file, p.labels)),
+        "masks": ImageOutput(
+            "masks", ".png", lambda file, p: labels.write_mask(file, p.labels), large_labels.write_large_mask
+        ),
         "labels": ImageOutput(
-            "labels", ".tif", lambda file, p: labels.write_label_map(file, p.labels, p.image.pixel_size_um)
+            "labels",
+            ".tif",
+            lambda file, p: labels.write_label_map(file, p.labels, p.image.pixel_size_um),
+            large_labels.write_large_label_map,
         ),
         "overlays": ImageOutput(
-            "overlays", ".png", lambda file, p: overlays.write_overlay(file, p.image.pixels, p.labels)
+            "overlays",
+            ".png",
+            lambda file, p: overlays.write_overlay(file, p.image.pixels, p.labels),
+            overview.write_overview,
         ),
-        "table": TableOutput("nuclei.csv", tables.COLUMNS, measure),
+        "table": TableOutput(
+            "nuclei.csv",
+            tables.COLUMNS,
+            lambda p: tables.table_rows(p.name, measure(p)),
+            tables.measure_nuclei,
+            large_tables.large_table_rows,
+        ),
         "rle": TableOutput(
             "submission.csv", run_lengths.COLUMNS, lambda p: run_lengths.submission_rows(p.name, p.labels)
         ),
+        "rois": ImageOutput("rois", ".zip", lambda file, p: rois.write_rois(file, p.labels)),
+        "geojson": ImageOutput(
+            "geojson", ".geojson", lambda file, p: geojson.write_geojson(file, p.labels, measure(p))
+        ),
         "probabilities": ImageOutput(
-            "probabilities", ".tif", lambda file, p: probabilities.write_probabilities(file, p.channels)
+            "probabilities",
+            ".tif",
+            lambda file, p: probabilities.write_probabilities(file, p.channels, p.image.pixel_size_um),
         ),
     }
     return {name: formats[name] for name in OUTPUTS if name in names}
@@ -229,6 +294,26 @@ def _probability(text: str) -> float:
         value = -1
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+    return value
+
+
+def _diameter(text: str) -> float | str | None:
+    if text == "auto":
+        return text
+    return None if text == "none" else _positive(text, "a number of pixels, auto or none")
+
+
+def _micrometres(text: str) -> float:
+    return _positive(text, "a number of micrometres")
+
+
+def _positive(text: str, expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
     return value
 
 

@@ -145,6 +145,9 @@ def main() -> int:
     scores = package(model, run, subsets, history, minutes, args.output)
     finish(args.output)
 
+    best = min(history, key=lambda epoch: epoch["val_loss"])["epoch"] + 1
+    why = "stopped early, " if best + run.config.patience <= len(history) < run.config.epochs else ""
+    print(f"{len(history)} epochs in {minutes:.1f} minutes, {why}kept the weights of epoch {best}")
     for name in ("dice", "iou", "ap50", "mean_ap", "bowl"):
         figure = scores["figures"][name]
         print(f"validation {name:8} {figure['value']:.3f}   95 % interval {figure['low']:.3f} .. {figure['high']:.3f}")

@@ -81,6 +81,10 @@ def test_all_outputs_agree(images, model, tmp_path):
         assert areas == np.bincount(labels.ravel())[1:].tolist()
         runs = [row["EncodedPixels"] for row in submission if row["ImageId"] == name]
         assert [len(decode_run_lengths(text, labels.shape)) for text in runs] == areas
+        with zipfile.ZipFile(out / "rois" / f"{name}.zip") as archive:
+            assert archive.namelist() == [f"{label}.roi" for label in range(1, len(areas) + 1)]
+        features = json.loads((out / "geojson" / f"{name}.geojson").read_text())["features"]
+        assert [feature["properties"]["measurements"]["area"] for feature in features] == areas
     summary = json.loads((out / "summary.json").read_text())
     assert summary["settings"]["precision"] == "f32"
     assert summary["libraries"].keys() >= {"openvino", "numpy"}

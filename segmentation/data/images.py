@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.data.formats import bmp, jpeg, png
+from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel
 from segmentation.data.formats.decoded import DecodeError, one_line
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
-GREY = ("grey",)
-RGB = ("red", "green", "blue")
-
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, in both byte orders
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, in both byte orders
 _FORMATS = "a PNG, JPEG, BMP or TIFF image"
 
 
@@ -48,8 +46,8 @@ class Image:
     pixel_size_um: float | None
 
 
-def read_image(file):
-    """Read one microscope image.
+def read_image(file, channel=None):
+    """Read one microscope image, or one channel of it.
 
     A colour image whose three channels are equal everywhere becomes grey. Alpha is dropped, whatever it holds: the
     stored intensities are what was measured, so a transparent region keeps the colour stored under it. A palette is
@@ -63,6 +61,9 @@ def read_image(file):
     ----------
     file : pathlib.Path or zipfile.Path
         Anything with ``read_bytes()``, whose ``str()`` names it.
+    channel : str, optional
+        Which channel of a picture that has several: its name in OME-XML, in ImageJ's labels or, of colours, "red",
+        "green" or "blue"; or its number, from 1. The image is then grey.
 
     Returns
     -------
@@ -72,23 +73,51 @@ def read_image(file):
     ------
     ImageError
         The file cannot be read, is not one of the four formats, is truncated or damaged, claims a size that its bytes
-        cannot hold, holds several pages or channels other than grey or RGB, or values that no image has (complex,
-        negative, above 65,535, NaN, infinite).
+        cannot hold, holds several planes in Z or time, several channels other than RGB of which none is asked for, or
+        values that no image has (complex, negative, above 65,535, NaN, infinite).
     """
     try:
-        decoded = _decode(file)
-        pixels = decoded.pixels
-        if decoded.palette is not None:
-            pixels = _expand(pixels, decoded.palette)
-        pixels = _as_image_dtype(pixels)
-        if decoded.black is not None:
-            pixels = pixels.dtype.type(decoded.black) - pixels
+        decoded = _decode(file, channel)
+        pixels = intensities(decoded, channel)
+    except SeveralChannels as error:
+        raise ImageError(f"{file} {error}; choose one with --channel NAME or --channel NUMBER") from error
     except DecodeError as error:
         raise ImageError(f"{file} {error}") from error
-    if pixels.ndim == 3 and _is_grey(pixels):
+    if pixels.ndim == 3 and is_grey(pixels):
         pixels = pixels[..., 0]
     pixels = np.ascontiguousarray(np.atleast_3d(pixels))
     return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, decoded.pixel_size_um)
+
+
+def intensities(decoded, channel=None):
+    """Make the intensities of an image of what its file stores, or of a block of it.
+
+    Parameters
+    ----------
+    decoded : Decoded
+    channel : str, optional
+        As in `read_image`.
+
+    Returns
+    -------
+    (H, W) or (H, W, 3) ndarray of uint8, uint16 or float32
+        A palette is applied, 0 is black, and the channel is chosen.
+
+    Raises
+    ------
+    DecodeError
+        The values are none that an image has, or there is no such channel.
+    """
+    pixels = decoded.pixels
+    if decoded.palette is not None:
+        pixels = _expand(pixels, decoded.palette)
+    pixels = _as_image_dtype(pixels)
+    if decoded.black is not None:
+        pixels = pixels.dtype.type(decoded.black) - pixels
+    if channel is None or decoded.chosen:
+        return pixels
+    index = choose_channel(channel, GREY if pixels.ndim == 2 else RGB)
+    return pixels if pixels.ndim == 2 else pixels[..., index]
 
 
 def read_label_map(file):
@@ -126,7 +155,7 @@ def read_label_map(file):
         if decoded.palette is not None:
             pixels = _labels_of_palette(pixels, decoded.palette)
         if pixels.ndim == 3:
-            if not _is_grey(pixels):
+            if not is_grey(pixels):
                 raise DecodeError("is a colour picture, where a mask or label map of one channel was expected")
             pixels = pixels[..., 0]
         return np.ascontiguousarray(_as_label_dtype(pixels))
@@ -134,13 +163,13 @@ def read_label_map(file):
         raise ImageError(f"{file} {error}") from error
 
 
-def _decode(file):
+def _decode(file, channel=None):
     """Give the content of `file` as its format's decoder hands it back; DecodeError where that fails."""
     try:
         if not isinstance(file, Path):
-            return _decode_stream(io.BytesIO(file.read_bytes()))
+            return _decode_stream(io.BytesIO(file.read_bytes()), channel)
         with file.open("rb") as stream:
-            return _decode_stream(stream)
+            return _decode_stream(stream, channel)
     except FileNotFoundError as error:
         raise DecodeError(f"does not exist, where {_FORMATS} was expected") from error
     except IsADirectoryError as error:
@@ -154,14 +183,14 @@ def _decode(file):
         raise DecodeError(f"cannot be read ({one_line(error)}), where {_FORMATS} was expected") from error
 
 
-def _decode_stream(stream):
+def _decode_stream(stream, channel):
     start = stream.read(64)
     stream.seek(0)
-    if start.startswith(_TIFF_SIGNATURES):
+    if start.startswith(TIFF_SIGNATURES):
         # Imported here, for its 30 ms: most data sets hold no TIFF.
         from segmentation.data.formats.tiff import decode_tiff
 
-        return decode_tiff(stream)
+        return decode_tiff(stream, channel)
     if start.startswith(png.SIGNATURE):
         return png.decode_png(stream.read())
     if start.startswith(jpeg.SIGNATURE):
@@ -186,11 +215,11 @@ def _expand(indices, palette):
         raise DecodeError(
             f"is a damaged picture that uses palette entry {highest}, where at most {len(palette) - 1} was expected"
         )
-    return palette[:, 0][indices] if _is_grey(palette) else palette[indices]
+    return palette[:, 0][indices] if is_grey(palette) else palette[indices]
 
 
 def _labels_of_palette(indices, palette):
-    if _is_grey(palette):
+    if is_grey(palette):
         return _expand(indices, palette)
     used = np.flatnonzero(np.bincount(indices.ravel()))
     black = [int(index) for index in used if index < len(palette) and not palette[index].any()]
@@ -202,7 +231,7 @@ def _labels_of_palette(indices, palette):
     return indices
 
 
-def _is_grey(colours):
+def is_grey(colours):
     """Tell whether the three channels, last axis of (..., 3), are equal; the first row settles it for most images."""
     return all(
         np.array_equal(part[..., 0], part[..., channel]) for part in (colours[:1], colours) for channel in (1, 2)

@@ -4,9 +4,13 @@ The limits are percentiles of the *whole* image at its native depth, so that a t
 was cut from, and an 8-bit and a 16-bit copy of a picture reach the network as the same numbers.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+
+# Floats are counted by the upper half of their bits, and then, in the few bins that matter, by the lower half.
+_HALF = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -48,19 +52,87 @@ class Normalisation:
         """
         channels = np.moveaxis(pixels, -1, 0)
         limits = np.array([self._channel_limits(channel) for channel in channels])
-        low, high = limits[:, 0].min(), limits[:, 1].max()
-        if low == high:
-            low, high = pixels.min(), pixels.max()
-        return float(low), float(high)
+        return self._choose(limits, lambda: (pixels.min(), pixels.max()))
+
+    def limits_of_blocks(self, blocks: Callable[[], Iterable[np.ndarray]]) -> tuple[float, float]:
+        """Measure the intensities that become 0 and 1 of an image that does not fit in memory.
+
+        The result is that of `limits` of the whole image, exactly: values are counted, not sampled. Integers take one
+        pass, floats two.
+
+        Parameters
+        ----------
+        blocks : callable
+            Gives, each time it is called, the blocks that together make up the image: (h, w, C) ndarray of uint8,
+            uint16 or float32, in any order and of any size.
+
+        Returns
+        -------
+        low, high : float
+        """
+        kind = None
+        for block in blocks():
+            values = _countable(block)
+            if kind is None:
+                kind = block.dtype
+                bins = _HALF if kind != np.uint8 else 256
+                counts = np.zeros((block.shape[-1], bins), np.int64)
+            upper = values >> 16 if kind.kind == "f" else values
+            for channel, count in enumerate(counts):
+                count += np.bincount(upper[..., channel].ravel(), minlength=bins)
+        n_pixels = int(counts[0].sum())
+        ranks = self._ranks(n_pixels)
+        if kind.kind == "f":
+            return self._limits_of_float_blocks(blocks, counts, ranks)
+        return self._choose(
+            np.array([np.searchsorted(np.cumsum(count), ranks) for count in counts]),
+            lambda: (np.flatnonzero(counts.any(0))[0], np.flatnonzero(counts.any(0))[-1]),
+        )
+
+    def _limits_of_float_blocks(self, blocks, counts, ranks) -> tuple[float, float]:
+        """Look, in a second pass, into the bins in which the percentiles, the least and the greatest value lie."""
+        n_channels = len(counts)
+        # Besides the two percentiles, the first and the last value.
+        ranks = np.array([*ranks, 1, counts[0].sum()])
+        cumulated = np.cumsum(counts, axis=1)
+        bins = np.array([np.searchsorted(cumulated[channel], ranks) for channel in range(n_channels)])
+        lower = {
+            (channel, index): np.zeros(_HALF, np.int64) for channel in range(n_channels) for index in bins[channel]
+        }
+        for block in blocks():
+            values = _countable(block)
+            for (channel, index), count in lower.items():
+                inside = values[..., channel][values[..., channel] >> 16 == index]
+                count += np.bincount(inside & (_HALF - 1), minlength=_HALF)
+        found = np.empty(bins.shape, np.uint32)
+        for channel in range(n_channels):
+            for column, (index, rank) in enumerate(zip(bins[channel], ranks, strict=True)):
+                before = cumulated[channel, index] - counts[channel, index]
+                position = np.searchsorted(np.cumsum(lower[channel, index]), rank - before)
+                found[channel, column] = index * _HALF + position
+        values = _from_countable(found)
+        return self._choose(values[:, :2], lambda: (values[:, 2].min(), values[:, 3].max()))
 
     def _channel_limits(self, channel: np.ndarray) -> np.ndarray:
-        percentiles = (self.lower_percentile, self.upper_percentile)
         if channel.dtype.kind != "u":
+            percentiles = (self.lower_percentile, self.upper_percentile)
             return np.percentile(channel, percentiles, method="inverted_cdf")
         # Counting is exact for integers and ten times faster than sorting.
         cumulated = np.cumsum(np.bincount(channel.ravel()))
-        ranks = np.ceil(np.array(percentiles) / 100 * cumulated[-1]).clip(1)
-        return np.searchsorted(cumulated, ranks)
+        return np.searchsorted(cumulated, self._ranks(cumulated[-1]))
+
+    def _ranks(self, n_pixels: int) -> np.ndarray:
+        """Which of the sorted intensities the percentiles are, from 1."""
+        percentiles = np.array((self.lower_percentile, self.upper_percentile))
+        return np.ceil(percentiles / 100 * n_pixels).clip(1)
+
+    @staticmethod
+    def _choose(limits: np.ndarray, extremes: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+        """Make one pair of limits of those of the channels, (C, 2)."""
+        low, high = limits[:, 0].min(), limits[:, 1].max()
+        if low == high:
+            low, high = extremes()
+        return float(low), float(high)
 
     def apply(self, pixels: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
         """Stretch an image, or a block of it, to what the network takes.
@@ -80,3 +152,15 @@ class Normalisation:
         scale = 1 / (high - low) if high > low else 0.0
         stretched = ((pixels.astype(np.float32) - np.float32(low)) * np.float32(scale)).clip(0, 1)
         return np.repeat(stretched, 3, axis=-1) if pixels.shape[-1] == 1 else stretched
+
+
+def _countable(pixels: np.ndarray) -> np.ndarray:
+    """Integers that are in the order of the values: of float32 its bits, turned over where it is negative."""
+    if pixels.dtype.kind == "u":
+        return pixels
+    bits = (pixels + np.float32(0)).view(np.uint32)  # -0 becomes 0
+    return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+
+
+def _from_countable(values: np.ndarray) -> np.ndarray:
+    return np.where(values >> 31, values & np.uint32((1 << 31) - 1), ~values).view(np.float32)

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from segmentation.instances import centre_offsets
+from segmentation.instances.symmetries import Symmetry
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,24 @@ class Targets:
         The Keras activation that gives each channel its range.
     encode : callable
         Label map (H, W) int, 0 = background -> (H, W, C) float32.
+    vectors : tuple of (int, int)
+        The pairs of channels that hold the components of a vector along the rows and along the columns. All other
+        channels hold what does not change when the picture is flipped or turned.
+    log_lengths : tuple of int
+        The channels that hold the binary logarithm of a length in pixels.
+    median_diameter : callable
+        Predicted channels (H, W, C) and the threshold of the foreground -> how large the nuclei are that the network
+        sees, by what it says of their size and without telling them apart: the diameter in pixels such that half of
+        the foreground belongs to nuclei at least as large; None without foreground.
     """
 
     name: str
     channels: tuple[str, ...]
     activations: tuple[str, ...]
     encode: Callable[[np.ndarray], np.ndarray]
+    vectors: tuple[tuple[int, int], ...]
+    log_lengths: tuple[int, ...]
+    median_diameter: Callable[[np.ndarray, float], float | None]
     _decode: Callable[..., np.ndarray]
 
     def decode(
@@ -63,6 +77,54 @@ class Targets:
             )
         return drop_small(self._decode(predicted, **(thresholds or {})), min_area)
 
+    def resize(self, channels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Bring the channels of a picture to another size: lengths in pixels grow and shrink with the picture.
+
+        Parameters
+        ----------
+        channels : (H, W, C) ndarray of float32
+        shape : (int, int)
+            Height and width to have.
+
+        Returns
+        -------
+        (height, width, C) ndarray of float32
+            Means over the area that a pixel covers where the picture shrinks, else interpolated linearly.
+        """
+        height, width = channels.shape[:2]
+        shrinks = shape[0] * shape[1] < height * width
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        resized = cv2.resize(channels, (shape[1], shape[0]), interpolation=interpolation)
+        resized = resized.reshape(*shape, channels.shape[-1])
+        down, across = shape[0] / height, shape[1] / width
+        for row, column in self.vectors:
+            resized[..., row] *= down
+            resized[..., column] *= across
+        for channel in self.log_lengths:
+            resized[..., channel] += np.log2(down * across) / 2
+        return resized
+
+    def turn(self, channels: np.ndarray, symmetry: Symmetry) -> np.ndarray:
+        """Flip or turn channels: their pixels move, and what points somewhere turns along.
+
+        ``turn(encode(label_map), symmetry)`` is what `encode` gives for the label map turned so, except for nuclei
+        with several pixels equally near to their centroid, of which `encode` takes the first.
+
+        Parameters
+        ----------
+        channels : (..., H, W, C) ndarray of float32
+        symmetry : Symmetry
+
+        Returns
+        -------
+        (..., H, W, C) or (..., W, H, C) ndarray of float32
+        """
+        moved = symmetry(channels)
+        turned = moved.copy()
+        for row, column in self.vectors:
+            turned[..., row], turned[..., column] = symmetry.turn_vectors(moved[..., row], moved[..., column])
+        return turned
+
 
 def drop_small(label_map: np.ndarray, min_area: int) -> np.ndarray:
     """Drop the nuclei of less than `min_area` pixels, and number the others 1..n in their order."""
@@ -74,6 +136,15 @@ def drop_small(label_map: np.ndarray, min_area: int) -> np.ndarray:
 
 #: What ``train.py --targets`` offers.
 TARGETS: dict[str, Targets] = {
-    module.name: Targets(module.name, module.channels, module.activations, module.encode, module.decode)
+    module.name: Targets(
+        name=module.name,
+        channels=module.channels,
+        activations=module.activations,
+        encode=module.encode,
+        vectors=module.vectors,
+        log_lengths=module.log_lengths,
+        median_diameter=module.median_diameter,
+        _decode=module.decode,
+    )
     for module in (centre_offsets,)
 }

@@ -17,16 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segmentation.atomic import is_unfinished, written_whole
+from segmentation.data.large import LARGEST_WHOLE
 from segmentation.prediction.engines import available_cores
 from segmentation.prediction.inputs import Input
 from segmentation.prediction.outputs import ImageOutput, Output, TableOutput
 from segmentation.prediction.pipeline import run_pipeline
 from segmentation.prediction.predictor import Predictor
 from segmentation.prediction.records import RECORDS, Records
-from segmentation.prediction.stages import DONE, FAILED, SKIPPED, Outcome, Stages, rows_file
+from segmentation.prediction.stages import DONE, FAILED, SKIPPED, ByBlocks, Outcome, Stages, rows_file
 
 # More threads only compete for the interpreter's lock.
 MOST_THREADS = 4
+# Blocks of a large image that are decoded at once: each takes up to 0.3 GB.
+MOST_DECODERS = 2
 
 
 class FolderError(ValueError):
@@ -50,6 +53,7 @@ def predict_folder(
     overwrite: bool = False,
     shard: Shard | None = None,
     report: Callable[[Outcome], None] = lambda outcome: None,
+    largest_whole: int = LARGEST_WHOLE,
 ) -> list[Outcome]:
     """Predict images and write what is asked for.
 
@@ -69,6 +73,8 @@ def predict_folder(
         one to end leaves them complete; the summary is of this shard alone and has a name of its own.
     report : callable
         Told of each image as soon as it is done, skipped or failed.
+    largest_whole : int
+        TIFF files of more pixels are done by blocks, after all others; so are Zarr stores of any size.
 
     Returns
     -------
@@ -85,7 +91,7 @@ def predict_folder(
     summary = folder / (f"summary-{shard.number}-of-{shard.count}.json" if shard else "summary.json")
     tables = [output for output in outputs.values() if isinstance(output, TableOutput)]
     own = inputs[shard.number - 1 :: shard.count] if shard else inputs
-    stages = Stages(own, folder, predictor, outputs, overwrite)
+    stages = Stages(own, folder, predictor, outputs, overwrite, largest_whole)
     try:
         _prepare_folder(folder, outputs.values(), clean=shard is None)
         for file in (summary, *(folder / table.file for table in tables)):
@@ -94,10 +100,21 @@ def predict_folder(
         raise FolderError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
 
     outcomes: dict[int, Outcome] = {}
+    large = []
     threads = min(MOST_THREADS, available_cores())
     for index, result in run_pipeline(len(own), stages.read, stages.predict, stages.finish, threads):
+        if isinstance(result, ByBlocks):
+            large.append(index)
+            continue
         if isinstance(result, Exception):
             result = stages.fail(index, result)
+        outcomes[index] = result
+        report(result)
+    for index in large:
+        try:
+            result = stages.predict_by_blocks(index, min(MOST_DECODERS, threads))
+        except Exception as error:
+            result = stages.fail(index, error)
         outcomes[index] = result
         report(result)
     in_order = [outcomes[index] for index in range(len(own))]
@@ -121,7 +138,10 @@ def _prepare_folder(folder: Path, outputs: Sequence[Output], clean: bool) -> Non
         own.mkdir(parents=True, exist_ok=True)
         if clean:  # of what a killed process had begun; other shards may be at work on theirs
             for unfinished in filter(is_unfinished, list(own.iterdir())):
-                unfinished.unlink()
+                if unfinished.is_dir():
+                    shutil.rmtree(unfinished)
+                else:
+                    unfinished.unlink()
         with tempfile.TemporaryFile(dir=own):  # a folder may exist and yet take no file
             pass
 
@@ -170,6 +190,11 @@ def _summary(
             if outcome.status == FAILED
         ],
         "settings": predictor.settings,
+        "diameters": {
+            outcome.input.name: {"diameter": outcome.diameter, "scale": round(outcome.scale, 4)}
+            for outcome in outcomes
+            if predictor.search and outcome.status != FAILED
+        },
         "outputs": list(outputs),
         "shard": f"{shard.number}/{shard.count}" if shard else None,
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},

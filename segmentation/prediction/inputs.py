@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from segmentation.data.formats.zarr_blocks import is_zarr
 from segmentation.data.images import IMAGE_SUFFIXES
 
 
@@ -43,8 +44,8 @@ def find_inputs(
     Parameters
     ----------
     arguments : sequence of str
-        Files; globs; folders, of which the images in them are taken, not those in folders below; a data set in the
-        Bowl's layout, folder or zip, or a folder that holds ``images/``, of which only the images are taken.
+        Files; globs; Zarr stores; folders, of which the images in them are taken, not those in folders below; a data
+        set in the Bowl's layout, folder or zip, or a folder that holds ``images/``, of which only the images are taken.
     subset : collection of str, optional
         Only images with these ids (file names without suffix) are taken.
     ignored : collection of Path
@@ -122,6 +123,8 @@ def _shared(names: Sequence[str]) -> list[int]:
 def _expand(argument: str) -> list[tuple[str, Path]]:
     """The images that one argument names, with their ids."""
     path = Path(argument)
+    if path.is_dir() and is_zarr(path):
+        return [(path.stem, path)]
     if path.is_dir():
         return _in_folder(path)
     if path.suffix.lower() == ".zip" and path.is_file():
@@ -153,4 +156,8 @@ def _in_data_set(path: Path) -> list[tuple[str, Path]]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    if path.name.startswith("."):
+        return False
+    if path.suffix.lower() == ".zarr":
+        return path.is_dir() and is_zarr(path)
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()

@@ -3,10 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from segmentation.data.images import Image
+
+if TYPE_CHECKING:
+    from segmentation.prediction.large import LargePrediction, Measure
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +45,15 @@ class ImageOutput:
         Of the files: ``masks/NAME.png``.
     write : callable
         Writes a prediction to a path, whole or not at all.
+    write_large : callable, optional
+        Writes the prediction of a picture that was done by blocks to a path without a suffix; returns what it wrote, a
+        file or a folder. Without it, no such picture is done if this output is asked for.
     """
 
     folder: str
     suffix: str
     write: Callable[[Path, Prediction], None]
+    write_large: "Callable[[Path, LargePrediction], Path] | None" = None
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,16 @@ class TableOutput:
     header : sequence of str
     rows : callable
         The rows of an image, none or more.
+    measure, rows_large : callable, optional
+        The same of a picture that is done by blocks: what is to be measured of the nuclei of each block, and the rows
+        of the whole. Without them, no such picture is done if this output is asked for.
     """
 
     file: str
     header: Sequence[str]
     rows: Callable[[Prediction], Iterable[Sequence]]
+    measure: "Measure | None" = None
+    rows_large: "Callable[[LargePrediction], Iterable[Sequence]] | None" = None
 
 
 Output = ImageOutput | TableOutput

@@ -34,6 +34,10 @@ class Record:
         How many were found.
     files : dict of str to dict of str to int
         For each output, the files written (relative to the folder, with forward slashes) and their sizes in bytes.
+    scale : float
+        Pixels that the network saw for each pixel of the image.
+    diameter : float, optional
+        Of the nuclei, in pixels, where it was looked for and there were nuclei.
     """
 
     name: str
@@ -42,6 +46,8 @@ class Record:
     settings: dict
     nuclei: int
     files: dict[str, dict[str, int]]
+    scale: float = 1.0
+    diameter: float | None = None
 
 
 class Records:

@@ -1,23 +1,25 @@
-"""What happens to one image: read, predict, finish, or fail."""
+"""What happens to one image: read, predict, finish, or fail; or, to a large one, all by blocks."""
 
 import csv
 import hashlib
+import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from segmentation.atomic import written_whole
 from segmentation.data.images import Image, read_image
+from segmentation.data.large import LARGEST_WHOLE, LargeImage, content_digest, open_large
 from segmentation.prediction.inputs import Input
 from segmentation.prediction.outputs import ImageOutput, Output, Prediction, TableOutput
 from segmentation.prediction.pipeline import Prepared
-from segmentation.prediction.predictor import Predictor
+from segmentation.prediction.predictor import Fit, Predictor
 from segmentation.prediction.records import RECORDS, Record, Records
 from segmentation.prediction.tiling import padded_shape
 
@@ -36,12 +38,23 @@ class Outcome:
     nuclei : int
     reason : str
         Why it failed: one sentence that names the file.
+    scale : float
+        Pixels that the network saw for each pixel of the image.
+    diameter : float, optional
+        Of the nuclei, in pixels, where the predictor looked for it and found nuclei.
     """
 
     input: Input
     status: str
     nuclei: int = 0
     reason: str = ""
+    scale: float = 1.0
+    diameter: float | None = None
+
+
+@dataclass(frozen=True)
+class ByBlocks:
+    """In place of what was read: an image too large for that, which `Stages.predict_by_blocks` does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +100,7 @@ class Stages:
         predictor: Predictor,
         outputs: Mapping[str, Output],
         overwrite: bool,
+        largest_whole: int = LARGEST_WHOLE,
     ):
         self.records = Records(folder)
         self.seconds = Counter()
@@ -95,12 +109,17 @@ class Stages:
         self._predictor = predictor
         self._outputs = outputs
         self._overwrite = overwrite
+        self._largest_whole = largest_whole
         self._lock = threading.Lock()
 
-    def read(self, index: int) -> Prepared | Outcome:
+    def read(self, index: int) -> Prepared | Outcome | ByBlocks:
         """Read, look whether it is finished, normalise."""
         source = self._inputs[index]
         with self._timed("read"):
+            large = open_large(source.file, self._predictor.channel, self._largest_whole)
+            if large is not None:
+                large.close()
+                return ByBlocks()
             try:
                 content = source.file.read_bytes()
             except OSError:
@@ -111,24 +130,26 @@ class Stages:
             if not self._overwrite and self.records.is_finished(
                 record, sha256, self._predictor.settings, self._outputs.keys()
             ):
-                return Outcome(source, SKIPPED, record.nuclei)
-            image = read_image(_Content(source.file, content))
+                return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
+            image = read_image(_Content(source.file, content), self._predictor.channel)
+            if self._predictor.pixel_size_um is not None:
+                image = replace(image, pixel_size_um=self._predictor.pixel_size_um)
             prepared = self._predictor.prepare(image)
         height, width = prepared.shape[:2]
         shape = padded_shape(height, width, self._predictor.divisor)
         return Prepared(shape, height * width, _Job(source, sha256, image, prepared))
 
-    def predict(self, jobs: Sequence[_Job]) -> list[np.ndarray]:
+    def predict(self, jobs: Sequence[_Job]) -> list[Fit]:
         """Run the network."""
         with self._timed("predict"):
-            return self._predictor.predict([job.prepared for job in jobs])
+            return self._predictor.fit([job.prepared for job in jobs])
 
-    def finish(self, job: _Job, channels: np.ndarray) -> Outcome:
+    def finish(self, job: _Job, fit: Fit) -> Outcome:
         """Decode, write, and record that it is done."""
         with self._timed("decode"):
-            labels = self._predictor.decode(channels)
+            labels = fit.label_map()
         name = job.input.name
-        prediction = Prediction(name, job.image, labels, channels)
+        prediction = Prediction(name, job.image, labels, fit.channels)
         nuclei = int(labels.max())
         with self._timed("write"):
             files = {key: self._write(output, prediction) for key, output in self._outputs.items()}
@@ -136,8 +157,77 @@ class Stages:
             if earlier and (earlier.sha256, earlier.settings) == (job.sha256, self._predictor.settings):
                 files = earlier.files | files
             settings = self._predictor.settings
-            self.records.store(Record(name, str(job.input.file), job.sha256, settings, nuclei, files))
-        return Outcome(job.input, DONE, nuclei)
+            scale, diameter = float(fit.predictor.scale), fit.diameter
+            self.records.store(Record(name, str(job.input.file), job.sha256, settings, nuclei, files, scale, diameter))
+        return Outcome(job.input, DONE, nuclei, scale=scale, diameter=diameter)
+
+    def predict_by_blocks(self, index: int, threads: int) -> Outcome:
+        """Do all that there is to do for a large image.
+
+        Raises
+        ------
+        LargeImageError
+            If an output is asked for that is not written by blocks.
+        """
+        source, predictor = self._inputs[index], self._predictor
+        image = open_large(source.file, predictor.channel, self._largest_whole)
+        try:
+            with self._timed("read"):
+                sha256 = content_digest(source.file)
+            record = self.records.load(source.name)
+            if not self._overwrite and self.records.is_finished(
+                record, sha256, predictor.settings, self._outputs.keys()
+            ):
+                return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
+            if predictor.pixel_size_um is not None:
+                image = replace(image, pixel_size_um=predictor.pixel_size_um)
+            return self._predict_by_blocks(source, image, sha256, threads)
+        finally:
+            image.close()
+
+    def _predict_by_blocks(self, source: Input, image: LargeImage, sha256: str, threads: int) -> Outcome:
+        # Imported here, because most calls have no such image.
+        from segmentation.prediction.large import check_outputs, predict_large
+
+        check_outputs(image, self._outputs)
+        measures = [output.measure for output in self._outputs.values() if isinstance(output, TableOutput)]
+        blocks = self._folder / RECORDS / f"{source.name}.blocks"
+        prediction = predict_large(
+            source.name,
+            image,
+            sha256,
+            blocks,
+            self._predictor,
+            measure=measures[0] if measures else None,
+            threads=threads,
+            timed=self._timed,
+        )
+        files = {}
+        with self._timed("write"):
+            for key, output in self._outputs.items():
+                if isinstance(output, TableOutput):
+                    written = rows_file(self._folder, output, source.name)
+                    with written_whole(written) as part:
+                        _write_rows(part, output.rows_large(prediction))
+                else:
+                    written = output.write_large(self._folder / output.folder / source.name, prediction)
+                members = sorted(written.rglob("*")) if written.is_dir() else [written]
+                files[key] = {
+                    file.relative_to(self._folder).as_posix(): file.stat().st_size for file in members if file.is_file()
+                }
+            record = Record(
+                source.name,
+                str(source.file),
+                sha256,
+                self._predictor.settings,
+                prediction.nuclei,
+                files,
+                prediction.scale,
+                prediction.diameter,
+            )
+            self.records.store(record)
+            shutil.rmtree(blocks)
+        return Outcome(source, DONE, prediction.nuclei, scale=prediction.scale, diameter=prediction.diameter)
 
     def fail(self, index: int, error: Exception) -> Outcome:
         """Remove what an earlier call wrote for the image, lest it be taken for the result of this one."""

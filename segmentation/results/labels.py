@@ -5,6 +5,7 @@ import numpy as np
 import tifffile
 
 from segmentation.atomic import written_whole
+from segmentation.results.scale import imagej_scale
 
 
 def write_mask(file, labels):
@@ -24,8 +25,7 @@ def write_mask(file, labels):
 def write_label_map(file, labels, pixel_size_um=None):
     """Write a label map as a TIFF, compressed without loss (zlib).
 
-    Fiji and ImageJ show the scale in micrometres where the pixel size is known: it stands in the resolution tags, and
-    its unit in the description, as ImageJ itself writes them.
+    Fiji and ImageJ show the scale in micrometres where the pixel size is known.
 
     Parameters
     ----------
@@ -43,14 +43,6 @@ def write_label_map(file, labels, pixel_size_um=None):
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     if low < 0 or high > np.iinfo(np.uint32).max:
         raise ValueError(f"labels hold {low} to {high}; expected 0 to {np.iinfo(np.uint32).max}.")
-    scale = {}
-    if pixel_size_um is not None:
-        # tifffile's own imagej=True takes neither uint32 nor compression. Resolution is in pixels per micrometre.
-        scale = {
-            "description": "ImageJ=1.11a\nimages=1\nunit=um\n",
-            "resolution": (1 / pixel_size_um, 1 / pixel_size_um),
-            "resolutionunit": tifffile.RESUNIT.NONE,
-        }
     with written_whole(file) as temporary:
         tifffile.imwrite(
             temporary,
@@ -58,5 +50,5 @@ def write_label_map(file, labels, pixel_size_um=None):
             photometric="minisblack",
             compression="zlib",
             metadata=None,
-            **scale,
+            **imagej_scale(pixel_size_um),
         )

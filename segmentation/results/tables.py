@@ -15,7 +15,10 @@ COLUMNS = (
     *("eccentricity", "solidity"),
     *("mean_intensity_grey", "mean_intensity_red", "mean_intensity_green", "mean_intensity_blue"),
     *("touches_edge", "area_um2", "centroid_y_um", "centroid_x_um"),
+    *("bbox_min_y_um", "bbox_min_x_um", "bbox_max_y_um", "bbox_max_x_um"),
 )
+# What is given in micrometres too, besides the area.
+_LENGTHS = ("centroid_y", "centroid_x", "bbox_min_y", "bbox_min_x", "bbox_max_y", "bbox_max_x")
 
 
 def measure_nuclei(labels, pixels, channel_names, pixel_size_um=None):
@@ -31,7 +34,9 @@ def measure_nuclei(labels, pixels, channel_names, pixel_size_um=None):
     `solidity`                                    area over the number of pixels in the convex hull, up to 1
     `mean_intensity_CHANNEL`                      for each channel of the image, in the unit of its file
     `touches_edge`                                whether the image cuts it: its area is then that of a part
-    `area_um2`, `centroid_y_um`, `centroid_x_um`  in micrometres, only where the pixel size is known
+    `area_um2`, `centroid_y_um`, `centroid_x_um`  in micrometres, only where the pixel size is known: the columns of the
+    `bbox_min_y_um`, `bbox_min_x_um`,             same names without `_um` times the pixel size, or its square
+    `bbox_max_y_um`, `bbox_max_x_um`
     ============================================  ====================================================================
 
     Parameters
@@ -94,10 +99,15 @@ def measure_nuclei(labels, pixels, channel_names, pixel_size_um=None):
         table[f"mean_intensity_{name}"] = mean(pixels[y, x, channel])
     table["touches_edge"] = (box[:, :2] == 0).any(1) | (box[:, 2] == height) | (box[:, 3] == width)
     if pixel_size_um is not None:
-        table["area_um2"] = area * pixel_size_um**2
-        table["centroid_y_um"] = centroid_y * pixel_size_um
-        table["centroid_x_um"] = centroid_x * pixel_size_um
+        add_micrometres(table, pixel_size_um)
     return table
+
+
+def add_micrometres(table, pixel_size_um):
+    """Add the columns in micrometres to a table of `measure_nuclei`, from those in pixels."""
+    table["area_um2"] = table["area"] * pixel_size_um**2
+    for name in _LENGTHS:
+        table[f"{name}_um"] = table[name] * pixel_size_um
 
 
 def table_rows(image, table):

@@ -22,8 +22,9 @@ def overlaps(truth, found):
     (n, m) ndarray of float
         Intersection over union; rows are the labels of `truth`, columns those of `found`, ascending, without 0.
     """
-    truth_labels, i = np.unique(truth, return_inverse=True)
-    found_labels, j = np.unique(found, return_inverse=True)
+    either = (truth > 0) | (found > 0)
+    truth_labels, i = np.unique(truth[either], return_inverse=True)
+    found_labels, j = np.unique(found[either], return_inverse=True)
     intersection = np.zeros((len(truth_labels), len(found_labels)))
     np.add.at(intersection, (i, j), 1)
     union = intersection.sum(axis=1, keepdims=True) + intersection.sum(axis=0) - intersection

@@ -44,6 +44,7 @@ def test_pixel_size_stands_where_imagej_looks_for_it(tmp_path, labels, highest):
         assert micrometres / pixels == pytest.approx(0.325, rel=1e-6)
         assert page.tags["YResolution"].value == page.tags["XResolution"].value
         assert page.tags["ResolutionUnit"].value == 1
+        assert file.series[0].axes == "YX"
         assert np.array_equal(file.asarray(), labels)
 
 

@@ -87,6 +87,8 @@ def test_a_disk_and_a_square_have_the_values_of_geometry():
     assert table["touches_edge"].tolist() == [False, False]
     assert table["area_um2"][1] == 600
     assert (table["centroid_y_um"][1], table["centroid_x_um"][1]) == (24.75, 74.75)
+    box = [table[f"bbox_{end}_{axis}_um"][1] for end in ("min", "max") for axis in "yx"]
+    assert box == [15, 60, 35, 90]
 
 
 def test_far_from_the_origin_no_digits_are_lost():

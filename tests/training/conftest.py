@@ -54,8 +54,16 @@ def in_memory():
         for number, (pixels, labels, kind) in enumerate(images):
             labels = labels.astype(np.uint32)
             entries.append(
-                Entry(f"image_{number:02d}", kind, f"group_{number:02d}", labels.shape, pixels.shape[-1], "uint32",
-                      len(pixels_bytes), len(label_bytes))  # fmt: skip
+                Entry(
+                    id=f"image_{number:02d}",
+                    kind=kind,
+                    group=f"group_{number:02d}",
+                    shape=labels.shape,
+                    image_channels=pixels.shape[-1],
+                    labels_dtype="uint32",
+                    pixels_start=len(pixels_bytes),
+                    labels_start=len(label_bytes),
+                )
             )
             pixels_bytes += pixels.tobytes()
             label_bytes += labels.tobytes()

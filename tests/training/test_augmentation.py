@@ -8,7 +8,15 @@ import pytest
 from segmentation.training.augmentation import Augmentation
 
 # What changes the look of the image and not its geometry.
-PHOTOMETRIC = ("InvertImg", "ToGray", "HueSaturationValue", "RandomBrightnessContrast", "RandomGamma", "OneOf", "GaussNoise")
+PHOTOMETRIC = (
+    "InvertImg",
+    "ToGray",
+    "HueSaturationValue",
+    "RandomBrightnessContrast",
+    "RandomGamma",
+    "OneOf",
+    "GaussNoise",
+)
 
 
 def without(augmentation, *names):

@@ -257,8 +257,6 @@ def test_interruption_inside_of_fit(handlers):
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted, match="SIGTERM"):
-        model.fit(
-            np.zeros((20, 2)), np.zeros(20), batch_size=2, verbose=0, callbacks=[Killer(), InterruptHandler()]
-        )
+        model.fit(np.zeros((20, 2)), np.zeros(20), batch_size=2, verbose=0, callbacks=[Killer(), InterruptHandler()])
     assert steps == [0, 1, 2, 3]
     assert signal.getsignal(signal.SIGTERM) == handle

@@ -25,7 +25,9 @@ Y = X.sum(axis=1)
 
 
 def state_of(model):
-    return [keras.ops.convert_to_numpy(variable) for variable in [*model.trainable_variables, *model.optimizer.variables]]
+    return [
+        keras.ops.convert_to_numpy(variable) for variable in [*model.trainable_variables, *model.optimizer.variables]
+    ]
 
 
 class Watcher(keras.callbacks.Callback):
@@ -122,9 +124,7 @@ def die(monkeypatch):
             if moment == "half the weights":
                 file.write_bytes(b"\x89HDF half of it")
 
-        patch(
-            keras.Model, "save_weights", ("best weights",), only=lambda model, file, *rest: "best-" in str(file)
-        )
+        patch(keras.Model, "save_weights", ("best weights",), only=lambda model, file, *rest: "best-" in str(file))
         patch(
             keras.Model, "save_weights", ("no weights", "half the weights"), half,
             only=lambda model, file, *rest: "epoch-" in str(file),

@@ -107,7 +107,12 @@ def test_trained_on_the_batches_of_the_sequence_in_their_order(undisturbed, subs
     seen = undisturbed[3]
     config = tiny_config()
     sequence = NucleiSequence(
-        subsets[0], config.targets, batch_size=config.batch_size, crop_size=config.crop_size, seed=config.seed, workers=1
+        subsets[0],
+        config.targets,
+        batch_size=config.batch_size,
+        crop_size=config.crop_size,
+        seed=config.seed,
+        workers=1,
     )
     assert len(sequence) == STEPS
     expected = []

@@ -213,4 +213,3 @@ def test_a_failed_export_leaves_the_old_model(tmp_path, config, monkeypatch):
     after = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     assert after.keys() == before.keys()
     assert all(after[name] == before[name] for name in ("model.xml", "model.bin"))
-

@@ -10,7 +10,10 @@ def of_shapes(in_memory):
     def make(*shapes):
         rng = np.random.default_rng(1)
         return in_memory(
-            [(rng.integers(256, size=(*shape, 1), dtype=np.uint8), rng.integers(4, size=shape), "a") for shape in shapes]
+            [
+                (rng.integers(256, size=(*shape, 1), dtype=np.uint8), rng.integers(4, size=shape), "a")
+                for shape in shapes
+            ]
         )
 
     return make
@@ -25,9 +28,7 @@ def test_middle_of_a_larger_array():
 def test_smaller_arrays_are_continued_on_both_sides():
     array = np.array([[1, 2, 3]])
     np.testing.assert_array_equal(middle(array, 5, "symmetric"), [[1, 1, 2, 3, 3]] * 5)
-    np.testing.assert_array_equal(
-        middle(array, 5, "constant"), [[0] * 5, [0] * 5, [0, 1, 2, 3, 0], [0] * 5, [0] * 5]
-    )
+    np.testing.assert_array_equal(middle(array, 5, "constant"), [[0] * 5, [0] * 5, [0, 1, 2, 3, 0], [0] * 5, [0] * 5])
 
 
 def test_channels_are_left_alone():

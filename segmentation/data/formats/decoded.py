@@ -39,6 +39,8 @@ class Decoded:
         The compression changes values, so the pixels cannot be labels.
     pixel_size_um : float or None
         Side of a pixel in micrometres, where the file tells.
+    chosen : bool
+        `pixels` are the one channel that was asked for, of several.
     """
 
     pixels: np.ndarray
@@ -46,9 +48,10 @@ class Decoded:
     black: float | None = None
     lossy: bool = False
     pixel_size_um: float | None = None
+    chosen: bool = False
 
 
-def check_claim(width, height, claimed_bytes, present_bytes, expansion, unit="pixels"):
+def check_claim(width, height, claimed_bytes, present_bytes, expansion, unit="pixels", most_pixels=MAX_PIXELS):
     """Hold the size that a header claims against the data that follow it.
 
     Parameters
@@ -63,18 +66,20 @@ def check_claim(width, height, claimed_bytes, present_bytes, expansion, unit="pi
         The most decoded bytes that one compressed byte can stand for.
     unit : str
         What is claimed, for the message.
+    most_pixels : int or None
+        The most that may be claimed; None without a limit.
 
     Raises
     ------
     DecodeError
-        The picture is empty, larger than `MAX_PIXELS`, or larger than its data can be.
+        The picture is empty, larger than `most_pixels`, or larger than its data can be.
     """
     claim = f"claims {width:,} x {height:,} {unit}"
     if width < 1 or height < 1:
         raise DecodeError(f"{claim}, where at least 1 x 1 was expected")
-    if width * height > MAX_PIXELS:
+    if most_pixels is not None and width * height > most_pixels:
         raise DecodeError(
-            f"{claim} ({present_bytes:,} bytes of data), where at most {MAX_PIXELS:,} pixels are read at once"
+            f"{claim} ({present_bytes:,} bytes of data), where at most {most_pixels:,} pixels are read at once"
         )
     if claimed_bytes > present_bytes * expansion:
         raise DecodeError(

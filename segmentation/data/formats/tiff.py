@@ -3,13 +3,17 @@
 import math
 import operator
 import struct
+from dataclasses import dataclass
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
+from segmentation.data.formats.channels import SeveralChannels, choose_channel, list_channels
 from segmentation.data.formats.decoded import (
     DEFLATE_EXPANSION,
+    MAX_PIXELS,
     Decoded,
     DecodeError,
     check_claim,
@@ -43,18 +47,49 @@ _ESSENTIAL_TAGS = {
 }
 
 _AXES = {"T": "time points", "Z": "planes in Z", "C": "channels", "S": "channels"}
+# Axes that may be channels: those that are, and those of pages about which the file says nothing.
+_CHANNEL_AXES = "CSIQ"
+
+# Pictures beside the slide, as scanners store them.
+_SIDE_PICTURES = frozenset({"thumbnail", "label", "macro", "overview"})
 
 
-def decode_tiff(stream):
-    """Decode a TIFF that holds one plane.
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """Where in a TIFF the picture is.
 
-    Pages marked as reduced copies (thumbnails) are passed over; the orientation tag is ignored. A palette is handed
-    on, not applied.
+    Attributes
+    ----------
+    page : tifffile.TiffPage or tifffile.TiffFrame
+        Of the picture's data.
+    sample : int or None
+        Which of the page's samples is the picture; None for all of them: grey or RGB, and perhaps alpha.
+    chosen : bool
+        It is one channel of several.
+    """
+
+    page: tifffile.TiffPage | tifffile.TiffFrame
+    sample: int | None
+    chosen: bool
+
+    @property
+    def key(self):
+        """The page that describes the data: `page` itself, or the first of several alike."""
+        return self.page.keyframe
+
+
+def decode_tiff(stream, channel=None):
+    """Decode a TIFF that holds one plane, or one channel of it.
+
+    Pages marked as reduced copies (thumbnails, the lower levels of a pyramid) are passed over; the orientation tag is
+    ignored. A palette is handed on, not applied.
 
     Parameters
     ----------
     stream : binary file
         At its beginning; only what is needed is read.
+    channel : str, optional
+        As `choose_channel` takes it.
 
     Returns
     -------
@@ -64,37 +99,91 @@ def decode_tiff(stream):
     Raises
     ------
     DecodeError
-        Truncated, damaged, a stack, more channels than a colour has, in colours other than RGB, or a header that
-        claims more than the data can hold.
+        Truncated, damaged, a stack, more channels than a colour has and none of them asked for, in colours other than
+        RGB, or a header that claims more than the data can hold.
     """
     try:
         with tifffile.TiffFile(stream) as tiff:
-            return _decode_plane(tiff, _only_plane(tiff))
+            plane = find_plane(tiff, channel)
+            check_data(tiff, plane.page)
+            return as_decoded(tiff, plane, plane.page.asarray())
     except (DecodeError, MemoryError):
         raise
     except Exception as error:  # tifffile and its codecs answer damage with a dozen types
-        raise DecodeError(
-            f"is a TIFF that cannot be decoded ({one_line(error)}), where a complete and common one was expected"
-        ) from error
+        raise undecodable(error) from error
 
 
-def _only_plane(tiff):
-    """Give the page that is the picture; refuse a file that holds several, saying what they are."""
+def undecodable(error):
+    """What to raise where tifffile or one of its codecs gives up."""
+    return DecodeError(
+        f"is a TIFF that cannot be decoded ({one_line(error)}), where a complete and common one was expected"
+    )
+
+
+def find_plane(tiff, channel=None):
+    """Find the picture in a file; refuse one that holds several, saying what they are.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+    channel : str, optional
+        As `choose_channel` takes it. Of grey and RGB pictures none is chosen here.
+
+    Returns
+    -------
+    Plane
+
+    Raises
+    ------
+    DecodeError
+    """
     if not tiff.pages:
         raise DecodeError(
             f"is a truncated TIFF of {tiff.filehandle.size:,} bytes without a page, where a complete one was expected"
         )
     series = [entry for entry in tiff.series if not entry.keyframe.is_reduced] or list(tiff.series)
+    series = [entry for entry in series if entry.name.lower() not in _SIDE_PICTURES] or series
     if len(series) > 1:
         sizes = ", ".join(f"{entry.axes} {entry.shape}" for entry in series[:5])
         raise DecodeError(f"holds {len(series)} pictures ({sizes}), where one was expected")
-    plane, page = series[0], series[0].keyframe
-    if math.prod(plane.shape) != math.prod(page.shape) or page.axes not in ("YX", "YXS", "SYX"):
-        raise DecodeError(
-            f"holds {_what_it_holds(plane.axes, plane.shape)}, where one plane, grey or RGB, was expected"
-        )
+    entry, page = series[0], series[0].keyframe
     _check_directory(tiff, page)
-    return page
+    one_page = math.prod(entry.shape) == math.prod(page.shape)
+    if one_page and page.axes in ("YX", "YXS", "SYX") and _is_grey_or_rgb(page):
+        return Plane(page, None, False)
+    axes = [(axis, length) for axis, length in zip(entry.axes, entry.shape, strict=True) if axis not in "YX"]
+    axes = [(axis, length) for axis, length in axes if length > 1]
+    held = f"holds {_what_it_holds(entry.axes, entry.shape)}"
+    if len(axes) != 1 or axes[0][0] not in _CHANNEL_AXES or page.axes not in ("YX", "YXS", "SYX"):
+        never = "" if channel is None else "; a channel is chosen from pictures without Z and time alone"
+        raise DecodeError(f"{held}, where one plane, grey or RGB, was expected{never}")
+    names = _channel_names(tiff, axes[0][1])
+    if channel is None:
+        numbered = f": {list_channels(names)}" if any(names) else ""
+        raise SeveralChannels(f"{held}{numbered}, where one plane, grey or RGB, was expected")
+    index = choose_channel(channel, names)
+    if one_page:
+        return Plane(page, index, True)
+    pages = entry.pages
+    if page.axes != "YX" or len(pages) != len(names) or pages[index] is None:
+        raise DecodeError(f"{held}, but not as a page each, where a page for each channel was expected")
+    return Plane(pages[index], None, True)
+
+
+def _channel_names(tiff, count):
+    """Names of the channels as OME-XML or ImageJ tell them; None for each that is not told."""
+    names = []
+    if tiff.is_ome:
+        try:
+            root = ElementTree.fromstring(tiff.ome_metadata)
+        except ElementTree.ParseError:
+            root = ElementTree.Element("OME")
+        pixels = next((element for element in root.iter() if element.tag.endswith("}Pixels")), ())
+        names = [element.get("Name") for element in pixels if element.tag.endswith("}Channel")]
+    elif tiff.is_imagej:
+        labels = (tiff.imagej_metadata or {}).get("Labels") or []
+        names = [str(label) or None for label in ([labels] if isinstance(labels, str) else labels)]
+    return tuple(names) if len(names) == count else (None,) * count
 
 
 def _what_it_holds(axes, shape):
@@ -125,13 +214,26 @@ def _check_directory(tiff, page):
         )
 
 
-def _decode_plane(tiff, page):
-    _check_samples(page)
-    _check_data(tiff, page)
-    pixels = page.asarray()
+def as_decoded(tiff, plane, pixels):
+    """Make of the samples of a page, or of a part of it, what is handed on: alpha dropped, the palette beside them.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+    plane : Plane
+    pixels : (H, W), (H, W, S) or (S, H, W) ndarray
+        As the page stores them.
+
+    Returns
+    -------
+    Decoded
+    """
+    page = plane.key
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
-    if pixels.ndim == 3:  # alpha comes last
+    if plane.sample is not None:
+        pixels = pixels[..., plane.sample]
+    elif pixels.ndim == 3:  # alpha comes last
         pixels = pixels[..., :3] if pixels.shape[-1] > 2 else pixels[..., 0]
     palette = black = None
     if page.photometric == PHOTOMETRIC.PALETTE:
@@ -140,12 +242,17 @@ def _decode_plane(tiff, page):
     elif page.photometric == PHOTOMETRIC.MINISWHITE:
         black = _black(page, pixels)
     return Decoded(
-        pixels, palette=palette, black=black, lossy=page.compression in _JPEG, pixel_size_um=tiff_pixel_size(tiff, page)
+        pixels,
+        palette=palette,
+        black=black,
+        lossy=page.compression in _JPEG,
+        pixel_size_um=tiff_pixel_size(tiff, page),
+        chosen=plane.chosen,
     )
 
 
-def _check_samples(page):
-    """Refuse values that are no numbers, channels that are not a colour, and colours other than RGB."""
+def _is_grey_or_rgb(page):
+    """Whether the samples are grey or RGB; refuse values that are no numbers, and colours other than RGB."""
     samples, photometric = page.samplesperpixel, page.photometric
     if page.dtype is None:
         raise DecodeError(
@@ -153,23 +260,33 @@ def _check_samples(page):
             "where integers or real numbers of 1 to 64 bits were expected"
         )
     if photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE):
-        one_plane = samples == 1 or (samples == 2 and page.extrasamples[:1] and page.extrasamples[0] in _ALPHA)
-    elif photometric == PHOTOMETRIC.RGB or (photometric == PHOTOMETRIC.YCBCR and page.compression in _JPEG):
-        one_plane = samples in (3, 4)
-    else:
-        name = getattr(photometric, "name", photometric)
-        raise DecodeError(f"stores its colours as {name}, where grey, RGB or a palette was expected")
-    if not one_plane:
-        raise DecodeError(f"holds {_what_it_holds(page.axes, page.shape)}, where one plane, grey or RGB, was expected")
+        return samples == 1 or (samples == 2 and page.extrasamples[:1] and page.extrasamples[0] in _ALPHA)
+    if photometric == PHOTOMETRIC.RGB or (photometric == PHOTOMETRIC.YCBCR and page.compression in _JPEG):
+        return samples in (3, 4)
+    name = getattr(photometric, "name", photometric)
+    raise DecodeError(f"stores its colours as {name}, where grey, RGB or a palette was expected")
 
 
-def _check_data(tiff, page):
-    """Hold the size that the page claims against its strips or tiles, and these against the file."""
+def check_data(tiff, page, most_pixels=MAX_PIXELS):
+    """Hold the size that a page claims against its strips or tiles, and these against the file.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+    page : tifffile.TiffPage or tifffile.TiffFrame
+    most_pixels : int or None
+        The most that may be claimed; None without a limit.
+
+    Raises
+    ------
+    DecodeError
+    """
     offsets, counts, file_size = page.dataoffsets, page.databytecounts, tiff.filehandle.size
+    page = page.keyframe
     width, height = page.imagewidth, page.imagelength
     picture_bytes = height * ((width * page.samplesperpixel * page.bitspersample + 7) // 8)
     expansion = _EXPANSION.get(page.compression, _EXPANSION_OF_OTHERS)
-    check_claim(width, height, picture_bytes, min(sum(counts), file_size), expansion)
+    check_claim(width, height, picture_bytes, min(sum(counts), file_size), expansion, most_pixels=most_pixels)
     if page.is_tiled:  # of which one alone can claim more than the picture
         width, height = page.tilewidth, page.tilelength
         samples = 1 if page.axes == "SYX" else page.samplesperpixel

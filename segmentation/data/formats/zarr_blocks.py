@@ -1,0 +1,176 @@
+"""OME-Zarr by blocks: the finest level of a picture in a folder, version 0.4 (Zarr 2) or 0.5 (Zarr 3)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from segmentation.data.formats.channels import RGB, SeveralChannels, choose_channel, list_channels
+from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
+from segmentation.data.formats.pixel_size import square_pixel_size
+
+_METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+_MICROMETRES = {"nanometer": 1e-3, "micrometer": 1, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
+_WHAT = "an OME-Zarr picture, version 0.4 or 0.5,"
+_HELD = {"t": "time points", "z": "planes in Z", "c": "channels"}
+
+
+def is_zarr(folder: Path) -> bool:
+    """Whether a folder is the root of a Zarr store."""
+    return any((folder / name).is_file() for name in _METADATA)
+
+
+class ZarrBlocks:
+    """The plane of an OME-Zarr picture, or one channel of it.
+
+    A picture of three channels named red, green and blue is a colour one. Time and Z must be of length 1.
+
+    Parameters
+    ----------
+    folder : Path
+    channel : str, optional
+        As `segmentation.data.formats.channels.choose_channel` takes it.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Height and width in pixels.
+    zarr_format : int
+        2 or 3.
+    description : Decoded
+        What `read` gives, with a single pixel of zeros.
+
+    Raises
+    ------
+    DecodeError
+        The folder holds no such picture, several pictures, several planes, or several channels other than red, green
+        and blue, none of which is asked for.
+    """
+
+    def __init__(self, folder: Path, channel: str | None = None):
+        try:
+            import zarr
+        except ImportError as error:
+            raise DecodeError(
+                "is in Zarr, for which the library zarr was expected; run: pip install -r requirements-predict.txt"
+            ) from error
+        try:
+            root = zarr.open(str(folder), mode="r")
+            self._array, axes, names, self._pixel_size_um = _open_picture(root)
+        except DecodeError:
+            raise
+        except Exception as error:  # whatever the metadata lack shows as one of many types
+            raise _undecodable(error) from error
+        self.zarr_format = root.metadata.zarr_format
+        lengths = dict(zip(axes, self._array.shape, strict=True))
+        self.shape = lengths["y"], lengths["x"]
+        if 0 in self._array.shape:
+            raise DecodeError(f"holds a picture of shape {self._array.shape}, where at least 1 x 1 was expected")
+        held = [f"{length} {_HELD[axis]}" for axis, length in lengths.items() if axis not in "yx" and length > 1]
+        held = f"holds {' x '.join(held)} (axes {axes.upper()}, shape {self._array.shape})"
+        if lengths.get("t", 1) > 1 or lengths.get("z", 1) > 1:
+            never = "" if channel is None else "; a channel is chosen from pictures without Z and time alone"
+            raise DecodeError(f"{held}, where one plane, grey or RGB, was expected{never}")
+
+        count = lengths.get("c", 1)
+        names = names if len(names) == count else (None,) * count
+        colours = tuple(str(name).strip().lower() for name in names) == RGB
+        self._chosen = channel is not None and count > 1
+        if self._chosen:
+            self._channel = choose_channel(channel, names)
+        elif colours:
+            self._channel = slice(None)
+        elif count == 1:
+            self._channel = 0
+        else:
+            numbered = f": {list_channels(names)}" if any(names) else ""
+            raise SeveralChannels(f"{held}{numbered}, where one plane, grey or RGB, was expected")
+        self._axes = axes
+        single = np.zeros((1, 1, 3) if colours and not self._chosen else (1, 1), self._array.dtype)
+        self.description = self._decoded(single)
+
+    def close(self) -> None:
+        """Nothing is open between reads."""
+
+    def read(self, rows: slice, columns: slice) -> Decoded:
+        """Decode a part of the plane; threads may do so at once.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            Within the picture, with start and stop.
+
+        Returns
+        -------
+        Decoded
+            Pixels ``(h, w)`` or ``(h, w, 3)``, in the dtype of the store.
+
+        Raises
+        ------
+        DecodeError
+            A chunk is damaged.
+        """
+        where = {"y": rows, "x": columns, "c": self._channel}
+        try:
+            pixels = np.asarray(self._array[tuple(where.get(axis, 0) for axis in self._axes)])
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            raise _undecodable(error) from error
+        if pixels.ndim == 3:
+            pixels = np.moveaxis(pixels, [axis for axis in self._axes if axis in "cyx"].index("c"), -1)
+        return self._decoded(pixels)
+
+    def _decoded(self, pixels: np.ndarray) -> Decoded:
+        return Decoded(pixels, pixel_size_um=self._pixel_size_um, chosen=self._chosen)
+
+
+def _undecodable(error: Exception) -> DecodeError:
+    return DecodeError(f"is a Zarr store that cannot be read ({one_line(error)}), where {_WHAT} was expected")
+
+
+def _open_picture(root):
+    """Give the array of the finest level, its axes as letters, the channels' names and the pixel size."""
+    import zarr
+
+    if isinstance(root, zarr.Array):
+        if root.ndim != 2:
+            raise DecodeError(f"is a Zarr array of {root.ndim} axes without names, where {_WHAT} was expected")
+        return root, "yx", (), None
+    metadata = _ome(root)
+    if "plate" in metadata or "well" in metadata:
+        raise DecodeError(f"is a plate of many pictures, where {_WHAT} was expected: name the pictures within")
+    if "multiscales" not in metadata and "0" in root:  # as bioformats2raw lays out a file of several pictures
+        if "1" in root and isinstance(root["1"], zarr.Group):
+            raise DecodeError(f"holds several pictures, where {_WHAT} was expected: name the folders within")
+        if isinstance(root["0"], zarr.Group):
+            root = root["0"]
+            metadata = _ome(root)
+    if not metadata.get("multiscales"):
+        raise DecodeError(f"is a Zarr store without 'multiscales' in its metadata, where {_WHAT} was expected")
+    scales = metadata["multiscales"][0]
+    finest = scales["datasets"][0]
+    array = root[finest["path"]]
+    # Before version 0.4 axes had no units, before 0.3 no names.
+    axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in scales.get("axes", "tczyx"[-array.ndim :])]
+    names = "".join(axis["name"].lower()[:1] for axis in axes)
+    if len(names) != array.ndim or not set("yx") <= set(names) <= set("tczyx"):
+        raise DecodeError(f"is a Zarr picture with axes {names!r} of shape {array.shape}, where 'tczyx' was expected")
+    channels = metadata.get("omero", {}).get("channels", [])
+    return array, names, tuple(entry.get("label") for entry in channels), _pixel_size(scales, finest, axes)
+
+
+def _ome(group) -> dict:
+    attributes = dict(group.attrs)
+    return attributes.get("ome", attributes)
+
+
+def _pixel_size(scales, finest, axes) -> float | None:
+    sides = np.ones(len(axes))
+    for transformation in (
+        *finest.get("coordinateTransformations", []),
+        *scales.get("coordinateTransformations", []),
+    ):
+        if transformation.get("type") == "scale":
+            sides = sides * np.asarray(transformation["scale"], float)
+    sides = {axis["name"]: side * _MICROMETRES.get(axis.get("unit"), 0) for axis, side in zip(axes, sides, strict=True)}
+    return square_pixel_size(sides["x"], sides["y"])

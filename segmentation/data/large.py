@@ -1,0 +1,188 @@
+"""Pictures of any size, read by blocks: TIFF, BigTIFF, OME-TIFF and OME-Zarr.
+
+What a block holds is what `read_image` gives for the whole picture, at the same place.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from segmentation.data.formats.channels import GREY, RGB, SeveralChannels
+from segmentation.data.formats.decoded import MAX_PIXELS, DecodeError
+from segmentation.data.formats.zarr_blocks import ZarrBlocks, is_zarr
+from segmentation.data.images import TIFF_SIGNATURES, ImageError, intensities
+
+# Pictures up to this are read whole, in pixels: a bit more than 8,000 x 8,000.
+LARGEST_WHOLE = 64_000_000
+
+# In which a picture is gone through: whole tiles of whatever size they commonly are, and few rows, as strips are wide.
+_BLOCK = 512, 16_384
+
+
+@dataclass(frozen=True, eq=False)
+class LargeImage:
+    """A picture that is read by blocks.
+
+    Attributes
+    ----------
+    file : Path
+    shape : (int, int)
+        Height and width in pixels.
+    dtype : numpy.dtype
+        Of the pixels that `read` gives: uint8, uint16 or float32.
+    channel_names : tuple of str
+        ``("grey",)`` or ``("red", "green", "blue")``.
+    pixel_size_um : float or None
+        Side of a pixel in micrometres, where the file tells.
+    zarr_format : int or None
+        2 or 3 where the picture is a Zarr store.
+    """
+
+    file: Path
+    shape: tuple[int, int]
+    dtype: np.dtype
+    channel_names: tuple[str, ...]
+    pixel_size_um: float | None
+    zarr_format: int | None
+    _source: object
+    _channel: str | None
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """Read a part of the picture; threads may do so at once.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            With start and stop, which may lie beyond the picture: they are cut.
+
+        Returns
+        -------
+        (h, w, C) ndarray of uint8, uint16 or float32
+            C is the number of `channel_names`.
+
+        Raises
+        ------
+        ImageError
+            If that part of the file is damaged, or holds values that no image has.
+        """
+        rows, columns = (
+            slice(max(part.start, 0), min(part.stop, length))
+            for part, length in zip((rows, columns), self.shape, strict=True)
+        )
+        try:
+            pixels = intensities(self._source.read(rows, columns), self._channel)
+        except (DecodeError, OSError) as error:
+            raise ImageError(f"{self.file} {error}") from error
+        pixels = np.atleast_3d(pixels)
+        return np.ascontiguousarray(pixels[..., : len(self.channel_names)])
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Go through the whole picture, once: (h, w, C) each."""
+        height, width = self.shape
+        for row in range(0, height, _BLOCK[0]):
+            for column in range(0, width, _BLOCK[1]):
+                yield self.read(slice(row, row + _BLOCK[0]), slice(column, column + _BLOCK[1]))
+
+    def as_grey(self) -> "LargeImage":
+        """The same picture with one channel, for one whose three channels are equal everywhere."""
+        return replace(self, channel_names=GREY)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+
+def open_large(file: Path, channel: str | None = None, largest_whole: int = LARGEST_WHOLE) -> LargeImage | None:
+    """Open a picture by blocks if it is too large to be read whole.
+
+    Only the metadata are read.
+
+    Parameters
+    ----------
+    file : Path
+        Files in archives are read whole, whatever their size.
+    channel : str, optional
+        As in `read_image`.
+    largest_whole : int
+        Pictures of up to so many pixels are read whole, unless they are Zarr stores.
+
+    Returns
+    -------
+    LargeImage or None
+        None if the picture is to be read by `read_image`, which also says what is amiss with a file that is none.
+
+    Raises
+    ------
+    ImageError
+        As `read_image`; or the picture is both too large to be read whole and stored in strips or tiles too large to
+        be read by blocks.
+    """
+    if not isinstance(file, Path):
+        return None
+    try:
+        source = _open_source(file, channel, largest_whole)
+        if source is None:
+            return None
+        try:
+            pixels = intensities(source.description, channel)
+        except BaseException:
+            source.close()
+            raise
+    except SeveralChannels as error:
+        raise ImageError(f"{file} {error}; choose one with --channel NAME or --channel NUMBER") from error
+    except DecodeError as error:
+        raise ImageError(f"{file} {error}") from error
+    return LargeImage(
+        file=file,
+        shape=source.shape,
+        dtype=pixels.dtype,
+        channel_names=RGB if pixels.ndim == 3 else GREY,
+        pixel_size_um=source.description.pixel_size_um,
+        zarr_format=getattr(source, "zarr_format", None),
+        _source=source,
+        _channel=channel,
+    )
+
+
+def _open_source(file: Path, channel: str | None, largest_whole: int):
+    if file.is_dir():
+        return ZarrBlocks(file, channel) if is_zarr(file) else None
+    try:
+        with file.open("rb") as stream:
+            if stream.read(4) not in TIFF_SIGNATURES:
+                return None
+    except OSError:
+        return None
+    # Imported here, for its 30 ms: most calls are on other files.
+    from segmentation.data.formats.tiff_blocks import TiffBlocks
+
+    try:
+        source = TiffBlocks(file, channel)
+    except OSError:
+        return None
+    area = source.shape[0] * source.shape[1]
+    if area > largest_whole and source.readable:
+        return source
+    source.close()
+    if area > MAX_PIXELS:
+        raise DecodeError(
+            f"stores its {source.shape[1]:,} x {source.shape[0]:,} pixels in strips or tiles of more than "
+            f"{MAX_PIXELS // 4:,}, where smaller ones were expected: save it as a tiled TIFF"
+        )
+    return None
+
+
+def content_digest(file: Path) -> str:
+    """SHA-256 of a file, or of the paths and contents of all files in a folder, read piece by piece."""
+    if not file.is_dir():
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for member in sorted(path for path in file.rglob("*") if path.is_file()):
+        with member.open("rb") as stream:
+            own = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{own}  {member.relative_to(file).as_posix()}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,317 @@
+"""One picture that does not fit in memory: read, predicted and decoded by blocks, and put together without seams.
+
+Reading goes ahead of the network by one block and decoding behind it by a few, in threads, so that memory is bounded
+whatever the size of the picture. What a block gives is kept on disk: a killed call goes on with the first block that is
+missing.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from segmentation.data.images import is_grey
+from segmentation.data.large import LargeImage
+from segmentation.prediction.block_store import BlockStore, Pieces
+from segmentation.prediction.blocks import Block, Grid, plan_blocks
+from segmentation.prediction.outputs import ImageOutput, Output
+from segmentation.prediction.predictor import Predictor
+from segmentation.prediction.stitching import Stitches, stitch
+from segmentation.prediction.tiling import padded_shape, predict_channels
+
+# Of final labels that are put together at once: rows of the picture.
+BAND = 512
+# How large the nuclei are is judged from the liveliest of nine samples of so many pixels a side.
+_SAMPLE = 1024
+
+
+class LargeImageError(ValueError):
+    """What cannot be done by blocks; the message is one sentence."""
+
+
+Measure = Callable[[np.ndarray, np.ndarray, tuple[str, ...]], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class LargePrediction:
+    """All that is known about a picture that was predicted by blocks.
+
+    Attributes
+    ----------
+    name : str
+        Of its results.
+    image : LargeImage
+    grid : Grid
+    pieces : dict of (int, int) to Pieces
+        Of each block, by its place in the grid.
+    stitches : Stitches
+    diameter : float or None
+        Of the nuclei, in pixels, if it was looked for.
+    scale : float
+        Pixels that the network saw for each pixel of the picture.
+    """
+
+    name: str
+    image: LargeImage
+    grid: Grid
+    pieces: dict[tuple[int, int], Pieces]
+    stitches: Stitches
+    diameter: float | None
+    scale: float
+    _store: BlockStore
+
+    @property
+    def nuclei(self) -> int:
+        """How many there are."""
+        return self.stitches.count
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """The label map of a part of the picture, (h, w) uint32: 0 = background, 1..n."""
+        labels = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.uint32)
+        for block in self.grid:
+            here, there = _common(block.rows.core, rows), _common(block.columns.core, columns)
+            if here is None or there is None:
+                continue
+            core = self._store.read_core(block, here)
+            first = block.columns.core.start
+            numbers = self.stitches.numbers(block, len(self.pieces[block.row, block.column].is_cut))
+            labels[
+                here.start - rows.start : here.stop - rows.start,
+                there.start - columns.start : there.stop - columns.start,
+            ] = numbers[core[:, there.start - first : there.stop - first]]
+        return labels
+
+    def bands(self, height: int = BAND) -> Iterator[np.ndarray]:
+        """The label map from top to bottom, (height, W) uint32 each, the last perhaps lower."""
+        whole, width = self.grid.shape
+        for first in range(0, whole, height):
+            yield self.read(slice(first, min(first + height, whole)), slice(0, width))
+
+
+def check_outputs(image: LargeImage, outputs: Mapping[str, Output]) -> None:
+    """Refuse outputs that are not written of a picture that is done by blocks.
+
+    Raises
+    ------
+    LargeImageError
+    """
+    missing = [
+        name
+        for name, output in outputs.items()
+        if (output.write_large if isinstance(output, ImageOutput) else output.rows_large) is None
+    ]
+    if missing:
+        height, width = image.shape
+        raise LargeImageError(
+            f"{image.file} has {width:,} x {height:,} pixels and is done by blocks, of which {' and '.join(missing)} "
+            f"cannot be written; leave out: --outputs {' '.join(missing)}"
+        )
+
+
+@contextmanager
+def _untimed(stage: str) -> Iterator[None]:
+    yield
+
+
+def predict_large(
+    name: str,
+    image: LargeImage,
+    digest: str,
+    folder: Path,
+    predictor: Predictor,
+    *,
+    plan: Callable[..., Grid] = plan_blocks,
+    measure: Measure | None = None,
+    threads: int = 1,
+    timed: Callable[[str], AbstractContextManager] = _untimed,
+) -> LargePrediction:
+    """Predict a picture by blocks.
+
+    Parameters
+    ----------
+    name : str
+        Of its results.
+    image : LargeImage
+    digest : str
+        SHA-256 of its content.
+    folder : Path
+        Where the blocks are kept; to be removed once the results are written. What is there from an earlier call on the
+        same content with the same settings is not done again.
+    predictor : Predictor
+        If it looks for the diameter of the nuclei, it does so in a sample of the picture.
+    plan : callable
+        ``plan(shape, divisor, margin, scale) -> Grid``
+    measure : callable, optional
+        ``measure(labels, pixels, channel_names) -> columns of a table``, for the labels of a window.
+    threads : int
+        How many blocks to decode at once.
+    timed : callable
+        Gives a context that adds to the seconds of a stage.
+
+    Returns
+    -------
+    LargePrediction
+
+    Raises
+    ------
+    ImageError
+        If a part of the file cannot be read.
+    """
+    identity = {"sha256": digest, "settings": predictor.settings, "measured": measure is not None}
+    store = BlockStore(folder, identity)
+    with timed("survey"):
+        survey = store.recall("survey") or store.remember("survey", _survey(image, predictor))
+    if survey["grey"]:
+        image = image.as_grey()
+    if predictor.search is not None:
+        predictor = predictor.at(Fraction(survey["scale"]))
+    grid = plan(image.shape, predictor.divisor, predictor.margin, predictor.scale)
+    store.open(grid)
+    work = _Work(image, tuple(survey["limits"]), grid, store, predictor, measure, timed)
+    work.run([block for block in grid if not store.is_finished(block)], threads)
+    pieces = {(block.row, block.column): store.read_pieces(block) for block in grid}
+    with timed("stitch"):
+        stitches = stitch(store, grid, pieces)
+    return LargePrediction(name, image, grid, pieces, stitches, survey["diameter"], float(predictor.scale), store)
+
+
+def _survey(image: LargeImage, predictor: Predictor) -> dict:
+    """Go through the picture for the limits of its contrast, and look into a sample for the scale that suits it."""
+    grey = len(image.channel_names) > 1
+
+    def blocks():
+        nonlocal grey
+        for block in image.blocks():
+            grey = grey and is_grey(block)
+            yield block
+
+    limits = predictor.normalisation.limits_of_blocks(blocks)
+    survey = {"limits": limits, "grey": grey, "scale": str(predictor.scale), "diameter": None}
+    if predictor.search is not None:
+        samples = (predictor.normalisation.apply(sample, limits) for sample in _samples(image))
+        fit = predictor.fit([max(samples, key=np.std)])[0]
+        survey |= {"scale": str(fit.predictor.scale), "diameter": fit.diameter}
+    return survey
+
+
+def _samples(image: LargeImage) -> Iterator[np.ndarray]:
+    """Parts of a picture, three by three, evenly spread over it: (h, w, C) each."""
+    corners = [[max(length - _SAMPLE, 0) * step // 2 for step in range(3)] for length in image.shape]
+    for row in corners[0]:
+        for column in corners[1]:
+            yield image.read(slice(row, row + _SAMPLE), slice(column, column + _SAMPLE))
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What happens to each block."""
+
+    image: LargeImage
+    limits: tuple[float, float]
+    grid: Grid
+    store: BlockStore
+    predictor: Predictor
+    measure: Measure | None
+    timed: Callable[[str], AbstractContextManager]
+
+    def run(self, blocks: list[Block], threads: int) -> None:
+        with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(threads, "decode") as decoders:
+            decoding: deque[Future] = deque()
+            try:
+                following = reader.submit(self.read, blocks[0]) if blocks else None
+                for index, block in enumerate(blocks):
+                    tile = following.result()
+                    following = reader.submit(self.read, blocks[index + 1]) if index + 1 < len(blocks) else None
+                    channels = self.predict(block, tile)
+                    self.store.write_edges(block, channels)
+                    while len(decoding) >= threads:
+                        decoding.popleft().result()
+                    decoding.append(decoders.submit(self.decode, block, channels))
+                while decoding:
+                    decoding.popleft().result()
+            finally:
+                # On Ctrl-C, too: the blocks that are being decoded are finished, the rest is left for the next call.
+                reader.shutdown(cancel_futures=True)
+                decoders.shutdown(cancel_futures=True)
+
+    def read(self, block: Block) -> np.ndarray:
+        """What the network sees, without the padding: (h, w, 3) float32."""
+        rows, columns = block.rows.tile, block.columns.tile
+        with self.timed("read"):
+            pixels = self.image.read(slice(rows.start, rows.stop), slice(columns.start, columns.stop))
+            return self.predictor.normalisation.apply(pixels, self.limits)
+
+    def predict(self, block: Block, tile: np.ndarray) -> np.ndarray:
+        """The yield of a tile: (h, w, C) float32."""
+        rows, columns = block.rows.tile, block.columns.tile
+        with self.timed("predict"):
+            channels = self._channels(tile)
+        # A copy, so that the margins do not stay in memory along with it.
+        return channels[
+            rows.keep_start - rows.start : rows.keep_stop - rows.start,
+            columns.keep_start - columns.start : columns.keep_stop - columns.start,
+        ].copy()
+
+    def _channels(self, tile: np.ndarray) -> np.ndarray:
+        predictor, rescaling = self.predictor, self.predictor.rescaling
+        seen = rescaling.image(tile) if rescaling else tile
+        whole = math.prod(padded_shape(*seen.shape[:2], predictor.divisor))
+        channels = predict_channels(predictor.engine, seen, predictor.divisor, predictor.margin, whole)
+        return rescaling.channels(channels, tile.shape[:2]) if rescaling else channels
+
+    def decode(self, block: Block, channels: np.ndarray) -> None:
+        """Label the window and keep what lies in its core."""
+        with self.timed("decode"):
+            window = self.store.read_window(block, channels)
+            labels = self.predictor.decode(window)
+            del window, channels
+            labels, pieces = self._describe(block, labels)
+        with self.timed("write"):
+            self.store.write_block(block, labels, pieces)
+
+    def _describe(self, block: Block, labels: np.ndarray) -> tuple[np.ndarray, Pieces]:
+        in_core = np.bincount(labels[block.core_in_window].ravel(), minlength=labels.max() + 1) > 0
+        in_core[0] = False
+        labels = np.where(in_core, np.cumsum(in_core), 0).astype(np.int32)[labels]
+        core = labels[block.core_in_window]
+        count = np.count_nonzero(in_core)
+        boxes = ndimage.find_objects(core, max_label=count)
+        corner = np.array([block.rows.core.start, block.columns.core.start] * 2)
+        box = np.array([[y.start, x.start, y.stop, x.stop] for y, x in boxes], np.int64).reshape(-1, 4) + corner
+        table = {}
+        if self.measure is not None:
+            pixels = self.image.read(block.rows.window, block.columns.window)
+            table = self.measure(labels, pixels, self.image.channel_names)
+        return labels, Pieces(
+            core_area=np.bincount(core.ravel(), minlength=count + 1)[1:],
+            window_area=np.bincount(labels.ravel(), minlength=count + 1)[1:],
+            is_cut=_is_cut(block, self.grid, labels, count),
+            box=box,
+            table=table,
+        )
+
+
+def _is_cut(block: Block, grid: Grid, labels: np.ndarray, count: int) -> np.ndarray:
+    """Whether each label reaches an edge of its window at which the picture goes on."""
+    is_cut = np.zeros(count + 1, bool)
+    if block.row > 0:
+        is_cut[labels[0]] = True
+    if block.row + 1 < len(grid.rows):
+        is_cut[labels[-1]] = True
+    if block.column > 0:
+        is_cut[labels[:, 0]] = True
+    if block.column + 1 < len(grid.columns):
+        is_cut[labels[:, -1]] = True
+    return is_cut[1:]
+
+
+def _common(one: slice, other: slice) -> slice | None:
+    start, stop = max(one.start, other.start), min(one.stop, other.stop)
+    return slice(start, stop) if start < stop else None

@@ -1,0 +1,138 @@
+"""Write masks and label maps of pictures that were done by blocks: as tiled TIFF, or as the labels of an OME-Zarr."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from segmentation.atomic import written_whole
+from segmentation.results.scale import imagej_scale
+
+_TILE = 512
+_CHUNK = 1024
+# The coarsest level of a pyramid fits on a screen.
+_COARSEST = 1024
+
+
+def write_large_mask(file: Path, prediction) -> Path:
+    """Write the foreground as a tiled 8-bit BigTIFF, compressed without loss: 0 for background, 255 for nuclei.
+
+    Parameters
+    ----------
+    file : Path
+        Without a suffix.
+    prediction : segmentation.prediction.large.LargePrediction
+
+    Returns
+    -------
+    Path
+        What was written: ``FILE.tif``.
+    """
+    bands = ((band > 0).astype(np.uint8) * np.uint8(255) for band in prediction.bands(_TILE))
+    return _write_tiled(_with_suffix(file, ".tif"), bands, np.uint8, prediction)
+
+
+def write_large_label_map(file: Path, prediction) -> Path:
+    """Write the label map: for a Zarr store as an OME-Zarr labels group, for all else as a tiled BigTIFF.
+
+    Numbers are uint32, 0 is background, and TIFF is compressed without loss (zlib).
+
+    Parameters
+    ----------
+    file : Path
+        Without a suffix.
+    prediction : segmentation.prediction.large.LargePrediction
+
+    Returns
+    -------
+    Path
+        What was written: ``FILE.tif``, or the folder ``FILE.zarr``, whose ``labels/nuclei`` is a pyramid in the version
+        of the store that was read.
+    """
+    if prediction.image.zarr_format is None:
+        return _write_tiled(_with_suffix(file, ".tif"), prediction.bands(_TILE), np.uint32, prediction)
+    target = _with_suffix(file, ".zarr")
+    temporary = target.with_name(f".{target.stem}.part.zarr")
+    shutil.rmtree(temporary, ignore_errors=True)
+    _write_zarr(temporary, prediction)
+    # A folder cannot take the place of another in one step; it is the record, written after it, that says it is whole.
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+    return target
+
+
+def _with_suffix(file: Path, suffix: str) -> Path:
+    return file.with_name(file.name + suffix)  # `with_suffix` would cut a name at its last dot
+
+
+def _write_tiled(file: Path, bands, dtype, prediction) -> Path:
+    def tiles():
+        for band in bands:
+            for first in range(0, band.shape[1], _TILE):
+                tile = np.zeros((_TILE, _TILE), dtype)
+                part = band[:, first : first + _TILE]
+                tile[: part.shape[0], : part.shape[1]] = part
+                yield tile
+
+    with written_whole(file) as temporary:
+        tifffile.imwrite(
+            temporary,
+            tiles(),
+            shape=prediction.image.shape,
+            dtype=dtype,
+            tile=(_TILE, _TILE),
+            bigtiff=True,
+            photometric="minisblack",
+            compression="zlib",
+            # Label maps are so plain that higher levels only take longer.
+            compressionargs={"level": 1},
+            metadata=None,
+            **imagej_scale(prediction.image.pixel_size_um),
+        )
+    return file
+
+
+def _write_zarr(folder: Path, prediction) -> None:
+    import zarr
+
+    zarr_format = prediction.image.zarr_format
+    version = "0.4" if zarr_format == 2 else "0.5"
+    root = zarr.open_group(str(folder), mode="w", zarr_format=zarr_format)
+    labels = root.create_group("labels")
+    nuclei = labels.create_group("nuclei")
+    datasets, shape = [], prediction.image.shape
+    size, unit = (prediction.image.pixel_size_um, {"unit": "micrometer"}) if prediction.image.pixel_size_um else (1, {})
+    finer = None
+    for level in range(32):
+        options = {"chunk_key_encoding": {"name": "v2", "separator": "/"}} if zarr_format == 2 else {}
+        array = nuclei.create_array(
+            str(level), shape=shape, chunks=(min(_CHUNK, shape[0]), min(_CHUNK, shape[1])), dtype=np.uint32, **options
+        )
+        _fill(array, prediction.read if finer is None else _every_second_of(finer))
+        scale = [float(size * 2**level)] * 2
+        datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+        if max(shape) <= _COARSEST:
+            break
+        finer, shape = array, tuple(-(-length // 2) for length in shape)
+    axes = [{"name": name, "type": "space", **unit} for name in "yx"]
+    multiscales = {"name": "nuclei", "axes": axes, "datasets": datasets}
+    if zarr_format == 2:
+        labels.attrs.update({"labels": ["nuclei"]})
+        nuclei.attrs.update({"multiscales": [multiscales | {"version": version}], "image-label": {"version": version}})
+    else:
+        labels.attrs.update({"ome": {"version": version, "labels": ["nuclei"]}})
+        nuclei.attrs.update({"ome": {"version": version, "multiscales": [multiscales], "image-label": {}}})
+
+
+def _fill(array, read) -> None:
+    height, width = array.shape
+    for row in range(0, height, _CHUNK):
+        for column in range(0, width, _CHUNK):
+            rows, columns = slice(row, min(row + _CHUNK, height)), slice(column, min(column + _CHUNK, width))
+            array[rows, columns] = read(rows, columns)
+
+
+def _every_second_of(finer):
+    """Labels are numbers, which cannot be averaged: a coarser level is every second pixel."""
+    return lambda rows, columns: finer[2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop][::2, ::2]

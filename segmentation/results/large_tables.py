@@ -1,0 +1,115 @@
+"""The table of a picture that was done by blocks: the measurements of the blocks, put together.
+
+A nucleus that the window of a block shows as a whole was measured there. The others, which are larger than the halo or
+which two blocks drew differently, are measured on the finished label map.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from segmentation.results.tables import add_micrometres, measure_nuclei, table_rows
+
+# Of a nucleus with a larger box, in pixels, every n-th row and column is measured.
+_LARGEST_BOX = 16_000_000
+_ROWS_AT_ONCE = 10_000
+
+
+def large_table_rows(prediction) -> Iterator[tuple[str, ...]]:
+    """The rows of `table_rows` for a picture that was done by blocks.
+
+    Parameters
+    ----------
+    prediction : segmentation.prediction.large.LargePrediction
+        Whose pieces were measured by `measure_nuclei`.
+
+    Yields
+    ------
+    tuple of str
+        A row a nucleus, in the order of the labels.
+    """
+    table = measure_large(prediction)
+    for first in range(0, prediction.nuclei, _ROWS_AT_ONCE):
+        part = {name: values[first : first + _ROWS_AT_ONCE] for name, values in table.items()}
+        yield from table_rows(prediction.name, part)
+
+
+def measure_large(prediction) -> dict[str, np.ndarray]:
+    """Measure the nuclei of a picture that was done by blocks.
+
+    Parameters
+    ----------
+    prediction : segmentation.prediction.large.LargePrediction
+
+    Returns
+    -------
+    dict of str to (n,) ndarray
+        As `measure_nuclei`. Eccentricity, solidity, centroid and intensities of a nucleus whose bounding box has more
+        than 16 megapixels are those of a coarser picture of it.
+    """
+    count = prediction.nuclei
+    total = np.zeros(count, np.int64)
+    box = np.tile(np.array([np.iinfo(np.int64).max] * 2 + [-1] * 2), (count, 1))
+    for place, pieces in prediction.pieces.items():
+        nucleus = _nuclei(prediction, place)
+        np.add.at(total, nucleus, pieces.core_area)
+        np.minimum.at(box[:, :2], nucleus, pieces.box[:, :2])
+        np.maximum.at(box[:, 2:], nucleus, pieces.box[:, 2:])
+
+    table = {"label": np.arange(1, count + 1)}
+    is_measured = np.zeros(count, bool)
+    for place, pieces in prediction.pieces.items():
+        nucleus = _nuclei(prediction, place)
+        block = prediction.grid.block(*place)
+        whole = ~pieces.is_cut & (pieces.window_area == total[nucleus]) & ~is_measured[nucleus]
+        corner = block.rows.window.start, block.columns.window.start
+        _put(table, nucleus[whole], _moved({name: values[whole] for name, values in pieces.table.items()}, corner))
+        is_measured[nucleus[whole]] = True
+    for index in np.flatnonzero(~is_measured):
+        _put(table, np.array([index]), _measure_one(prediction, index + 1, box[index], total[index]))
+    height, width = prediction.image.shape
+    table["touches_edge"] = (box[:, :2] == 0).any(1) | (box[:, 2] == height) | (box[:, 3] == width)
+    if prediction.image.pixel_size_um is not None:
+        add_micrometres(table, prediction.image.pixel_size_um)
+    return table
+
+
+def _nuclei(prediction, place) -> np.ndarray:
+    """The nucleus of each piece of a block, from 0."""
+    pieces = prediction.pieces[place]
+    return prediction.stitches.numbers(prediction.grid.block(*place), len(pieces.is_cut))[1:].astype(np.int64) - 1
+
+
+def _put(table, nuclei, measurements) -> None:
+    for name, values in measurements.items():
+        if name != "label":
+            column = table.setdefault(name, np.zeros(len(table["label"]), values.dtype))
+            column[nuclei] = values
+
+
+def _moved(measurements, corner) -> dict[str, np.ndarray]:
+    """Give positions within a part of the picture as positions in the picture."""
+    return {
+        name: values + corner[name.endswith("_x")] if name.startswith(("centroid", "bbox")) else values
+        for name, values in measurements.items()
+    }
+
+
+def _measure_one(prediction, label: int, box: np.ndarray, area: int) -> dict[str, np.ndarray]:
+    top, left, bottom, right = map(int, box)
+    step = int(np.ceil(np.sqrt((bottom - top) * (right - left) / _LARGEST_BOX)))
+    labels, pixels = [], []
+    for first in range(top, bottom, 256 * step):
+        rows, columns = slice(first, min(first + 256 * step, bottom)), slice(left, right)
+        labels.append(prediction.read(rows, columns)[::step, ::step] == label)
+        pixels.append(prediction.image.read(rows, columns)[::step, ::step])
+    seen = np.concatenate(labels).astype(np.int32)
+    if not seen.any():  # too thin for the steps: its first pixel stands for it
+        seen[0, 0] = 1
+    measurements = measure_nuclei(seen, np.concatenate(pixels), prediction.image.channel_names)
+    for name in ("centroid_y", "centroid_x"):
+        measurements[name] = measurements[name] * step
+    measurements = _moved(measurements, (top, left))
+    names = ("bbox_min_y", "bbox_min_x", "bbox_max_y", "bbox_max_x")
+    exact = dict(zip(names, box[:, None], strict=True)) | {"area": np.array([area])}
+    return measurements | exact
