@@ -12,10 +12,11 @@ import argparse
 import os
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 DEFAULT_MODEL = Path(__file__).parent / "models" / "nuclei"
-OUTPUTS = ("masks", "labels", "overlays", "table", "rle", "rois", "geojson", "probabilities")
+OUTPUTS = ("masks", "labels", "overlays", "table", "rle", "rois", "geojson", "probabilities", "report")
 
 EXAMPLES = """
 examples:
@@ -73,7 +74,8 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         default=["masks", "labels", "overlays", "table"],
         metavar="NAME",
         help="any of: masks (PNG 0/255), labels (TIFF, 1..n), overlays (PNG), table (nuclei.csv), "
-        "rle (submission.csv), rois (ImageJ), geojson (QuPath), probabilities (TIFF, 255 is certain)",
+        "rle (submission.csv), rois (ImageJ), geojson (QuPath), probabilities (TIFF, 255 is certain), "
+        "report (report.html: all results at a glance, for a browser)",
     )
     group.add_argument("--overwrite", action="store_true", help="do finished images again")
 
@@ -132,8 +134,9 @@ def predict(arguments: argparse.Namespace) -> int:
     try:
         subset = read_subset(arguments.split, arguments.subset) if arguments.split else None
         inputs = find_inputs(arguments.images, subset, ignored=[arguments.output / name for name in OUTPUTS])
+        bundle = load_bundle(arguments.model)
         predictor = open_predictor(
-            load_bundle(arguments.model),
+            bundle,
             arguments.engine,
             arguments.precision,
             arguments.threshold,
@@ -144,7 +147,7 @@ def predict(arguments: argparse.Namespace) -> int:
             arguments.channel,
         )
         shard = Shard(*arguments.shard) if arguments.shard else None
-        outputs = open_outputs(arguments.outputs)
+        outputs = open_outputs(arguments.outputs, bundle)
         with progress(len(inputs[shard.number - 1 :: shard.count] if shard else inputs)) as report:
             outcomes = predict_folder(
                 inputs,
@@ -174,9 +177,9 @@ def read_subset(split: str, subset: str) -> set[str]:
     return ids
 
 
-def open_outputs(names) -> dict:
+def open_outputs(names, bundle) -> dict:
     """The formats to write, by name, in the order of `OUTPUTS`."""
-    from segmentation.prediction.outputs import ImageOutput, TableOutput
+    from segmentation.prediction.outputs import ImageOutput, PageOutput, TableOutput
     from segmentation.results import (
         geojson,
         labels,
@@ -189,6 +192,7 @@ def open_outputs(names) -> dict:
         run_lengths,
         tables,
     )
+    from segmentation.results.report import prediction as page
 
     def measure(prediction):
         image = prediction.image
@@ -228,6 +232,9 @@ def open_outputs(names) -> dict:
             "probabilities",
             ".tif",
             lambda file, p: probabilities.write_probabilities(file, p.channels, p.image.pixel_size_um),
+        ),
+        "report": PageOutput(
+            "report.html", page.image_part, page.large_image_part, partial(page.write_prediction_page, bundle=bundle)
         ),
     }
     return {name: formats[name] for name in OUTPUTS if name in names}

@@ -15,11 +15,21 @@ import numpy as np
 import pytest
 
 from segmentation.bundle import load_bundle
+from segmentation.data.splits import read_split
 from segmentation.data.synthetic import draw_fluorescence, draw_stained
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = "--base-filters 4 --depth 2 --crop-size 64 --batch-size 2 --dropout 0 --seed 1".split()
-PROMISED = {"bundle.json", "model.keras", "model.xml", "model.bin", "history.csv", "curves.png", "validation.png"}
+PROMISED = {
+    "bundle.json",
+    "model.keras",
+    "model.xml",
+    "model.bin",
+    "history.csv",
+    "curves.png",
+    "validation.png",
+    "split.csv",
+}
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +146,7 @@ def test_all_that_is_promised_is_there(undisturbed):
     bundle = load_bundle(folder)
     assert bundle.divisor == 4 and bundle.training["data"] == "my_nuclei"
     assert bundle.training["epochs"] == 6 and bundle.training["minutes"] > 0
+    assert len(read_split(folder / "split.csv")) == 8
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -148,7 +159,7 @@ def test_epochs_are_in_the_history(undisturbed):
 
 def test_it_says_how_it_went_and_what_comes_next(undisturbed):
     folder, output = undisturbed
-    assert "images to train on" in output and "validation dice" in output
+    assert "images to train on" in output and "6 epochs in" in output and "validation dice" in output
     assert "predict_masks.py" in output and str(folder) in output
 
 

@@ -10,7 +10,6 @@ import io
 import json
 import shutil
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import imagecodecs
@@ -18,36 +17,12 @@ import numpy as np
 
 from segmentation.atomic import written_whole
 from segmentation.prediction.blocks import Block, Grid
+from segmentation.prediction.pieces import Pieces
 
 # Core labels are stored in bands of so many rows of the picture, so that part of a block can be read.
 BAND = 256
 SIDES = ("top", "bottom", "left", "right")
 _IDENTITY, _CUT = "identity", "cut"
-
-
-@dataclass(frozen=True, eq=False)
-class Pieces:
-    """The nuclei that one window shows in its core: pieces of the picture's nuclei.
-
-    Attributes
-    ----------
-    core_area : (n,) ndarray of int
-        Pixels of each piece in the core. Pieces are numbered 1..n in the block's labels.
-    window_area : (n,) ndarray of int
-        Pixels of each piece in the window.
-    is_cut : (n,) ndarray of bool
-        Whether the piece reaches the edge of the window, within the picture: there may be more of it.
-    box : (n, 4) ndarray of int
-        First row, first column, and the row and column after the last, of each piece in the core, in the picture.
-    table : dict of str to (n,) ndarray
-        Measurements of the piece as the window shows it, in coordinates of the window; empty if none were asked for.
-    """
-
-    core_area: np.ndarray
-    window_area: np.ndarray
-    is_cut: np.ndarray
-    box: np.ndarray
-    table: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class BlockStore:

@@ -28,7 +28,7 @@ from segmentation.prediction.tiling import Span, padded_shape
 # In pixels to the network: several times as wide as a nucleus of the size that networks are trained on.
 HALO = 128
 # In pixels of the picture, whatever its scale: what is decoded at once must fit in memory.
-LARGEST_HALO = 512
+LARGEST_HALO = 256
 # Resizing looks at neighbouring pixels, on the way to the network and on the way back; in pixels to the network.
 _REACH_OF_RESIZING = 4
 # Activations take about 410 bytes a pixel at 16 base filters: 1.0 GB. Smaller tiles lose more in their margins.
@@ -126,16 +126,11 @@ def plan_blocks(
     halo : int
         In pixels to the network.
     largest_tile : int
-        Largest area to give to the network at once, in pixels.
+        Largest area to give to the network at once, in pixels, unless that is too small for the margins and two halos.
 
     Returns
     -------
     Grid
-
-    Raises
-    ------
-    ValueError
-        If no tile of that area yields as much as two halos.
     """
     least = _least_tile(divisor, margin, halo)
     if scale != 1:
@@ -144,7 +139,7 @@ def plan_blocks(
         halo = min(math.ceil(halo / scale), LARGEST_HALO)
         least = _least_tile(divisor, margin, halo)
         # Of a picture that is shrunk for the network, it is the picture's own pixels that take memory.
-        largest_tile = max(int(largest_tile / max(scale, 1) ** 2), least**2)
+        largest_tile = int(largest_tile * min(1 / scale**2, 2))
     margin = math.ceil(margin / divisor) * divisor
     tiles = _count_tiles(padded_shape(*shape, divisor), divisor, margin, least, largest_tile)
     axes = [_intervals(length, count, divisor, margin, halo) for length, count in zip(shape, tiles, strict=True)]
@@ -157,29 +152,23 @@ def _least_tile(divisor: int, margin: int, halo: int) -> int:
 
 
 def _count_tiles(padded: tuple[int, int], divisor: int, margin: int, least: int, largest_tile: int) -> tuple[int, int]:
-    """How many tiles down and across let the network compute as few pixels as possible."""
+    """How many tiles down and across let the network compute as few pixels as possible.
+
+    Where tiles of the largest area would be too narrow for two halos, they are larger, but no larger than they must.
+    """
     best = None
     for rows in range(1, padded[0] // divisor + 1):
         height = _tile_length(padded[0], rows, divisor, margin)
         if rows > 1 and height < least:
             break
-        longest = largest_tile // height // divisor * divisor
-        columns = 1
-        if padded[1] > longest:
-            if longest < least:
-                continue
-            columns = math.ceil((padded[1] - 2 * margin) / (longest - 2 * margin))
+        longest = max(largest_tile // height // divisor * divisor, least)
+        columns = 1 if padded[1] <= longest else math.ceil((padded[1] - 2 * margin) / (longest - 2 * margin))
+        while columns > 1 and _tile_length(padded[1], columns, divisor, margin) < least:
+            columns -= 1
         width = _tile_length(padded[1], columns, divisor, margin)
-        if columns > 1 and width < least:
-            continue
-        cost = rows * height * columns * width
+        cost = max(height * width - largest_tile, 0), rows * height * columns * width
         if best is None or cost < best[0]:
             best = cost, (rows, columns)
-    if best is None:
-        raise ValueError(
-            f"tiles of {largest_tile} pixels are too small for margins of {margin} pixels and two halos, "
-            f"expected at least {least**2}"
-        )
     return best[1]
 
 

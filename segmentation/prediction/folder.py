@@ -1,8 +1,8 @@
 """Many images into a folder of results: finished ones are skipped, one bad image never stops the others.
 
 ``masks/``, ``labels/`` and so on hold a file for each image; ``nuclei.csv`` and ``submission.csv`` hold rows of all
-images that the call named; ``summary.json`` says what was done. The tables and the summary describe a whole call:
-they are removed when it begins and written when it ends.
+images that the call named; ``report.html`` shows them; ``summary.json`` says what was done. The tables, the page and
+the summary describe a whole call: they are removed when it begins and written when it ends.
 """
 
 import json
@@ -20,11 +20,11 @@ from segmentation.atomic import is_unfinished, written_whole
 from segmentation.data.large import LARGEST_WHOLE
 from segmentation.prediction.engines import available_cores
 from segmentation.prediction.inputs import Input
-from segmentation.prediction.outputs import ImageOutput, Output, TableOutput
+from segmentation.prediction.outputs import ImageOutput, Output, PageOutput, TableOutput
 from segmentation.prediction.pipeline import run_pipeline
 from segmentation.prediction.predictor import Predictor
-from segmentation.prediction.records import RECORDS, Records
-from segmentation.prediction.stages import DONE, FAILED, SKIPPED, ByBlocks, Outcome, Stages, rows_file
+from segmentation.prediction.records import RECORDS, Record, Records
+from segmentation.prediction.stages import DONE, FAILED, SKIPPED, ByBlocks, Outcome, Stages, part_file
 
 # More threads only compete for the interpreter's lock.
 MOST_THREADS = 4
@@ -90,11 +90,12 @@ def predict_folder(
     folder = Path(folder)
     summary = folder / (f"summary-{shard.number}-of-{shard.count}.json" if shard else "summary.json")
     tables = [output for output in outputs.values() if isinstance(output, TableOutput)]
+    pages = [output for output in outputs.values() if isinstance(output, PageOutput)]
     own = inputs[shard.number - 1 :: shard.count] if shard else inputs
     stages = Stages(own, folder, predictor, outputs, overwrite, largest_whole)
     try:
         _prepare_folder(folder, outputs.values(), clean=shard is None)
-        for file in (summary, *(folder / table.file for table in tables)):
+        for file in (summary, *(folder / output.file for output in (*tables, *pages))):
             file.unlink(missing_ok=True)
     except OSError as error:
         raise FolderError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
@@ -125,6 +126,8 @@ def predict_folder(
     description = _summary(in_order, predictor, outputs, shard, seconds)
     with written_whole(summary) as part:
         part.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    for page in pages:
+        _write_page(folder, page, inputs, stages.records, predictor.settings, shard)
     return in_order
 
 
@@ -150,16 +153,14 @@ def _write_table(folder: Path, table: TableOutput, inputs: Sequence[Input], reco
     """Put the rows of all finished images together, in the order of the inputs."""
 
     def finished() -> list[str]:
-        found = ((source.name, records.load(source.name)) for source in inputs)
-        rows = [(name, record) for name, record in found if record and record.settings == settings]
-        return [name for name, _ in rows if rows_file(folder, table, name).exists()]
+        return [record.name for record in _finished(folder, table, inputs, records, settings)]
 
     def write(part: Path) -> None:
         with part.open("wb") as stream:
             header = ",".join(table.header) + "\n"
             stream.write(header.encode())
             for name in names:
-                with rows_file(folder, table, name).open("rb") as rows:
+                with part_file(folder, table, name).open("rb") as rows:
                     shutil.copyfileobj(rows, stream)
 
     names = finished()
@@ -170,6 +171,39 @@ def _write_table(folder: Path, table: TableOutput, inputs: Sequence[Input], reco
         if now == names:
             return
         names = now  # another shard has finished images meanwhile
+
+
+def _write_page(
+    folder: Path, page: PageOutput, inputs: Sequence[Input], records: Records, settings: dict, shard: Shard | None
+) -> None:
+    """Write a page about all finished images, in the order of the inputs."""
+    pattern = f"summary-*-of-{shard.count}.json" if shard else "summary.json"
+
+    def known() -> tuple[list[Record], list[dict]]:
+        summaries = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob(pattern))]
+        finished = _finished(folder, page, inputs, records, settings)
+        return finished, [summary for summary in summaries if summary["settings"] == settings]
+
+    finished, summaries = known()
+    while True:
+        images = [(record, json.loads(part_file(folder, page, record.name).read_text())) for record in finished]
+        page.write(folder / page.file, summaries, images, len(inputs))
+        now = known()
+        if now == (finished, summaries):
+            return
+        finished, summaries = now  # another shard has ended meanwhile
+
+
+def _finished(
+    folder: Path, output: TableOutput | PageOutput, inputs: Sequence[Input], records: Records, settings: dict
+) -> list[Record]:
+    """The records of the images of which a table or a page has something to say."""
+    found = (records.load(source.name) for source in inputs)
+    return [
+        record
+        for record in found
+        if record and record.settings == settings and part_file(folder, output, record.name).exists()
+    ]
 
 
 def _summary(

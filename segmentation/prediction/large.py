@@ -10,19 +10,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from segmentation.data.images import is_grey
 from segmentation.data.large import LargeImage
-from segmentation.prediction.block_store import BlockStore, Pieces
+from segmentation.prediction.block_store import BlockStore
 from segmentation.prediction.blocks import Block, Grid, plan_blocks
-from segmentation.prediction.outputs import ImageOutput, Output
+from segmentation.prediction.outputs import Output
 from segmentation.prediction.predictor import Predictor
+from segmentation.prediction.pieces import Pieces, find_pieces
 from segmentation.prediction.stitching import Stitches, stitch
 from segmentation.prediction.tiling import padded_shape, predict_channels
 
@@ -102,11 +102,7 @@ def check_outputs(image: LargeImage, outputs: Mapping[str, Output]) -> None:
     ------
     LargeImageError
     """
-    missing = [
-        name
-        for name, output in outputs.items()
-        if (output.write_large if isinstance(output, ImageOutput) else output.rows_large) is None
-    ]
+    missing = [name for name, output in outputs.items() if not output.takes_large]
     if missing:
         height, width = image.shape
         raise LargeImageError(
@@ -272,44 +268,12 @@ class _Work:
             window = self.store.read_window(block, channels)
             labels = self.predictor.decode(window)
             del window, channels
-            labels, pieces = self._describe(block, labels)
+            labels, pieces = find_pieces(block, self.grid, labels)
+            if self.measure is not None:
+                pixels = self.image.read(block.rows.window, block.columns.window)
+                pieces = replace(pieces, table=self.measure(labels, pixels, self.image.channel_names))
         with self.timed("write"):
             self.store.write_block(block, labels, pieces)
-
-    def _describe(self, block: Block, labels: np.ndarray) -> tuple[np.ndarray, Pieces]:
-        in_core = np.bincount(labels[block.core_in_window].ravel(), minlength=labels.max() + 1) > 0
-        in_core[0] = False
-        labels = np.where(in_core, np.cumsum(in_core), 0).astype(np.int32)[labels]
-        core = labels[block.core_in_window]
-        count = np.count_nonzero(in_core)
-        boxes = ndimage.find_objects(core, max_label=count)
-        corner = np.array([block.rows.core.start, block.columns.core.start] * 2)
-        box = np.array([[y.start, x.start, y.stop, x.stop] for y, x in boxes], np.int64).reshape(-1, 4) + corner
-        table = {}
-        if self.measure is not None:
-            pixels = self.image.read(block.rows.window, block.columns.window)
-            table = self.measure(labels, pixels, self.image.channel_names)
-        return labels, Pieces(
-            core_area=np.bincount(core.ravel(), minlength=count + 1)[1:],
-            window_area=np.bincount(labels.ravel(), minlength=count + 1)[1:],
-            is_cut=_is_cut(block, self.grid, labels, count),
-            box=box,
-            table=table,
-        )
-
-
-def _is_cut(block: Block, grid: Grid, labels: np.ndarray, count: int) -> np.ndarray:
-    """Whether each label reaches an edge of its window at which the picture goes on."""
-    is_cut = np.zeros(count + 1, bool)
-    if block.row > 0:
-        is_cut[labels[0]] = True
-    if block.row + 1 < len(grid.rows):
-        is_cut[labels[-1]] = True
-    if block.column > 0:
-        is_cut[labels[:, 0]] = True
-    if block.column + 1 < len(grid.columns):
-        is_cut[labels[:, -1]] = True
-    return is_cut[1:]
 
 
 def _common(one: slice, other: slice) -> slice | None:

@@ -1,5 +1,10 @@
-"""What a call writes: the interface between the pipeline and the formats of `segmentation.results`."""
+"""What a call writes: the interface between the pipeline and the formats of `segmentation.results`.
 
+A table or a page is about all images. What it says of one is written when that image is done, and kept.
+"""
+
+import csv
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +16,7 @@ from segmentation.data.images import Image
 
 if TYPE_CHECKING:
     from segmentation.prediction.large import LargePrediction, Measure
+    from segmentation.prediction.records import Record
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +61,11 @@ class ImageOutput:
     write: Callable[[Path, Prediction], None]
     write_large: "Callable[[Path, LargePrediction], Path] | None" = None
 
+    @property
+    def takes_large(self) -> bool:
+        """Whether it can be written of a picture that was done by blocks."""
+        return self.write_large is not None
+
 
 @dataclass(frozen=True)
 class TableOutput:
@@ -78,5 +89,65 @@ class TableOutput:
     measure: "Measure | None" = None
     rows_large: "Callable[[LargePrediction], Iterable[Sequence]] | None" = None
 
+    @property
+    def takes_large(self) -> bool:
+        """Whether it can be written of a picture that was done by blocks."""
+        return self.rows_large is not None
 
-Output = ImageOutput | TableOutput
+    @property
+    def part_suffix(self) -> str:
+        """Of the files that keep the rows of one image."""
+        return f".{self.file}"
+
+    def write_part(self, file: Path, prediction: Prediction) -> None:
+        """Write the rows of one image."""
+        _write_rows(file, self.rows(prediction))
+
+    def write_large_part(self, file: Path, prediction: "LargePrediction") -> None:
+        """Write the rows of a picture that was done by blocks."""
+        _write_rows(file, self.rows_large(prediction))
+
+
+@dataclass(frozen=True)
+class PageOutput:
+    """One page about all images.
+
+    Attributes
+    ----------
+    file : str
+        ``report.html``
+    part, part_large : callable
+        What the page says of an image, and of one that was done by blocks: a dict of JSON's types.
+    write : callable
+        ``write(file, summaries, images, count)``, whole or not at all: from the summaries of the calls that have ended
+        (several if shards share the work), the record and the part of each finished image in the order of the call,
+        and the number of images of the call.
+    """
+
+    file: str
+    part: Callable[[Prediction], dict]
+    part_large: "Callable[[LargePrediction], dict]"
+    write: "Callable[[Path, Sequence[dict], Sequence[tuple[Record, dict]], int], None]"
+
+    takes_large = True
+
+    @property
+    def part_suffix(self) -> str:
+        """Of the files that keep the parts; not ``.json``, in which records end."""
+        return f".{Path(self.file).stem}.jsonl"
+
+    def write_part(self, file: Path, prediction: Prediction) -> None:
+        """Write the part of one image."""
+        file.write_text(json.dumps(self.part(prediction), separators=(",", ":")))
+
+    def write_large_part(self, file: Path, prediction: "LargePrediction") -> None:
+        """Write the part of a picture that was done by blocks."""
+        file.write_text(json.dumps(self.part_large(prediction), separators=(",", ":")))
+
+
+Output = ImageOutput | TableOutput | PageOutput
+
+
+def _write_rows(file: Path, rows: Iterable[Sequence]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(rows)

@@ -1,6 +1,5 @@
 """What happens to one image: read, predict, finish, or fail; or, to a large one, all by blocks."""
 
-import csv
 import hashlib
 import shutil
 import threading
@@ -17,7 +16,7 @@ from segmentation.atomic import written_whole
 from segmentation.data.images import Image, read_image
 from segmentation.data.large import LARGEST_WHOLE, LargeImage, content_digest, open_large
 from segmentation.prediction.inputs import Input
-from segmentation.prediction.outputs import ImageOutput, Output, Prediction, TableOutput
+from segmentation.prediction.outputs import ImageOutput, Output, PageOutput, Prediction, TableOutput
 from segmentation.prediction.pipeline import Prepared
 from segmentation.prediction.predictor import Fit, Predictor
 from segmentation.prediction.records import RECORDS, Record, Records
@@ -205,12 +204,12 @@ class Stages:
         files = {}
         with self._timed("write"):
             for key, output in self._outputs.items():
-                if isinstance(output, TableOutput):
-                    written = rows_file(self._folder, output, source.name)
-                    with written_whole(written) as part:
-                        _write_rows(part, output.rows_large(prediction))
-                else:
+                if isinstance(output, ImageOutput):
                     written = output.write_large(self._folder / output.folder / source.name, prediction)
+                else:
+                    written = part_file(self._folder, output, source.name)
+                    with written_whole(written) as part:
+                        output.write_large_part(part, prediction)
                 members = sorted(written.rglob("*")) if written.is_dir() else [written]
                 files[key] = {
                     file.relative_to(self._folder).as_posix(): file.stat().st_size for file in members if file.is_file()
@@ -240,9 +239,9 @@ class Stages:
             file = self._folder / output.folder / f"{prediction.name}{output.suffix}"
             output.write(file, prediction)
         else:
-            file = rows_file(self._folder, output, prediction.name)
+            file = part_file(self._folder, output, prediction.name)
             with written_whole(file) as part:
-                _write_rows(part, output.rows(prediction))
+                output.write_part(part, prediction)
         return {file.relative_to(self._folder).as_posix(): file.stat().st_size}
 
     @contextmanager
@@ -255,14 +254,9 @@ class Stages:
                 self.seconds[stage] += time.perf_counter() - started
 
 
-def rows_file(folder: Path, table: TableOutput, name: str) -> Path:
-    """Where the rows of one image are kept until the tables are put together."""
-    return folder / RECORDS / f"{name}.{table.file}"
-
-
-def _write_rows(file: Path, rows) -> None:
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows(rows)
+def part_file(folder: Path, output: TableOutput | PageOutput, name: str) -> Path:
+    """Where what a table or a page says of one image is kept until it is put together."""
+    return folder / RECORDS / f"{name}{output.part_suffix}"
 
 
 def _sentence(source: Input, error: Exception) -> str:

@@ -29,8 +29,31 @@ def write_overview(file: Path, prediction) -> Path:
     Path
         What was written: ``FILE.png``.
     """
+    picture = draw_overlay(*reduced_copy(prediction, LARGEST_SIDE))
+    file = file.with_name(f"{file.name}.png")
+    with written_whole(file) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+    return file
+
+
+def reduced_copy(prediction, largest_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture that was done by blocks and its label map, scaled down.
+
+    Parameters
+    ----------
+    prediction : segmentation.prediction.large.LargePrediction
+    largest_side : int
+        What the longer side has at most, in pixels.
+
+    Returns
+    -------
+    pixels : (h, w, C) ndarray
+        Of the picture's dtype; averages.
+    labels : (h, w) ndarray of int
+        Of every n-th pixel, numbered without gaps.
+    """
     height, width = prediction.image.shape
-    step = -(-max(height, width) // LARGEST_SIDE)
+    step = -(-max(height, width) // largest_side)
     pixels, labels = [], []
     band = max(512 // step, 1) * step
     for first in range(0, height, band):
@@ -41,9 +64,4 @@ def write_overview(file: Path, prediction) -> Path:
         labels.append(prediction.read(rows, columns)[::step, ::step])
     # Numbers without gaps: colours are chosen by number, and most nuclei may be between the pixels.
     labels = np.concatenate(labels)
-    labels = np.searchsorted(np.unique(np.append(labels, 0)), labels)
-    picture = draw_overlay(np.concatenate(pixels), labels)
-    file = file.with_name(f"{file.name}.png")
-    with written_whole(file) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
-    return file
+    return np.concatenate(pixels), np.searchsorted(np.unique(np.append(labels, 0)), labels)

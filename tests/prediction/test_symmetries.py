@@ -69,14 +69,9 @@ def test_votes_still_meet_in_the_centre():
     def pointing(grey):
         r, c = np.nonzero(grey > 0.5)
         centre = (r.mean(), c.mean())
-        return np.stack(
-            [
-                grey,
-                *((middle - index) / OFFSET_SCALE for middle, index in zip(centre, np.indices(grey.shape))),
-                grey * 3,
-            ],
-            axis=-1,
-        )
+        rows, columns = np.indices(grey.shape)
+        to_centre = ((centre[0] - rows) / OFFSET_SCALE, (centre[1] - columns) / OFFSET_SCALE)
+        return np.stack([grey, *to_centre, grey * 3], axis=-1)
 
     channels = SymmetricEngine(Engine(pointing), TARGET)(np.repeat(disk[None, ..., None], 3, axis=-1))[0]
     label_map = TARGET.decode(channels)

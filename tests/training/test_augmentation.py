@@ -69,7 +69,7 @@ def rng():
 
 
 def test_image_and_label_map_move_together(blocks, rng):
-    augmentation = without(Augmentation(64), *PHOTOMETRIC)
+    augmentation = without(Augmentation(64, empty=0), *PHOTOMETRIC)
     seen = set()
     for _ in range(40):
         image, label_map = augmentation(coloured(blocks), blocks, rng)
@@ -88,7 +88,7 @@ def test_image_and_label_map_move_together(blocks, rng):
 def test_looks_change_and_nuclei_stay_where_they_are(blocks, rng):
     binary = (blocks > 0).astype(np.int32)
     image = np.repeat(np.uint8(60 + 120 * binary)[..., None], 3, axis=-1)
-    augmentation = Augmentation(64)
+    augmentation = Augmentation(64, empty=0)
     correlations, brightness = [], []
     for _ in range(60):
         changed, label_map = augmentation(image, blocks, rng)
@@ -115,6 +115,26 @@ def test_no_label_is_made_up(rng):
         assert set(np.unique(augmentation(image, label_map, rng)[1])) <= set(numbers.tolist())
 
 
+@pytest.mark.parametrize(("settings", "expected"), [({"empty": 0.0}, 0), ({"empty": 0.3}, 0.3), ({}, 0.02)])
+def test_some_crops_are_empty_fields(rng, settings, expected):
+    """Of an image that is one nucleus all over."""
+    augmentation = only(Augmentation(8, **settings), None)
+    image, label_map = np.full((16, 16, 3), 77, np.uint8), np.ones((16, 16), np.int32)
+    empty = 0
+    for _ in range(1000):
+        crop, labels = augmentation(image, label_map, rng)
+        assert crop.shape == (8, 8, 3) and crop.dtype == np.uint8
+        assert labels.shape == (8, 8) and labels.dtype == np.int32
+        assert labels.all() or not labels.any()
+        # Either the image with its nucleus, or neither.
+        if labels.any():
+            assert (crop == 77).all()
+        else:
+            empty += 1
+    # Within four standard deviations of the binomial law.
+    assert abs(empty - 1000 * expected) <= 4 * np.sqrt(1000 * expected * (1 - expected))
+
+
 def test_same_generator_same_crops(blocks):
     image = coloured(blocks)
     first, second = Augmentation(64), Augmentation(64)
@@ -130,14 +150,16 @@ def test_same_generator_same_crops(blocks):
 @pytest.mark.parametrize("shape", [(20, 30), (64, 20), (1, 40), (7, 200)])
 def test_images_smaller_than_the_crop_fill_it(shape, rng):
     label_map = np.ones(shape, np.int32)
-    image, label_map = without(Augmentation(64), *PHOTOMETRIC)(np.full((*shape, 3), 90, np.uint8), label_map, rng)
+    image, label_map = without(Augmentation(64, empty=0), *PHOTOMETRIC)(
+        np.full((*shape, 3), 90, np.uint8), label_map, rng
+    )
     assert image.shape == (64, 64, 3)
     # Magnified, not padded.
     assert (label_map == 1).all() and (image == 90).all()
 
 
 def test_zoom_keeps_its_limits_and_uses_them(rng):
-    augmentation = only(Augmentation(64, zoom=(0.5, 2.0)), None)
+    augmentation = only(Augmentation(64, zoom=(0.5, 2.0), empty=0), None)
     # The gradient of a ramp, in crop pixels, tells the magnification.
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None], 256, axis=0)
     image, label_map = np.repeat(ramp[..., None], 3, axis=-1), ramp.astype(np.int32)
@@ -151,7 +173,7 @@ def test_zoom_keeps_its_limits_and_uses_them(rng):
 
 
 def test_images_never_shrink_below_the_crop(rng):
-    augmentation = only(Augmentation(64, zoom=(0.5, 0.5)), None)
+    augmentation = only(Augmentation(64, zoom=(0.5, 0.5), empty=0), None)
     label_map = np.arange(80 * 200).reshape(80, 200).astype(np.int32)
     _, crop = augmentation(np.zeros((80, 200, 3), np.uint8), label_map, rng)
     rows = np.unique(crop // 200)
@@ -164,7 +186,7 @@ def test_images_never_shrink_below_the_crop(rng):
 @pytest.mark.parametrize("zoom", [0.6, 0.7, 0.83, 1.0, 1.1, 1.5, 2.0, 3.7])
 def test_scaling_keeps_a_centred_disk_centred(zoom, rng):
     side = round(64 / zoom)
-    image, label_map = only(Augmentation(64, zoom=(zoom, zoom)), None)(*disk(side), rng)
+    image, label_map = only(Augmentation(64, zoom=(zoom, zoom), empty=0), None)(*disk(side), rng)
     middle = np.array([31.5, 31.5])
     np.testing.assert_allclose(centroid(image[..., 0]), middle, atol=0.1)
     np.testing.assert_allclose(centroid(label_map), middle, atol=0.1)
@@ -173,7 +195,7 @@ def test_scaling_keeps_a_centred_disk_centred(zoom, rng):
 @pytest.mark.parametrize("name", ["D4", "ElasticTransform", "OneOf", "RandomGamma", "HueSaturationValue", "GaussNoise"])
 def test_no_transform_moves_the_image_off_its_label_map(name, rng):
     image, label_map = disk(96)
-    augmentation = only(Augmentation(96, zoom=(1, 1)), name)
+    augmentation = only(Augmentation(96, zoom=(1, 1), empty=0), name)
     apart = []
     for _ in range(30):
         changed, moved = augmentation(image, label_map, rng)

@@ -236,7 +236,6 @@ def test_time_limit_ends_the_training_and_keeps_the_best(tmp_path, subsets, tiny
 
 
 def test_tensorboard_on_request(tmp_path, subsets, tiny_config):
-    pytest.importorskip("tensorboard", reason="--tensorboard needs it; it is not among the requirements")
     config = tiny_config(epochs=1)
     run(config, subsets, tmp_path, tensorboard=True)
     assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))

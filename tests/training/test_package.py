@@ -19,7 +19,7 @@ from segmentation.training.fit import new_model, new_network
 from segmentation.training.package import nuclear_areas, package
 from segmentation.training.start import Run
 from segmentation.training.subsets import Subsets
-from segmentation.training.validation import draw_examples, score_images, summarise
+from segmentation.training.validation import THRESHOLDS, choose_threshold, draw_examples, score_images, summarise
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,6 @@ def test_bundle_tells_what_prediction_needs(packaged, config, subsets):
     assert bundle.divisor == 4
     assert bundle.receptive_field_radius == receptive_field_radius(2)
     assert Normalisation(**bundle.normalisation) == Normalisation()
-    assert bundle.thresholds == {"foreground": 0.5}
     assert bundle.training["config"]["base_filters"] == 4 and bundle.training["config"]["dropout"] == 0.1
     assert bundle.training["data"] == "nuclei.zip"  # and not where it lay
     assert bundle.training["data_sha256"] == "d" * 64
@@ -134,11 +133,13 @@ def test_keras_file_loads_in_safe_mode_without_our_code(packaged, model, images)
 
 
 def test_scores_are_those_of_the_whole_validation_images(packaged, subsets):
+    """What `predict_masks.py` makes of the bundle, scored by hand, must give the figures in it."""
     folder, returned = packaged
-    scores = load_bundle(folder).scores
+    bundle = load_bundle(folder)
+    scores = bundle.scores
     assert scores == returned
     assert (scores["subset"], scores["images"]) == ("val", 3)
-    predictor = open_predictor(load_bundle(folder))
+    predictor = open_predictor(bundle)
     dice = []
     for index in range(3):
         pixels = subsets.val.pixels(index).astype(np.float32) / 255
@@ -151,22 +152,45 @@ def test_scores_are_those_of_the_whole_validation_images(packaged, subsets):
     assert {"dice", "iou", "ap50", "mean_ap", "bowl"} <= scores["figures"].keys()
 
 
+def test_no_other_threshold_is_better_on_the_validation_images(packaged, subsets):
+    bundle = load_bundle(packaged[0])
+    gains = {}
+    for threshold in THRESHOLDS:
+        predictor = open_predictor(bundle, threshold=float(threshold))
+        scores = []
+        for index in range(3):
+            pixels = subsets.val.pixels(index).astype(np.float32) / 255
+            predicted = predictor.decode(predictor.predict([pixels])[0])
+            scores.append(score_image(subsets.val.label_map(index), predicted))
+        mean_ap = np.mean([score.average_precision for score in scores])
+        gains[float(threshold)] = np.mean([score.dice for score in scores]) + mean_ap
+    assert bundle.thresholds.keys() == {"foreground"}
+    assert gains[bundle.thresholds["foreground"]] == pytest.approx(max(gains.values()), abs=1e-6)
+    assert min(gains.values()) < max(gains.values())
+
+
+@pytest.mark.parametrize("best", [0.35, 0.5, 0.8])
+def test_threshold_is_found_where_the_truth_is(subsets, best):
+    """A network that is sure of the nuclei, unsure of what lies around them up to just below the threshold."""
+    channels = []
+    for index in range(3):
+        inside = subsets.val.label_map(index) > 0
+        channels.append(np.where(inside, best + 0.01, best - 0.01)[..., None].astype(np.float32))
+
+    asked = iter(range(10**6))
+
+    def decode(predicted, thresholds):
+        number = next(asked) % 3
+        above = predicted[..., 0] > thresholds["foreground"]
+        return np.where(above, np.maximum(subsets.val.label_map(number), 1), 0)
+
+    assert choose_threshold(subsets.val, channels, decode) == pytest.approx(best)
+
+
 def test_dice_of_each_kind(subsets):
-    class Perfect:
-        """Knows the truth of each image but the last, for which it predicts nothing."""
-
-        def __init__(self):
-            self.asked = 0
-
-        def predict(self, images):
-            return images
-
-        def decode(self, channels):
-            label_map = subsets.val.label_map(self.asked)
-            self.asked += 1
-            return label_map if self.asked < 3 else 0 * label_map
-
-    label_maps, scores = score_images(Perfect(), subsets.val)
+    """Perfect on all images but the last, where nothing is found."""
+    channels = [subsets.val.label_map(0), subsets.val.label_map(1), 0 * subsets.val.label_map(2)]
+    label_maps, scores = score_images(subsets.val, channels, lambda predicted: predicted)
     assert [score.dice for score in scores] == [1, 1, 0]
     kinds = subsets.val.kinds
     expected = {kind: np.mean([s for k, s in zip(kinds, [1, 1, 0], strict=True) if k == kind]) for kind in set(kinds)}
