@@ -28,8 +28,6 @@ from segmentation.prediction.stages import DONE, FAILED, SKIPPED, ByBlocks, Outc
 
 # More threads only compete for the interpreter's lock.
 MOST_THREADS = 4
-# Blocks of a large image that are decoded at once: each takes up to 0.3 GB.
-MOST_DECODERS = 2
 
 
 class FolderError(ValueError):
@@ -113,7 +111,7 @@ def predict_folder(
         report(result)
     for index in large:
         try:
-            result = stages.predict_by_blocks(index, min(MOST_DECODERS, threads))
+            result = stages.predict_by_blocks(index, max(1, threads // 2))
         except Exception as error:
             result = stages.fail(index, error)
         outcomes[index] = result

@@ -21,8 +21,8 @@ from segmentation.data.large import LargeImage
 from segmentation.prediction.block_store import BlockStore
 from segmentation.prediction.blocks import Block, Grid, plan_blocks
 from segmentation.prediction.outputs import Output
-from segmentation.prediction.predictor import Predictor
 from segmentation.prediction.pieces import Pieces, find_pieces
+from segmentation.prediction.predictor import Predictor
 from segmentation.prediction.stitching import Stitches, stitch
 from segmentation.prediction.tiling import padded_shape, predict_channels
 

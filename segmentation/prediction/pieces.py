@@ -7,6 +7,9 @@ from scipy import ndimage
 
 from segmentation.prediction.blocks import Block, Grid
 
+# Up to this, in pixels, what lies beside a nucleus is what the decoder found too little for a nucleus of its own.
+_CRUMB = 30
+
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
@@ -46,9 +49,9 @@ def find_pieces(block: Block, grid: Grid, labels: np.ndarray) -> tuple[np.ndarra
     Returns
     -------
     labels : (h, w) ndarray of int32
-        Only the nuclei with pixels in the core, numbered 1..n. Parts of one nucleus that each reach the edge of the
-        window, without touching one another, are numbered separately: the decoder has not seen what lies beyond and
-        may have joined strangers.
+        Only the nuclei with pixels in the core, numbered 1..n. Of a nucleus that reaches the edge of the window, parts
+        that do not touch are numbered separately: the decoder has not seen what lies beyond and may have joined
+        strangers.
     pieces : Pieces
     """
     labels, count = _renumbered(labels, block)
@@ -85,20 +88,20 @@ def _edge(block: Block, grid: Grid) -> np.ndarray:
 
 
 def _divide(labels: np.ndarray, edge: np.ndarray, count: int) -> np.ndarray:
-    """Number the parts of a label that each reach the edge separately; the rest of it stays with the largest."""
+    """Number the parts of labels that reach the edge separately; crumbs stay with the largest part."""
     cut = np.unique(labels[edge])
     boxes = ndimage.find_objects(labels, max_label=count) if cut.any() else []
     divided = labels
     for label in cut[cut > 0]:
         box = boxes[label - 1]
         parts, n_parts = ndimage.label(labels[box] == label, structure=np.ones((3, 3)))
-        at_edge = np.unique(parts[edge[box]])
-        at_edge = at_edge[at_edge > 0]
-        if n_parts == 1 or len(at_edge) == 1:
+        if n_parts == 1:
             continue
         divided = divided.copy() if divided is labels else divided
-        by_area = at_edge[np.argsort(-np.bincount(parts.ravel())[at_edge], kind="stable")]
-        for part in by_area[1:]:
+        area = np.bincount(parts.ravel())
+        area[0] = 0
+        area[area.argmax()] = 0
+        for part in np.flatnonzero(area > _CRUMB):
             count += 1
             divided[box][parts == part] = count
     return divided

@@ -11,7 +11,7 @@ both, and there their answers can be compared::
 A nucleus smaller than the halo that crosses the seam lies in the strip as a whole, for both; they agree on it, and the
 pixels that A's core holds and those that B's core holds get one number. A nucleus that is larger is *cut*: it reaches
 the edge of a window, whose block has not seen all of it and may have divided it, or joined it with another, wrongly;
-parts of such a piece that each reach the edge, without touching one another, are taken for pieces of their own.
+parts of it that do not touch are therefore taken for pieces of their own.
 
 The rule: of two pieces, one in the core of each block, the first *names* the second if more than half of its pixels in
 the strip are the second's. Two pieces are one nucleus if each names the other, or if one of them is cut and names the

@@ -147,3 +147,38 @@ def test_the_input_is_left_alone(stained):
     before = stained.copy()
     normalised(stained)
     assert np.array_equal(stained, before)
+
+
+def _blocks(pixels, height=37, width=51):
+    def blocks():
+        for row in range(0, pixels.shape[0], height):
+            for column in range(0, pixels.shape[1], width):
+                yield pixels[row : row + height, column : column + width]
+
+    return blocks
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("seed", range(8))
+def test_limits_of_blocks_are_those_of_the_whole(dtype, seed):
+    rng = np.random.default_rng(seed)
+    shape = (*rng.integers(1, 200, 2), rng.choice([1, 3]))
+    pixels = rng.normal(size=shape) * rng.choice([0.1, 10, 3000]) + rng.choice([0, 100, -5])
+    if dtype != np.float32:
+        pixels = pixels.clip(0, np.iinfo(dtype).max)
+    pixels = pixels.astype(dtype)
+    for percentiles in ((1, 99.9), (0, 100), (50, 50.1)):
+        normalisation = Normalisation(*percentiles)
+        assert normalisation.limits_of_blocks(_blocks(pixels)) == normalisation.limits(pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_limits_of_blocks_of_one_intensity_and_of_a_few_others(dtype):
+    pixels = np.full((100, 120, 1), 7, dtype)
+    assert Normalisation().limits_of_blocks(_blocks(pixels)) == (7, 7)
+    pixels[50, 60] = 9
+    pixels[20, 30] = 3
+    assert Normalisation().limits_of_blocks(_blocks(pixels)) == Normalisation().limits(pixels) == (3, 9)
+    negative_zero = np.zeros((50, 60, 1), np.float32)
+    negative_zero[::2] = -0.0
+    assert Normalisation().limits_of_blocks(_blocks(negative_zero)) == (0, 0)

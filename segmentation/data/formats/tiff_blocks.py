@@ -12,8 +12,8 @@ from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError
 from segmentation.data.formats.tiff import as_decoded, check_data, find_plane, undecodable
 
 # Decoded strips and tiles that are kept, because the next block needs them again: a row of blocks 2,000 pixels high
-# and 32,768 pixels wide in 16 bits takes half of it.
-CACHE_BYTES = 256_000_000
+# and 32,768 pixels wide in 16 bits.
+CACHE_BYTES = 140_000_000
 # Uncompressed pictures are often one single strip, of which any rows can be read.
 _ROWS_AT_ONCE = 64
 

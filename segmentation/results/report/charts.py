@@ -10,6 +10,7 @@ WIDTH, HEIGHT = 400, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 40
 # At most; the widths of bars are round numbers.
 _BARS = 48
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def curves(title, y_label, series, *, mark=None, logarithmic=False, highest=None
     if logarithmic:
         high = max(high, low + 1)
         y = _scale(low, high, HEIGHT - _BOTTOM, _TOP)
-        y_ticks = [Tick(round(y(power), 2), f"{10.0**power:g}") for power in range(low, high + 1)]
+        y_ticks = [Tick(round(y(power), 2), "10" + f"{power}".translate(_RAISED)) for power in range(low, high + 1)]
     else:
         y_ticks, y = _axis(low, high, HEIGHT - _BOTTOM, _TOP, 4, False)
     lines = [

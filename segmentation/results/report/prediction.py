@@ -112,14 +112,17 @@ def write_prediction_page(file, summaries, images, count, *, bundle):
     figures = [("Images", f"{len(images):,}"), ("Nuclei", f"{nuclei:,}")]
     if nuclei:
         figures.append(("Median area", f"{number(quantile(*areas, 0.5))} {unit}"))
-    figures += [("Failed", f"{len(failures):,}"), ("Time", _time(summaries))]
+    figures.append(("Failed", f"{len(failures):,}"))
+    done, skipped = (sum(summary["images"][status] for summary in summaries) for status in ("done", "skipped"))
+    if done:
+        figures.append(("Time of the last call" if skipped else "Time", _time(summaries)))
     if waiting:
         figures.append(("Not done yet", f"{waiting:,}"))
     write_page(
         file,
         "prediction.html.j2",
-        heading="Nuclei found in images",
-        subheading=f"{datetime.now():%d %B %Y, %H:%M}",
+        heading=f"Nuclei in {_counted(len(images), 'image', 'images')}",
+        subheading=f"Found by the model {bundle.folder.resolve().name}, {datetime.now():%d %B %Y, %H:%M}",
         figures=figures,
         failures=failures,
         charts=_charts(unit, areas, [record.nuclei for record, _ in images]),
@@ -137,7 +140,7 @@ def write_prediction_page(file, summaries, images, count, *, bundle):
 def _areas(parts):
     """The unit, all areas with how often each occurs, and the mean area of each image, None without nuclei."""
     in_um = bool(parts) and all(part["pixel_size_um"] is not None for part in parts)
-    all_values, all_counts, means = [], [], []
+    all_values, all_counts, means = [np.zeros(0)], [np.zeros(0, np.int64)], []
     for part in parts:
         values, counts = np.array(part["areas"], float).reshape(-1, 2).T
         if in_um:
@@ -145,8 +148,7 @@ def _areas(parts):
         all_values.append(values)
         all_counts.append(counts.astype(np.int64))
         means.append(float(values @ counts / counts.sum()) if len(values) else None)
-    empty = [np.zeros(0)], [np.zeros(0, np.int64)]
-    values, counts = np.concatenate(all_values or empty[0]), np.concatenate(all_counts or empty[1])
+    values, counts = np.concatenate(all_values), np.concatenate(all_counts)
     order = np.argsort(values, kind="stable")
     return "µm²" if in_um else "px²", (values[order], counts[order]), means
 
@@ -154,7 +156,9 @@ def _areas(parts):
 def _charts(unit, areas, nuclei_per_image):
     charts = []
     if len(areas[0]):
-        charts.append(histogram("Area of the nuclei", f"Area ({unit})", "Nuclei", "nuclei", "measure", *areas, unit=f" {unit}"))
+        charts.append(
+            histogram("Area of the nuclei", f"Area ({unit})", "Nuclei", "nuclei", "measure", *areas, unit=f" {unit}")
+        )
     if nuclei_per_image:
         charts.append(histogram("Nuclei per image", "Nuclei in an image", "Images", "images", "hold", nuclei_per_image))
     return charts
@@ -189,7 +193,7 @@ def _shown_names(paths):
 def _settings(bundle, summaries):
     settings, training = summaries[0]["settings"], bundle.training
     trained = f", trained on {training['data']}" if "data" in training else ""
-    rows = [("Model", f"{bundle.folder.name}{trained} (digest {bundle.digest[:12]})")]
+    rows = [("Model", f"{bundle.folder.resolve().name}{trained} (digest {bundle.digest[:12]})")]
     if figures := bundle.scores.get("figures"):
         dice = "{value:.3f} ({low:.3f} to {high:.3f})".format(**figures["dice"])
         rows.append(("Dice coefficient on its validation images", dice))
