@@ -151,7 +151,7 @@ def main() -> int:
     for name in ("dice", "iou", "ap50", "mean_ap", "bowl"):
         figure = scores["figures"][name]
         print(f"validation {name:8} {figure['value']:.3f}   95 % interval {figure['low']:.3f} .. {figure['high']:.3f}")
-    print(f"model: {args.output}    look at {args.output / 'validation.png'} and {args.output / 'curves.png'}")
+    print(f"model: {args.output}    look at {args.output / 'report.html'}")
     print(f"next:  python predict_masks.py IMAGES --model {args.output}")
     return 0
 

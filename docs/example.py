@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draw example.png, the picture at the top of README.md: image, mask and outlines of two sample test images.
 
-    python docs/example.py
+python docs/example.py
 """
 
 import sys

@@ -28,6 +28,7 @@ PROMISED = {
     "history.csv",
     "curves.png",
     "validation.png",
+    "report.html",
     "split.csv",
 }
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,7 +179,10 @@ def _write_page(
     pattern = f"summary-*-of-{shard.count}.json" if shard else "summary.json"
 
     def known() -> tuple[list[Record], list[dict]]:
-        summaries = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob(pattern))]
+        summaries = []
+        for file in sorted(folder.glob(pattern)):
+            with suppress(FileNotFoundError):  # another shard begins anew
+                summaries.append(json.loads(file.read_text(encoding="utf-8")))
         finished = _finished(folder, page, inputs, records, settings)
         return finished, [summary for summary in summaries if summary["settings"] == settings]
 

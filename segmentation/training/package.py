@@ -12,6 +12,7 @@ from segmentation.data.normalisation import Normalisation
 from segmentation.instances.targets import TARGETS
 from segmentation.network.unet import receptive_field_radius
 from segmentation.prediction.predictor import open_predictor
+from segmentation.results.report.training import write_training_page
 from segmentation.training.export import export_model
 from segmentation.training.fit import new_network
 from segmentation.training.prepared import PreparedImages
@@ -27,7 +28,7 @@ from segmentation.training.validation import (
 
 
 def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict], minutes: float, folder: Path) -> dict:
-    """Write the bundle of a trained network, and ``validation.png``.
+    """Write the bundle of a trained network, ``validation.png`` and ``report.html``.
 
     Parameters
     ----------
@@ -85,6 +86,7 @@ def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict],
     summary = summarise(subsets.val, scores)
     write_bundle(replace(bundle, thresholds=thresholds, scores=summary))
     draw_examples(folder / "validation.png", subsets.val, label_maps, scores)
+    write_training_page(folder / "report.html", load_bundle(folder), history, subsets.val, label_maps, scores)
     return summary
 
 

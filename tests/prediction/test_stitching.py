@@ -16,7 +16,7 @@ def strip(*spans):
 
 
 def matched(one, other, one_is_cut, other_is_cut):
-    return match(one, other, np.array(one_is_cut), np.array(other_is_cut)).tolist()
+    return match(one, other, np.array(one_is_cut, bool), np.array(other_is_cut, bool)).tolist()
 
 
 def test_pieces_that_agree_are_one_nucleus():

@@ -1,4 +1,4 @@
-"""What is written of pictures done by blocks, read back by other readers and held against the same picture done whole."""
+"""What is written of pictures done by blocks, read back by other readers and held against the picture done whole."""
 
 import csv
 import io

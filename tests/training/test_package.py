@@ -55,7 +55,8 @@ def packaged(tmp_path_factory, model, config, subsets):
     """The folder of a bundle, and the scores that `package` returned."""
     folder = tmp_path_factory.mktemp("bundle")
     run = Run(data="/somewhere/nuclei.zip", config=config)
-    history = [{"epoch": epoch} for epoch in range(3)]
+    figures = ("loss", "val_loss", "dice", "val_dice", "learning_rate", "learning_rate_used")
+    history = [{"epoch": epoch, **dict.fromkeys(figures, 1 / (epoch + 1))} for epoch in range(3)]
     return folder, package(model, run, subsets, history, 1.26, folder)
 
 
@@ -73,7 +74,7 @@ def openvino_output(folder, images):
 def test_bundle_is_whole(packaged):
     folder, _ = packaged
     names = {file.name for file in folder.iterdir()}
-    assert names == {"bundle.json", "model.keras", "model.xml", "model.bin", "validation.png"}
+    assert names == {"bundle.json", "model.keras", "model.xml", "model.bin", "validation.png", "report.html"}
     load_bundle(folder)  # verifies the checksums
 
 

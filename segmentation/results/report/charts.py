@@ -167,7 +167,7 @@ def curves(title, y_label, series, *, mark=None, logarithmic=False, highest=None
 
 def number(value):
     """Format a number with three significant digits, or all of a whole one."""
-    if value >= 1000 or value == int(value):
+    if value >= 1000 or value % 1 == 0:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 

@@ -17,11 +17,12 @@ from segmentation.results.overlays import neighbour_colours, stretch_contrast
 PICTURE_SIDE = 320
 LABELS_SIDE = 2 * PICTURE_SIDE
 COLOURS = 8
-_WEBP_QUALITY = 70
-# A step of one pixel along a slanted border is 0.71 pixels deep.
-_TOLERANCE = 0.75
-# Of the paths of one image, in characters. Where there are more nuclei than that draws, their outlines become coarser.
-_MOST_CHARACTERS = 16_000
+# How far a path may leave the outline, in pixels. A step of one pixel along a slanted border is 0.71 pixels deep.
+_TOLERANCES = 0.75, 1.25
+# In characters: of the small copy and of the paths of one image. Noise and crowds make them longer; then the copy is
+# compressed more and made smaller, and the outlines become coarser.
+_MOST_COPY, _MOST_PATHS = 8_000, 12_000
+_QUALITIES = (70, 1.0), (50, 1.0), (30, 0.75)  # of the compression, and of the side
 
 
 def draw_picture(pixels, labels, shape=None):
@@ -43,16 +44,19 @@ def draw_picture(pixels, labels, shape=None):
         base64. ``outlines``: see `draw_outlines`.
     """
     height, width = shape or pixels.shape[:2]
-    scale = min(1.0, PICTURE_SIDE / max(pixels.shape[:2]))
-    size = [max(1, round(length * scale)) for length in pixels.shape[1::-1]]
-    small = np.atleast_3d(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
-    _, data = cv2.imencode(".webp", stretch_contrast(small)[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY])
-    return {
-        "width": width,
-        "height": height,
-        "image": base64.b64encode(data).decode("ascii"),
-        "outlines": draw_outlines(labels),
-    }
+    return {"width": width, "height": height, "image": _small_copy(pixels), "outlines": draw_outlines(labels)}
+
+
+def _small_copy(pixels):
+    for quality, part in _QUALITIES:
+        scale = min(1.0, part * PICTURE_SIDE / max(pixels.shape[:2]))
+        size = [max(1, round(length * scale)) for length in pixels.shape[1::-1]]
+        small = np.atleast_3d(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+        _, data = cv2.imencode(".webp", stretch_contrast(small)[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])
+        text = base64.b64encode(data).decode("ascii")
+        if len(text) <= _MOST_COPY:
+            break
+    return text
 
 
 def draw_outlines(labels):
@@ -72,30 +76,30 @@ def draw_outlines(labels):
     """
     step = -(-max(labels.shape) // LABELS_SIDE)
     while True:
-        paths = _paths(labels[step // 2 :: step, step // 2 :: step])
-        if sum(map(len, paths)) <= _MOST_CHARACTERS:
-            break
+        height, width = (round(length / step, 2) for length in labels.shape)
+        for tolerance in _TOLERANCES:
+            paths = _paths(labels[step // 2 :: step, step // 2 :: step], tolerance)
+            if sum(map(len, paths)) <= _MOST_PATHS:
+                return {"width": width, "height": height, "paths": paths}
         step *= 2
-    height, width = (round(length / step, 2) for length in labels.shape)
-    return {"width": width, "height": height, "paths": paths}
 
 
-def _paths(labels):
+def _paths(labels, tolerance):
     # Numbers without gaps: colours are chosen by number.
     numbers = np.unique(labels)
     labels = np.searchsorted(numbers[numbers > 0], labels) + (labels > 0) * 1
     colours = neighbour_colours(labels, COLOURS)
     paths = [""] * COLOURS
     for label, polygons in trace_outlines(labels).items():
-        paths[colours[label]] += "".join(_path(ring) for polygon in polygons for ring in polygon)
+        paths[colours[label]] += "".join(_path(ring, tolerance) for polygon in polygons for ring in polygon)
     while paths and not paths[-1]:
         paths.pop()
     return paths
 
 
-def _path(ring):
+def _path(ring, tolerance):
     """A ring as a path: where it begins, then the way from corner to corner."""
-    corners = cv2.approxPolyDP(ring, _TOLERANCE, closed=True)[:, 0]
+    corners = cv2.approxPolyDP(ring, tolerance, closed=True)[:, 0]
     if len(corners) < 3:
         corners = ring
     x, y = corners[0].tolist()

@@ -181,13 +181,10 @@ def _links(files):
 
 
 def _shown_names(paths):
-    """The file names, or, where two are the same, the paths without what all have in common."""
-    names = [PurePath(path).name for path in paths]
-    if len(set(names)) == len(names):
-        return names
+    """The paths from the folder on that all have in common; a folder named like its image (the Bowl's) adds nothing."""
     parts = [PurePath(os.path.abspath(path)).parts for path in paths]
-    common = len(os.path.commonprefix(parts))
-    return ["/".join(own[common:]) for own in parts]
+    common = len(os.path.commonprefix([own[:-1] for own in parts]))
+    return [own[-1] if PurePath(own[-1]).stem in own[common:-1] else "/".join(own[common:]) for own in parts]
 
 
 def _settings(bundle, summaries):

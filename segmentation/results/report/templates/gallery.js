@@ -40,11 +40,9 @@
     const chosen = views.find(({ name }) => name === shown);
     const { width, height } = image.picture;
     const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
-    if (!chosen.fill) {
-      svg.append(drawn("image", {
-        href: `data:image/webp;base64,${image.picture.image}`, width, height, preserveAspectRatio: "none",
-      }));
-    }
+    svg.append(chosen.fill ? drawn("rect", { width, height }) : drawn("image", {
+      href: `data:image/webp;base64,${image.picture.image}`, width, height, preserveAspectRatio: "none",
+    }));
     if (chosen.layer) svg.append(layer(chosen, image));
     frame.replaceChildren(svg);
   }
@@ -68,7 +66,7 @@
     show(card);
     return card;
   });
-  gallery.append(...cards.map(({ item }) => item));
+  const place = () => gallery.append(...cards.map(({ item }) => item));
 
   const observer = new IntersectionObserver((entries) => {
     for (const { target: { card }, isIntersecting } of entries) {
@@ -91,7 +89,10 @@
   }
 
   const order = document.getElementById("order");
-  if (!order) return;
+  if (!order) {
+    place();
+    return;
+  }
   const { compare: byName } = new Intl.Collator("en", { numeric: true });
   let reversed = false;
 
@@ -104,7 +105,8 @@
       if (a === null || b === null) return (a === null) - (b === null) || byName(one.file, other.file);
       return sign * (typeof a === "string" ? byName(a, b) : a - b) || byName(one.file, other.file);
     };
-    gallery.append(...cards.sort(compare).map(({ item }) => item));
+    cards.sort(compare);
+    place();
   }
 
   order.addEventListener("change", () => {

@@ -1,0 +1,267 @@
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import tifffile
+
+from segmentation.data.images import Image
+from segmentation.data.large import open_large
+from segmentation.prediction.blocks import plan_blocks
+from segmentation.prediction.folder import Shard, predict_folder
+from segmentation.prediction.inputs import find_inputs
+from segmentation.prediction.large import predict_large
+from segmentation.prediction.outputs import ImageOutput, PageOutput, Prediction
+from segmentation.results.report.prediction import image_part, large_image_part, write_prediction_page
+from tests.prediction.test_folder import draw, make_predictor, write_png
+from tests.results.pages import BUNDLE, drawn, page_entry, summary, write_page_of
+
+HOSTILE = "<script>alert(1)</script>.png"
+
+
+class Page(HTMLParser):
+    """The elements of a page, what it says, and the data of its gallery."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.elements, self.text, self._scripts, self._open = [], "", [], None
+        self.feed(file.read_text(encoding="utf-8"))
+        self.gallery = next((json.loads(text) for of, text in self._scripts if of.get("id") == "data"), None)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        self._open = tag if tag in ("script", "style") else None
+
+    def handle_data(self, data):
+        if self._open == "script":
+            self._scripts.append((self.elements[-1][1], data))
+        elif self._open is None:
+            self.text += data
+
+    def handle_endtag(self, tag):
+        self._open = None
+        if tag in ("dt", "dd", "th", "td"):
+            self.text += " "
+
+
+def test_what_is_kept_of_an_image():
+    prediction = drawn(1, pixel_size_um=0.5)
+    part = json.loads(json.dumps(image_part(prediction)))
+    areas = np.bincount(prediction.labels.ravel())[1:]
+    assert sorted(np.repeat(*np.array(part["areas"]).T)) == sorted(areas)
+    assert part["pixel_size_um"] == 0.5
+    assert part["picture"]["width"] == 160
+
+
+def test_summary_failures_settings(tmp_path):
+    failures = [{"name": "bad", "file": "in/bad.png", "reason": "in/bad.png is a truncated PNG of 3 bytes"}]
+    images = write_page_of(tmp_path / "report.html", ["in/a.png", "in/b.png"], failures=failures)
+    page = Page(tmp_path / "report.html")
+    nuclei = sum(record.nuclei for record, _ in images)
+    text = " ".join(page.text.split())
+    assert f"Images 2 Nuclei {nuclei}" in text
+    for said in ("1 image failed", "is a truncated PNG", "Failed 1", "12.3 s", "drawn, trained on <b>my data</b>.zip"):
+        assert said in text
+    for said in ("0.900 (0.850 to 0.940)", "openvino, f32", "found for each image", "python 3.11.7"):
+        assert said in text
+    assert "Not done yet" not in text
+
+
+@pytest.mark.parametrize("name", [HOSTILE, "</script><script>alert(1)</script>", "<!--<script>", "a\u2028'\"&amp;.png"])
+def test_names_are_text(tmp_path, name):
+    failures = [{"name": name, "file": f"in/{name}", "reason": f"in/{name} is broken"}]
+    write_page_of(tmp_path / "report.html", [f"one/{name}", f"two/{name}"], failures=failures)
+    page = Page(tmp_path / "report.html")
+    assert [image["file"] for image in page.gallery["images"]] == [f"one/{name}", f"two/{name}"]
+    assert f"{name} in/{name} is broken" in " ".join(page.text.split(" "))
+    # The data of the gallery and our own script; nothing else became an element.
+    assert [attributes for tag, attributes in page.elements if tag == "script"] == [
+        {"type": "application/json", "id": "data"},
+        {},
+    ]
+
+
+def test_names_that_are_no_text_do_not_break_the_page(tmp_path):
+    write_page_of(tmp_path / "report.html", ["in/cell\udcff.png", "in/b.png"])
+    assert len(Page(tmp_path / "report.html").gallery["images"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("paths", "shown"),
+    [
+        (["in/a.png"], ["a.png"]),
+        (["in/a.png", "in/b.png"], ["a.png", "b.png"]),
+        (["left/a.png", "right/a.png", "/elsewhere/b.png"], None),
+        (["bowl.zip/12ab/images/12ab.png", "bowl.zip/34cd/images/34cd.png"], ["12ab.png", "34cd.png"]),
+        (["day 1/a.png", "day 2/a.png", "day 2/b.png"], ["day 1/a.png", "day 2/a.png", "day 2/b.png"]),
+    ],
+)
+def test_names_tell_images_apart_and_no_more(tmp_path, paths, shown):
+    write_page_of(tmp_path / "report.html", paths)
+    names = [image["file"] for image in Page(tmp_path / "report.html").gallery["images"]]
+    assert names == (shown or names)
+    assert len(set(names)) == len(names)
+    assert all(name.endswith(path.split("/")[-1]) for name, path in zip(names, paths, strict=True))
+
+
+def test_links_lead_to_what_was_written(tmp_path):
+    part = image_part(drawn(0))
+    record, _ = page_entry("in/50 % #1?.png", part)
+    store = {"labels/s.zarr/0/0": 1, "labels/s.zarr/zarr.json": 1}
+    record = replace(record, files=record.files | {"labels": store, "table": {".records/x.nuclei.csv": 1}})
+    write_prediction_page(tmp_path / "report.html", [summary()], [(record, part)], 1, bundle=BUNDLE)
+    assert Page(tmp_path / "report.html").gallery["images"][0]["links"] == [
+        ["Overlay", "overlays/50%20%25%20%231%3F.png"],
+        ["Mask", "masks/50%20%25%20%231%3F.png"],
+        ["Label map", "labels/s.zarr"],
+    ]
+
+
+def test_nothing_is_fetched_from_elsewhere(tmp_path):
+    write_page_of(tmp_path / "report.html", ["a.png"])
+    page = Page(tmp_path / "report.html")
+    for _, attributes in page.elements:
+        for name in ("src", "href"):
+            assert attributes.get(name, "data:").startswith("data:")
+    policy = next(a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+
+
+def test_areas_are_micrometres_where_all_images_tell_their_pixel_size(tmp_path):
+    parts = [image_part(drawn(number, pixel_size_um=size)) for number, size in ((0, 0.5), (1, 0.25))]
+    images = [page_entry(f"in/{number}.png", part) for number, part in enumerate(parts)]
+    write_prediction_page(tmp_path / "a.html", [summary()], images, 2, bundle=BUNDLE)
+    page = Page(tmp_path / "a.html")
+    assert "Area (µm²)" in page.text
+    areas = np.bincount(drawn(1).labels.ravel())[1:]
+    assert page.gallery["images"][1]["mean_area"] == pytest.approx(areas.mean() * 0.0625)
+
+    images[0][1]["pixel_size_um"] = None
+    write_prediction_page(tmp_path / "b.html", [summary()], images, 2, bundle=BUNDLE)
+    assert "Area (px²)" in Page(tmp_path / "b.html").text
+    assert Page(tmp_path / "b.html").gallery["images"][1]["mean_area"] == pytest.approx(areas.mean())
+
+
+def test_no_images_and_no_nuclei(tmp_path):
+    write_prediction_page(tmp_path / "a.html", [summary(done=0)], [], 0, bundle=BUNDLE)
+    assert "Nuclei in 0 images" in Page(tmp_path / "a.html").text
+    empty = drawn(0)
+    part = image_part(replace(empty, labels=0 * empty.labels))
+    write_prediction_page(tmp_path / "b.html", [summary()], [page_entry("a.png", part)], 1, bundle=BUNDLE)
+    (image,) = Page(tmp_path / "b.html").gallery["images"]
+    assert (image["nuclei"], image["mean_area"], image["facts"]) == (0, None, "0 nuclei")
+
+
+def test_an_image_takes_at_most_21_kilobytes_and_commonly_less_than_12(tmp_path):
+    sizes = []
+    for number in range(5):
+        (image,) = [page_entry(f"{number}.png", image_part(drawn(number, side=520)))]
+        write_prediction_page(tmp_path / "report.html", [summary()], [image] * 11, 11, bundle=BUNDLE)
+        many = (tmp_path / "report.html").stat().st_size
+        write_prediction_page(tmp_path / "report.html", [summary()], [image], 1, bundle=BUNDLE)
+        sizes.append((many - (tmp_path / "report.html").stat().st_size) / 10)
+    # Two of these are noisier and more crowded than any image of the 2018 Data Science Bowl.
+    assert max(sizes) < 21_000
+    assert sorted(sizes)[1] < 12_000
+
+
+@pytest.fixture
+def images(tmp_path):
+    (tmp_path / "in").mkdir()
+    for seed in range(7):
+        draw(tmp_path / "in" / f"cell{seed}.png", seed)
+    return tmp_path / "in"
+
+
+def page_output():
+    """The parts as they are, and a page that says what it was given."""
+
+    def write(file, summaries, images, count):
+        given = {
+            "count": count,
+            "images": [[record.name, part["areas"]] for record, part in images],
+            "done": sum(summary["images"]["done"] for summary in summaries),
+            "failed": [failure["name"] for summary in summaries for failure in summary["failures"]],
+        }
+        file.write_text(json.dumps(given))
+
+    return PageOutput("report.html", image_part, None, write)
+
+
+def go(images, out, threshold=0.5, **options):
+    outputs = {
+        "masks": ImageOutput("masks", ".png", lambda path, p: write_png(path, np.uint8(p.labels > 0) * 255)),
+        "report": page_output(),
+    }
+    predict_folder(find_inputs([str(images)]), out, make_predictor(threshold), outputs, **options)
+    return json.loads((out / "report.html").read_text())
+
+
+def test_a_resumed_call_tells_of_all_images(images, tmp_path):
+    first = go(images, tmp_path / "out")
+    assert [name for name, _ in first["images"]] == [f"cell{seed}" for seed in range(7)]
+    (tmp_path / "out" / "report.html").write_text("old")
+    again = go(images, tmp_path / "out")
+    assert again["images"] == first["images"]
+    assert (first["done"], again["done"]) == (7, 0)
+
+
+def test_a_lost_part_is_made_again_and_a_changed_image_too(images, tmp_path):
+    first = go(images, tmp_path / "out")
+    (tmp_path / "out" / ".records" / "cell3.report.jsonl").unlink()
+    draw(images / "cell5.png", 9)
+    again = go(images, tmp_path / "out")
+    assert again["done"] == 2
+    different = [a[0] for a, b in zip(first["images"], again["images"], strict=True) if a != b]
+    assert different == ["cell5"]
+
+
+def test_a_failed_image_leaves_the_page(images, tmp_path):
+    go(images, tmp_path / "out")
+    (images / "cell2.png").write_bytes(b"")
+    again = go(images, tmp_path / "out")
+    assert again["failed"] == ["cell2"]
+    assert "cell2" not in [name for name, _ in again["images"]]
+
+
+def test_shards_leave_one_page_about_all(images, tmp_path):
+    (images / "cell1.png").write_bytes(b"")
+    whole = go(images, tmp_path / "whole")
+    pages = [go(images, tmp_path / "out", shard=Shard(number, 3)) for number in (1, 2, 3)]
+    assert [len(page["images"]) for page in pages] == [3, 4, 6]
+    assert pages[-1] == whole
+    assert {page["count"] for page in pages} == {7}
+
+
+def test_shards_that_have_not_ended_are_waited_for(tmp_path):
+    part = image_part(drawn(0))
+    write_prediction_page(tmp_path / "a.html", [summary()], [page_entry("a.png", part)], 3, bundle=BUNDLE)
+    assert re.search(r"Not done yet\s+2", Page(tmp_path / "a.html").text)
+
+
+def test_a_picture_done_by_blocks_has_the_same_part(tmp_path):
+    labels = drawn(1, side=400).labels
+    pixels = np.where(labels > 0, 220, 10).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "slide.tif", pixels, tile=(64, 64))
+    image = open_large(tmp_path / "slide.tif", largest_whole=0)
+    predictor = make_predictor()
+    prediction = predict_large(
+        "slide",
+        image,
+        "digest",
+        tmp_path / "blocks",
+        predictor,
+        plan=lambda shape, divisor, margin, scale: plan_blocks(shape, 16, 16, halo=32, largest_tile=176 * 176),
+    )
+    large = large_image_part(prediction)
+    image.close()
+    whole = Image(pixels[..., None], ("grey",), None)
+    one = image_part(Prediction("slide", whole, predictor(whole), None))
+    assert large["areas"] == one["areas"]
+    assert (large["picture"]["width"], large["picture"]["height"]) == (400, 400)
+    assert large["picture"]["image"] == one["picture"]["image"]
+    lengths = [sum(map(len, part["picture"]["outlines"]["paths"])) for part in (large, one)]
+    assert lengths[0] == pytest.approx(lengths[1], rel=0.1)
