@@ -71,7 +71,7 @@ class TimeLimit(keras.callbacks.Callback):
     start, seconds : float
         When the process started, on the clock of `time.monotonic`, and how long it may take.
     reserve : float
-        Seconds kept for what comes after the training, to which five times the duration of a validation is added: the
+        Seconds kept for what comes after the training, to which ten times the duration of a validation is added: the
         final figures are of whole images.
     """
 
@@ -84,7 +84,7 @@ class TimeLimit(keras.callbacks.Callback):
     @property
     def fraction(self) -> float:
         """How much of the time for training is used up, in [0, 1]."""
-        total = self._end - 5 * self._validation_seconds - self._first_step
+        total = self._end - 10 * self._validation_seconds - self._first_step
         return min(1.0, (time.monotonic() - self._first_step) / total) if total > 0 else 1.0
 
     def on_train_begin(self, logs=None):

@@ -53,7 +53,6 @@ class Checkpoint(keras.callbacks.Callback):
         best = max(self._folder.glob("best-*.weights.h5"), default=None)
         state = {
             "epochs_done": epoch + 1,
-            "stopped": bool(self.model.stop_training),
             "weights": weights,
             "best_weights": best.name if best else None,
             "history": self._history,

@@ -138,7 +138,9 @@ def fit(
         interrupts,
         Checkpoint(checkpoint, saved),
     ]
-    if not (state and state["stopped"]):
+    # A training that the time limit ended goes on; one that has stopped getting better does not.
+    exhausted = state is not None and state["callbacks"]["early_stopping"]["wait"] >= config.patience
+    if not exhausted:
         try:
             model.fit(
                 batches,

@@ -45,7 +45,8 @@ def choose_threshold(
         figures = set_figures(scores)
         return figures["dice"] + figures["mean_ap"]
 
-    return float(max(THRESHOLDS, key=gain))
+    # Of equals the one nearest to one half.
+    return float(max(THRESHOLDS, key=lambda threshold: (gain(threshold), -abs(threshold - 0.5))))
 
 
 def summarise(images: PreparedImages, scores: list[ImageScore]) -> dict:

@@ -89,7 +89,6 @@ def test_state_names_what_there_is_and_nothing_else_stays(undisturbed):
     losses = [row["loss"] for row in state["history"]]
     assert state["best_weights"] == f"best-{1 + int(np.argmin(losses)):05d}.weights.h5"
     assert state["callbacks"]["best"]["best"] == pytest.approx(min(losses))
-    assert state["stopped"] is False
 
 
 # Where in the second epoch the process dies, as the number of a write: weights of the best epoch, weights of this one,
@@ -208,16 +207,6 @@ def test_attributes_of_the_others_come_back_as_they_were(tmp_path):
     counter, at_begin = counting(3)
     assert at_begin == [(None, 2, pytest.approx(0.2))]
     assert counter.wait == 3 and isinstance(counter.wait, int)
-
-
-def test_a_training_that_stopped_says_so(tmp_path):
-    class Stops(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            self.model.stop_training = True
-
-    train(tmp_path, 3, [Stops()])
-    state = read_state(tmp_path)
-    assert state["stopped"] is True and state["epochs_done"] == 1
 
 
 def test_unfinished_files_are_discarded(tmp_path):

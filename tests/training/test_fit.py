@@ -3,6 +3,8 @@ import hashlib
 import json
 import os
 import signal
+from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -201,7 +203,10 @@ def test_patience_and_plateau_survive_a_resume(tmp_path, subsets, tiny_config, n
     rates *= [schedule.factor(STEPS * (epoch + 1) - 1) for epoch in range(7)]
     np.testing.assert_allclose([row["learning_rate_used"] for row in history], rates, rtol=1e-6)
     state = read_state(tmp_path / "checkpoint")
-    assert state["best_weights"] == "best-00001.weights.h5" and state["stopped"] is True
+    assert state["best_weights"] == "best-00001.weights.h5"
+    # There is nothing to go on with, unless more patience is asked for.
+    assert fit(new_model(config), config, *subsets, tmp_path, verbose=0) == history
+    assert len(fit(new_model(config), replace(config, patience=config.patience + 1), *subsets, tmp_path, verbose=0)) > 7
 
 
 def test_a_loss_that_explodes_is_explained(tmp_path, subsets, tiny_config):
@@ -224,13 +229,13 @@ def test_an_error_of_another_kind_is_not_called_nan(tmp_path, subsets, tiny_conf
 
 def test_time_limit_ends_the_training_and_keeps_the_best(tmp_path, subsets, tiny_config, monkeypatch):
     clock = iter(range(10**6))
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     limit = callbacks.TimeLimit(0.0, 120.0, reserve=25.0)
     config = tiny_config(epochs=10_000)
     _, history, seen = run(config, subsets, tmp_path, time_limit=limit)
     assert 1 <= len(history) < 20 and len(seen) < 20 * STEPS
     state = read_state(tmp_path / "checkpoint")
-    assert state["stopped"] is True and state["best_weights"]
+    assert state["best_weights"]
     # Cooled down for the end that the clock set.
     assert history[-1]["learning_rate_used"] < 0.1 * history[-1]["learning_rate"]
 
@@ -240,3 +245,13 @@ def test_tensorboard_on_request(tmp_path, subsets, tiny_config):
     run(config, subsets, tmp_path, tensorboard=True)
     assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
     assert json.loads((tmp_path / "checkpoint" / "state.json").read_text())["epochs_done"] == 1
+
+
+def test_a_training_that_the_time_limit_ended_is_gone_on_with(tmp_path, subsets, tiny_config, monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    config = tiny_config(epochs=10_000)
+    _, first, _ = run(config, subsets, tmp_path, time_limit=callbacks.TimeLimit(0.0, 120.0, reserve=25.0))
+    now = float(next(clock))
+    _, both, seen = run(config, subsets, tmp_path, time_limit=callbacks.TimeLimit(now, 120.0, reserve=25.0))
+    assert both[: len(first)] == first and len(both) > len(first) and seen
