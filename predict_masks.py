@@ -148,7 +148,7 @@ def predict(arguments: argparse.Namespace) -> int:
         )
         shard = Shard(*arguments.shard) if arguments.shard else None
         outputs = open_outputs(arguments.outputs, bundle)
-        with progress(len(inputs[shard.number - 1 :: shard.count] if shard else inputs)) as report:
+        with progress(len(inputs[shard.number - 1 :: shard.count] if shard else inputs)) as (report, report_block):
             outcomes = predict_folder(
                 inputs,
                 arguments.output,
@@ -157,6 +157,7 @@ def predict(arguments: argparse.Namespace) -> int:
                 overwrite=arguments.overwrite,
                 shard=shard,
                 report=report,
+                report_block=report_block,
             )
     except (BundleError, DatasetError, DiameterError, EngineError, FolderError, InputError) as error:
         print(f"predict_masks.py: {error}", file=sys.stderr)
@@ -242,18 +243,30 @@ def open_outputs(names, bundle) -> dict:
 
 @contextmanager
 def progress(count: int):
-    """Show a bar, if standard error is a terminal, and say at once what fails."""
+    """Show a bar, and one for the blocks of a large image, if standard error is a terminal; say at once what fails."""
     from tqdm import tqdm
 
     # Images that fail one after another must not hide the bar, and the bar must not cut their sentences.
     with tqdm(total=count, unit="image", disable=None, file=sys.stderr, smoothing=0.1) as bar:
+        blocks = None
 
         def report(outcome) -> None:
+            nonlocal blocks
+            if blocks is not None:
+                blocks.close()
+                blocks = None
             if outcome.reason:
                 tqdm.write(outcome.reason, file=sys.stderr)
             bar.update()
 
-        yield report
+        def report_block(name: str, done: int, total: int) -> None:
+            nonlocal blocks
+            if blocks is None:
+                options = {"disable": None, "file": sys.stderr, "position": 1, "leave": False}
+                blocks = tqdm(desc=name, initial=done - 1, total=total, unit="block", **options)
+            blocks.update()
+
+        yield report, report_block
 
 
 def summarise(outcomes, folder: Path, predictor) -> int:

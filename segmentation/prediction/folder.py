@@ -52,6 +52,7 @@ def predict_folder(
     overwrite: bool = False,
     shard: Shard | None = None,
     report: Callable[[Outcome], None] = lambda outcome: None,
+    report_block: Callable[[str, int, int], None] = lambda name, done, total: None,
     largest_whole: int = LARGEST_WHOLE,
 ) -> list[Outcome]:
     """Predict images and write what is asked for.
@@ -72,6 +73,8 @@ def predict_folder(
         one to end leaves them complete; the summary is of this shard alone and has a name of its own.
     report : callable
         Told of each image as soon as it is done, skipped or failed.
+    report_block : callable
+        Told of each block of a large image: the name of its results, how many blocks are done, and of how many.
     largest_whole : int
         TIFF files of more pixels are done by blocks, after all others; so are Zarr stores of any size.
 
@@ -112,7 +115,7 @@ def predict_folder(
         report(result)
     for index in large:
         try:
-            result = stages.predict_by_blocks(index, max(1, threads // 2))
+            result = stages.predict_by_blocks(index, max(1, threads // 2), report_block)
         except Exception as error:
             result = stages.fail(index, error)
         outcomes[index] = result

@@ -20,14 +20,13 @@ from segmentation.data.images import is_grey
 from segmentation.data.large import LargeImage
 from segmentation.prediction.block_store import BlockStore
 from segmentation.prediction.blocks import Block, Grid, plan_blocks
+from segmentation.prediction.large_prediction import LargePrediction
 from segmentation.prediction.outputs import Output
-from segmentation.prediction.pieces import Pieces, find_pieces
+from segmentation.prediction.pieces import find_pieces
 from segmentation.prediction.predictor import Predictor
-from segmentation.prediction.stitching import Stitches, stitch
+from segmentation.prediction.stitching import stitch
 from segmentation.prediction.tiling import padded_shape, predict_channels
 
-# Of final labels that are put together at once: rows of the picture.
-BAND = 512
 # How large the nuclei are is judged from the liveliest of nine samples of so many pixels a side.
 _SAMPLE = 1024
 
@@ -37,62 +36,6 @@ class LargeImageError(ValueError):
 
 
 Measure = Callable[[np.ndarray, np.ndarray, tuple[str, ...]], dict[str, np.ndarray]]
-
-
-@dataclass(frozen=True, eq=False)
-class LargePrediction:
-    """All that is known about a picture that was predicted by blocks.
-
-    Attributes
-    ----------
-    name : str
-        Of its results.
-    image : LargeImage
-    grid : Grid
-    pieces : dict of (int, int) to Pieces
-        Of each block, by its place in the grid.
-    stitches : Stitches
-    diameter : float or None
-        Of the nuclei, in pixels, if it was looked for.
-    scale : float
-        Pixels that the network saw for each pixel of the picture.
-    """
-
-    name: str
-    image: LargeImage
-    grid: Grid
-    pieces: dict[tuple[int, int], Pieces]
-    stitches: Stitches
-    diameter: float | None
-    scale: float
-    _store: BlockStore
-
-    @property
-    def nuclei(self) -> int:
-        """How many there are."""
-        return self.stitches.count
-
-    def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """The label map of a part of the picture, (h, w) uint32: 0 = background, 1..n."""
-        labels = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.uint32)
-        for block in self.grid:
-            here, there = _common(block.rows.core, rows), _common(block.columns.core, columns)
-            if here is None or there is None:
-                continue
-            core = self._store.read_core(block, here)
-            first = block.columns.core.start
-            numbers = self.stitches.numbers(block, len(self.pieces[block.row, block.column].is_cut))
-            labels[
-                here.start - rows.start : here.stop - rows.start,
-                there.start - columns.start : there.stop - columns.start,
-            ] = numbers[core[:, there.start - first : there.stop - first]]
-        return labels
-
-    def bands(self, height: int = BAND) -> Iterator[np.ndarray]:
-        """The label map from top to bottom, (height, W) uint32 each, the last perhaps lower."""
-        whole, width = self.grid.shape
-        for first in range(0, whole, height):
-            yield self.read(slice(first, min(first + height, whole)), slice(0, width))
 
 
 def check_outputs(image: LargeImage, outputs: Mapping[str, Output]) -> None:
@@ -127,6 +70,7 @@ def predict_large(
     measure: Measure | None = None,
     threads: int = 1,
     timed: Callable[[str], AbstractContextManager] = _untimed,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> LargePrediction:
     """Predict a picture by blocks.
 
@@ -150,6 +94,8 @@ def predict_large(
         How many blocks to decode at once.
     timed : callable
         Gives a context that adds to the seconds of a stage.
+    report : callable
+        Told after each block how many are done, those of an earlier call included, and how many there are.
 
     Returns
     -------
@@ -171,7 +117,9 @@ def predict_large(
     grid = plan(image.shape, predictor.divisor, predictor.margin, predictor.scale)
     store.open(grid)
     work = _Work(image, tuple(survey["limits"]), grid, store, predictor, measure, timed)
-    work.run([block for block in grid if not store.is_finished(block)], threads)
+    missing = [block for block in grid if not store.is_finished(block)]
+    for done, _ in enumerate(work.run(missing, threads), len(grid) - len(missing) + 1):
+        report(done, len(grid))
     pieces = {(block.row, block.column): store.read_pieces(block) for block in grid}
     with timed("stitch"):
         stitches = stitch(store, grid, pieces)
@@ -217,7 +165,8 @@ class _Work:
     measure: Measure | None
     timed: Callable[[str], AbstractContextManager]
 
-    def run(self, blocks: list[Block], threads: int) -> None:
+    def run(self, blocks: list[Block], threads: int) -> Iterator[None]:
+        """Do some blocks; yields after each."""
         with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(threads, "decode") as decoders:
             decoding: deque[Future] = deque()
             try:
@@ -228,10 +177,10 @@ class _Work:
                     channels = self.predict(block, tile)
                     self.store.write_edges(block, channels)
                     while len(decoding) >= threads:
-                        decoding.popleft().result()
+                        yield decoding.popleft().result()
                     decoding.append(decoders.submit(self.decode, block, channels))
                 while decoding:
-                    decoding.popleft().result()
+                    yield decoding.popleft().result()
             finally:
                 # On Ctrl-C, too: the blocks that are being decoded are finished, the rest is left for the next call.
                 reader.shutdown(cancel_futures=True)
@@ -274,8 +223,3 @@ class _Work:
                 pieces = replace(pieces, table=self.measure(labels, pixels, self.image.channel_names))
         with self.timed("write"):
             self.store.write_block(block, labels, pieces)
-
-
-def _common(one: slice, other: slice) -> slice | None:
-    start, stop = max(one.start, other.start), min(one.stop, other.stop)
-    return slice(start, stop) if start < stop else None

@@ -15,7 +15,8 @@ import numpy as np
 from segmentation.data.images import Image
 
 if TYPE_CHECKING:
-    from segmentation.prediction.large import LargePrediction, Measure
+    from segmentation.prediction.large import Measure
+    from segmentation.prediction.large_prediction import LargePrediction
     from segmentation.prediction.records import Record
 
 

@@ -5,9 +5,10 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -160,8 +161,16 @@ class Stages:
             self.records.store(Record(name, str(job.input.file), job.sha256, settings, nuclei, files, scale, diameter))
         return Outcome(job.input, DONE, nuclei, scale=scale, diameter=diameter)
 
-    def predict_by_blocks(self, index: int, threads: int) -> Outcome:
+    def predict_by_blocks(self, index: int, threads: int, report: Callable[[str, int, int], None]) -> Outcome:
         """Do all that there is to do for a large image.
+
+        Parameters
+        ----------
+        index : int
+        threads : int
+            How many blocks to decode at once.
+        report : callable
+            Told of each block: the name of the results, how many blocks are done, and of how many.
 
         Raises
         ------
@@ -180,11 +189,11 @@ class Stages:
                 return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
             if predictor.pixel_size_um is not None:
                 image = replace(image, pixel_size_um=predictor.pixel_size_um)
-            return self._predict_by_blocks(source, image, sha256, threads)
+            return self._predict_by_blocks(source, image, sha256, threads, partial(report, source.name))
         finally:
             image.close()
 
-    def _predict_by_blocks(self, source: Input, image: LargeImage, sha256: str, threads: int) -> Outcome:
+    def _predict_by_blocks(self, source: Input, image: LargeImage, sha256: str, threads: int, report) -> Outcome:
         # Imported here, because most calls have no such image.
         from segmentation.prediction.large import check_outputs, predict_large
 
@@ -200,6 +209,7 @@ class Stages:
             measure=measures[0] if measures else None,
             threads=threads,
             timed=self._timed,
+            report=report,
         )
         files = {}
         with self._timed("write"):
@@ -214,6 +224,9 @@ class Stages:
                 files[key] = {
                     file.relative_to(self._folder).as_posix(): file.stat().st_size for file in members if file.is_file()
                 }
+            earlier = self.records.load(source.name)
+            if earlier and (earlier.sha256, earlier.settings) == (sha256, self._predictor.settings):
+                files = earlier.files | files
             record = Record(
                 source.name,
                 str(source.file),

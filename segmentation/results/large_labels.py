@@ -22,7 +22,7 @@ def write_large_mask(file: Path, prediction) -> Path:
     ----------
     file : Path
         Without a suffix.
-    prediction : segmentation.prediction.large.LargePrediction
+    prediction : segmentation.prediction.large_prediction.LargePrediction
 
     Returns
     -------
@@ -42,7 +42,7 @@ def write_large_label_map(file: Path, prediction) -> Path:
     ----------
     file : Path
         Without a suffix.
-    prediction : segmentation.prediction.large.LargePrediction
+    prediction : segmentation.prediction.large_prediction.LargePrediction
 
     Returns
     -------

@@ -20,7 +20,7 @@ def large_table_rows(prediction) -> Iterator[tuple[str, ...]]:
 
     Parameters
     ----------
-    prediction : segmentation.prediction.large.LargePrediction
+    prediction : segmentation.prediction.large_prediction.LargePrediction
         Whose pieces were measured by `measure_nuclei`.
 
     Yields
@@ -39,7 +39,7 @@ def measure_large(prediction) -> dict[str, np.ndarray]:
 
     Parameters
     ----------
-    prediction : segmentation.prediction.large.LargePrediction
+    prediction : segmentation.prediction.large_prediction.LargePrediction
 
     Returns
     -------
