@@ -245,13 +245,3 @@ def test_tensorboard_on_request(tmp_path, subsets, tiny_config):
     run(config, subsets, tmp_path, tensorboard=True)
     assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
     assert json.loads((tmp_path / "checkpoint" / "state.json").read_text())["epochs_done"] == 1
-
-
-def test_a_training_that_the_time_limit_ended_is_gone_on_with(tmp_path, subsets, tiny_config, monkeypatch):
-    clock = iter(range(10**6))
-    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
-    config = tiny_config(epochs=10_000)
-    _, first, _ = run(config, subsets, tmp_path, time_limit=callbacks.TimeLimit(0.0, 120.0, reserve=25.0))
-    now = float(next(clock))
-    _, both, seen = run(config, subsets, tmp_path, time_limit=callbacks.TimeLimit(now, 120.0, reserve=25.0))
-    assert both[: len(first)] == first and len(both) > len(first) and seen
