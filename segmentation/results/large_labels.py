@@ -7,9 +7,12 @@ import numpy as np
 import tifffile
 
 from segmentation.atomic import written_whole
+from segmentation.prediction.engines import available_cores
 from segmentation.results.scale import imagej_scale
 
 _TILE = 512
+# Tiles that wait to be compressed, by several threads.
+_BUFFER_BYTES = 32_000_000
 _CHUNK = 1024
 # The coarsest level of a pyramid fits on a screen.
 _COARSEST = 1024
@@ -87,6 +90,8 @@ def _write_tiled(file: Path, bands, dtype, prediction) -> Path:
             compression="zlib",
             # Label maps are so plain that higher levels only take longer.
             compressionargs={"level": 1},
+            maxworkers=available_cores(),
+            buffersize=_BUFFER_BYTES,
             metadata=None,
             **imagej_scale(prediction.image.pixel_size_um),
         )
