@@ -20,7 +20,7 @@ run: $(VENV)/requirements-predict
 	@echo "Look at the pictures in $(OUTPUT)/overlays."
 else
 run: $(VENV)/requirements
-	@$(BIN)/python train.py --base-filters 8 --depth 3 --crop-size 128 --epochs 40 --patience 9 $(RESUME)
+	@$(BIN)/python train.py --base-filters 16 --crop-size 128 --epochs 40 --patience 9 $(RESUME)
 	@$(BIN)/python predict_masks.py data/sample/test/images --model models/sample --output predictions/sample
 	@$(BIN)/python evaluate_masks.py predictions/sample data/sample/test
 	@echo "Look at the pictures in predictions/sample/overlays, and at models/sample/report.html."

@@ -1,4 +1,6 @@
-"""The U-Net of Ronneberger, Fischer and Brox (2015), with batch normalisation and dropout."""
+"""The U-Net of Ronneberger, Fischer and Brox (2015), with batch normalisation and dropout, made cheap for a CPU."""
+
+from itertools import groupby
 
 import keras
 from keras import layers
@@ -8,7 +10,7 @@ def build_unet(
     output_activations: tuple[str, ...] = ("sigmoid",),
     *,
     input_channels: int = 3,
-    base_filters: int = 16,
+    base_filters: int = 32,
     depth: int = 4,
     dropout: float = 0.1,
     seed: int = 0,
@@ -16,10 +18,20 @@ def build_unet(
 ) -> keras.Model:
     """Build a U-Net for images of any size that is divisible by ``2 ** depth``.
 
-    Differences from the paper [1]_: batch normalisation [2]_ after every 3x3 convolution; zero padding, so that the
-    output is as large as the input; dropout [3]_ not only at the bottom but before the second convolution of each
-    block of the lower half of the levels, where the features are most redundant. The weights are drawn as in He et
-    al. [4]_.
+    Differences from the paper [1]_:
+
+    - batch normalisation [2]_ after every convolution, and zero padding, so that the output is as large as the input;
+    - dropout [3]_ not only at the bottom but between the convolutions of each block of the lower half of the levels,
+      where the features are most redundant;
+    - no convolutions at full resolution, which take most of the time of a U-Net and hold the least: the first
+      convolution halves the image, and each pixel of the finest level gives the output of the four pixels below it, as
+      in sub-pixel convolution [4]_;
+    - level l has ``l * base_filters`` filters instead of twice as many a level, what comes up is added to the skip
+      connection instead of put beside it, as in Cellpose [5]_, and each block adds its first convolution to its second
+      [6]_.
+
+    With 32 filters and a depth of 4 that is 45 thousand floating-point operations a pixel, where the paper's plan with
+    16 filters takes 92 thousand and learns more slowly. The weights are drawn as in He et al. [7]_.
 
     Parameters
     ----------
@@ -28,7 +40,7 @@ def build_unet(
     input_channels : int
         Channels of the input image.
     base_filters : int
-        Filters of the first level; each level below has twice as many. The cost per pixel grows with its square.
+        Filters of the first level, and how many more each level below has. The cost per pixel grows with its square.
     depth : int
         How many times the image is halved.
     dropout : float
@@ -56,7 +68,11 @@ def build_unet(
     .. [2] Ioffe, Szegedy: Batch Normalization, ICML 2015, arXiv:1502.03167.
     .. [3] Tompson et al.: Efficient Object Localization Using Convolutional Networks, CVPR 2015, arXiv:1411.4280
        (whole feature maps are dropped, since neighbouring pixels are correlated).
-    .. [4] He, Zhang, Ren, Sun: Delving Deep into Rectifiers, ICCV 2015, arXiv:1502.01852.
+    .. [4] Shi et al.: Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional
+       Neural Network, CVPR 2016, arXiv:1609.05158.
+    .. [5] Stringer et al.: Cellpose: a generalist algorithm for cellular segmentation, Nature Methods 18, 2021.
+    .. [6] He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, CVPR 2016, arXiv:1512.03385.
+    .. [7] He, Zhang, Ren, Sun: Delving Deep into Rectifiers, ICCV 2015, arXiv:1502.01852.
     """
     _check("input_channels", input_channels, input_channels >= 1, "at least 1")
     _check("base_filters", base_filters, base_filters >= 1, "at least 1")
@@ -66,55 +82,59 @@ def build_unet(
 
     seeds = iter(range(seed * 10_000, (seed + 1) * 10_000))
 
-    def convolution(x, filters, name):
+    def convolution(x, filters, name, **how):
         x = layers.Conv2D(
             filters,
-            3,
             padding="same",
             use_bias=False,  # the batch normalisation that follows has one
             kernel_initializer=keras.initializers.HeNormal(next(seeds)),
             name=f"{name}_conv",
+            **how,
         )(x)
         # Statistics that follow within some twenty steps: short trainings are validated with them too.
-        x = batch_normalisation(momentum=0.95, name=f"{name}_bn")(x)
-        return layers.Activation("relu", name=f"{name}_relu")(x)
+        return batch_normalisation(momentum=0.95, name=f"{name}_bn")(x)
 
-    def block(x, level, name):
-        filters = base_filters * 2**level
-        x = convolution(x, filters, f"{name}_1")
-        if dropout and level >= depth / 2:
-            x = layers.SpatialDropout2D(dropout, seed=next(seeds), name=f"{name}_dropout")(x)
-        return convolution(x, filters, f"{name}_2")
+    def block(x, level, name, **first):
+        filters = base_filters * level
+        x = convolution(x, filters, f"{name}_1", **(first or {"kernel_size": 3}))
+        x = layers.Activation("relu", name=f"{name}_1_relu")(x)
+        y = x
+        if dropout and level > depth / 2:
+            y = layers.SpatialDropout2D(dropout, seed=next(seeds), name=f"{name}_dropout")(y)
+        y = convolution(y, filters, f"{name}_2", kernel_size=3)
+        y = layers.Add(name=f"{name}_add")([x, y])
+        return layers.Activation("relu", name=f"{name}_2_relu")(y)
 
     image = layers.Input((None, None, input_channels), name="image")
-    x = image
-    skips = []
-    for level in range(depth):
+    x = block(image, 1, "down1", kernel_size=4, strides=2)
+    skips = [x]
+    for level in range(2, depth + 1):
+        x = layers.MaxPooling2D(2, name=f"down{level}_pool")(x)
         x = block(x, level, f"down{level}")
         skips.append(x)
-        x = layers.MaxPooling2D(2, name=f"down{level}_pool")(x)
-    x = block(x, depth, "bottom")
-    for level in reversed(range(depth)):
+    for level in range(depth - 1, 0, -1):
         x = layers.Conv2DTranspose(
-            base_filters * 2**level,
+            base_filters * level,
             2,
             strides=2,
             kernel_initializer=keras.initializers.HeNormal(next(seeds)),
             name=f"up{level}_upconv",
         )(x)
-        x = layers.Concatenate(name=f"up{level}_concat")([skips[level], x])
+        x = layers.Add(name=f"up{level}_skip")([skips[level - 1], x])
         x = block(x, level, f"up{level}")
 
+    # Neighbouring channels of one activation are one layer: each layer reads all features.
     outputs = [
-        layers.Conv2D(
-            1,
-            1,
+        layers.Conv2DTranspose(
+            len(list(channels)),
+            2,
+            strides=2,
             activation=activation,
             dtype="float32",
             kernel_initializer=keras.initializers.HeNormal(next(seeds)),
-            name=f"output{channel}",
+            name=f"output_{number}_{activation}",
         )(x)
-        for channel, activation in enumerate(output_activations)
+        for number, (activation, channels) in enumerate(groupby(output_activations))
     ]
     if len(outputs) > 1:
         outputs = [layers.Concatenate(dtype="float32", name="channels")(outputs)]
@@ -126,7 +146,8 @@ def receptive_field_radius(depth: int) -> int:
 
     Two 3x3 convolutions a level widen the field by 2 pixels of that level on the way down and on the way up; a pixel
     of the level below covers two pixels, of which the output sees either, so halving and doubling can add one pixel
-    of each level.
+    of each level. On the way down the first level has one 3x3 convolution; the 4x4 convolution that halves the image
+    reaches one pixel beyond the two that it makes one of.
 
     Parameters
     ----------
@@ -139,11 +160,11 @@ def receptive_field_radius(depth: int) -> int:
         An upper bound. Tiles whose margin is at least this wide give the same output as the whole image.
     """
     radius = 0
-    for _level in range(depth):  # up: the convolutions, then the step to the coarser pixels
+    for _level in range(1, depth):  # up: the convolutions, then the step to the coarser pixels
         radius = -(-(radius + 2) // 2)
-    radius += 2
-    for _level in range(depth):  # down: a coarse pixel is two fine ones wide, then the convolutions
-        radius = 2 * radius + 1 + 2
+    for level in range(depth, 0, -1):  # down: the convolutions of a level, then a pixel of it is two finer ones wide
+        radius += 2 if level > 1 else 1
+        radius = 2 * radius + (1 if level > 1 else 2)
     return radius
 
 

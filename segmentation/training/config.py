@@ -41,7 +41,7 @@ class TrainingConfig:
     # network
     targets: str = "centre_offsets"
     loss: str = "bce_dice"
-    base_filters: int = 16
+    base_filters: int = 32
     depth: int = 4
     dropout: float = 0.1
     # training

@@ -62,30 +62,56 @@ def test_each_output_channel_has_its_activation(targets):
         if layer.name.startswith("output"):
             layer.kernel.assign(1000 * layer.kernel)
     output = network(pictures(1, 32, 32)).numpy()
+    assert output.shape[-1] == len(activations)
     for channel, activation in enumerate(activations):
         inside = (output[..., channel] >= 0) & (output[..., channel] <= 1)
         assert inside.all() == (activation == "sigmoid")
-    assert [f"output{i}" for i in range(len(activations))] == [
-        layer.name for layer in network.layers if layer.name.startswith("output")
-    ]
+
+
+def test_channels_of_one_activation_need_not_be_neighbours():
+    network = build_unet(("sigmoid", "linear", "linear", "sigmoid", "tanh"), base_filters=2, depth=1)
+    outputs = [(layer.activation.__name__, layer.filters) for layer in network.layers if "output" in layer.name]
+    assert outputs == [("sigmoid", 1), ("linear", 2), ("sigmoid", 1), ("tanh", 1)]
+    assert network(pictures(1, 8, 8)).shape == (1, 8, 8, 5)
 
 
 def test_number_of_weights_counted_by_hand():
-    down = 3 * 3 * 3 * 2 + 4 * 2 + 3 * 3 * 2 * 2 + 4 * 2
-    bottom = 3 * 3 * 2 * 4 + 4 * 4 + 3 * 3 * 4 * 4 + 4 * 4
-    up = (2 * 2 * 4 * 2 + 2) + 3 * 3 * 4 * 2 + 4 * 2 + 3 * 3 * 2 * 2 + 4 * 2
-    output = 2 + 1
-    assert down + bottom + up + output == 515
-    assert build_unet(base_filters=2, depth=1).count_params() == 515
-    assert build_unet(("sigmoid", "linear"), base_filters=2, depth=1).count_params() == 515 + 3
+    # Two levels of 2 and 4 filters; a batch normalisation has four numbers a filter.
+    down1 = 4 * 4 * 3 * 2 + 4 * 2 + 3 * 3 * 2 * 2 + 4 * 2
+    down2 = 3 * 3 * 2 * 4 + 4 * 4 + 3 * 3 * 4 * 4 + 4 * 4
+    up1 = (2 * 2 * 4 * 2 + 2) + 3 * 3 * 2 * 2 + 4 * 2 + 3 * 3 * 2 * 2 + 4 * 2
+    output = 2 * 2 * 2 + 1
+    assert down1 + down2 + up1 + output == 527
+    assert build_unet(base_filters=2, depth=2).count_params() == 527
+    assert build_unet(("sigmoid", "linear"), base_filters=2, depth=2).count_params() == 527 + output
 
 
-def test_filters_double_with_each_level():
+def test_multiplications_counted_by_hand():
+    """The figure in the docstring: 45 thousand operations a pixel by 32 filters and a depth of 4."""
+    network = build_unet(("sigmoid", "linear", "linear", "linear"))
+    weighted = of_type(network, (layers.Conv2D, layers.Conv2DTranspose))
+    side, products = 64, 0
+    outputs = keras.Model(network.input, [layer.output for layer in weighted])(pictures(1, side, side))
+    for layer, output in zip(weighted, outputs, strict=True):
+        pixels = output.shape[1] * output.shape[2]
+        if isinstance(layer, layers.Conv2DTranspose):  # of a 2x2 kernel, each pixel sees one place
+            pixels /= 4
+        products += np.prod(layer.kernel.shape) * pixels
+    half, quarter, eighth, sixteenth = (side // 2**level for level in (1, 2, 3, 4))
+    by_hand = half**2 * (4 * 4 * 3 * 32 + 9 * 32 * 32 + 9 * 32 * 32 * 2 + 4 * 32 * 4)  # down, up, output
+    by_hand += quarter**2 * (9 * 32 * 64 + 9 * 64 * 64 * 3 + 4 * 64 * 32)  # down, up, and up to the level above
+    by_hand += eighth**2 * (9 * 64 * 96 + 9 * 96 * 96 * 3 + 4 * 96 * 64)
+    by_hand += sixteenth**2 * (9 * 96 * 128 + 9 * 128 * 128 + 4 * 128 * 96)
+    assert products == by_hand
+    assert 2 * by_hand / side**2 == pytest.approx(44_700, abs=100)
+
+
+def test_each_level_has_as_many_filters_more_as_the_first_has():
     network = build_unet(base_filters=3, depth=3)
     filters = {layer.name: layer.filters for layer in of_type(network, layers.Conv2D) if layer.name.endswith("_2_conv")}
-    down = {f"down{level}_2_conv": 3 * 2**level for level in range(3)}
-    up = {f"up{level}_2_conv": 3 * 2**level for level in range(3)}
-    assert filters == down | up | {"bottom_2_conv": 24}
+    down = {f"down{level}_2_conv": 3 * level for level in (1, 2, 3)}
+    up = {f"up{level}_2_conv": 3 * level for level in (1, 2)}
+    assert filters == down | up
 
 
 def test_convolutions_are_drawn_as_he_et_al():
@@ -98,22 +124,22 @@ def test_convolutions_are_drawn_as_he_et_al():
         tolerance = 6 * np.sqrt(2 / kernel.size)  # six standard errors of a variance
         assert kernel.var() == pytest.approx(expected, rel=tolerance), layer.name
         assert abs(kernel.mean()) < 6 * np.sqrt(expected / kernel.size), layer.name
-    assert build_unet(base_filters=64, depth=1).get_layer("down0_1_conv").kernel.numpy().var() == pytest.approx(
-        2 / 27, rel=0.1
+    assert build_unet(base_filters=64, depth=1).get_layer("down1_1_conv").kernel.numpy().var() == pytest.approx(
+        2 / 48, rel=0.1
     )
 
 
 def test_no_two_kernels_are_drawn_alike():
-    network = build_unet(base_filters=4, depth=3)
+    network = build_unet(base_filters=4, depth=4)
     kernels = [layer.kernel.numpy().ravel() for layer in of_type(network, (layers.Conv2D, layers.Conv2DTranspose))]
     starts = [kernel[:4] / kernel.std() for kernel in kernels if kernel.size > 100]
     assert len({tuple(np.round(start, 3)) for start in starts}) == len(starts) > 15
 
 
-def test_every_3x3_convolution_is_normalised_without_a_bias_of_its_own():
+def test_every_convolution_is_normalised_without_a_bias_of_its_own():
     network = build_unet(base_filters=2, depth=3)
-    convolutions = [layer for layer in of_type(network, layers.Conv2D) if layer.kernel_size == (3, 3)]
-    assert len(convolutions) == 2 * (3 + 1 + 3)
+    convolutions = [layer for layer in network.layers if type(layer) is layers.Conv2D]
+    assert len(convolutions) == 2 * (3 + 2)
     for layer in convolutions:
         (node,) = layer.output._keras_history.operation._outbound_nodes
         assert isinstance(node.operation, layers.BatchNormalization) and not layer.use_bias
@@ -122,7 +148,9 @@ def test_every_3x3_convolution_is_normalised_without_a_bias_of_its_own():
 
 def test_dropout_is_in_the_lower_half_and_active_in_training_alone(small):
     names = {layer.name for layer in of_type(small, layers.SpatialDropout2D)}
-    assert names == {"down1_dropout", "bottom_dropout", "up1_dropout"}
+    assert names == {"down2_dropout"}
+    deeper = of_type(build_unet(base_filters=1, depth=4), layers.SpatialDropout2D)
+    assert {layer.name for layer in deeper} == {"down3_dropout", "up3_dropout", "down4_dropout"}
     images = pictures(2, 32, 32)
     first, second = small(images, training=True).numpy(), small(images, training=True).numpy()
     assert np.abs(first - second).max() > 1e-3
@@ -132,9 +160,9 @@ def test_dropout_is_in_the_lower_half_and_active_in_training_alone(small):
 
 def test_dropout_drops_whole_feature_maps_at_its_rate():
     network = build_unet(base_filters=64, depth=1, dropout=0.4)
-    layer = network.get_layer("bottom_dropout")
-    features = layer(np.ones((8, 4, 4, 128), np.float32), training=True).numpy()
-    maps = features.reshape(8, 16, 128)
+    layer = network.get_layer("down1_dropout")
+    features = layer(np.ones((8, 4, 4, 64), np.float32), training=True).numpy()
+    maps = features.reshape(8, 16, 64)
     assert (maps == maps[:, :1]).all()
     assert (maps[:, 0] == 0).mean() == pytest.approx(0.4, abs=0.06)
 
@@ -160,7 +188,7 @@ def test_the_seed_decides_the_weights_and_the_dropout():
 
 def test_the_output_is_float32_under_mixed_precision(mixed_precision):
     network = build_unet(("sigmoid", "linear"), base_filters=2, depth=1)
-    assert network.get_layer("down0_1_conv").compute_dtype == "bfloat16"
+    assert network.get_layer("down1_1_conv").compute_dtype == "bfloat16"
     output = network(pictures(1, 8, 8))
     assert output.dtype == "float32" and {str(tensor.dtype) for tensor in network.outputs} == {"float32"}
     assert {weight.dtype for weight in network.weights if "seed" not in weight.path} == {"float32"}
@@ -217,8 +245,9 @@ def test_nothing_beyond_the_receptive_field_matters_and_most_within_it_does(dept
 
 
 def test_radii_followed_by_hand():
-    # Depth 1. Up: 2 pixels at the fine level, so 1 coarse one; bottom: 3 coarse ones; down: 7 fine ones, so 9.
-    assert [receptive_field_radius(depth) for depth in (1, 2, 3, 4)] == [9, 25, 53, 109]
+    # Depth 1: one 3x3 convolution of pixels two wide, the 4x4 one reaches a pixel beyond: 2 * 1 + 2.
+    # Depth 2. Up: 2 pixels of level 1, so 1 of level 2; there 3; of level 1 then 7, and 8 by its convolution; so 18.
+    assert [receptive_field_radius(depth) for depth in (1, 2, 3, 4)] == [4, 18, 50, 106]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
