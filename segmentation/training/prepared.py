@@ -71,6 +71,11 @@ class PreparedImages:
         """Group of each image: tiles of one field share one."""
         return [entry.group for entry in self._entries]
 
+    @property
+    def areas(self) -> list[int]:
+        """Area of each image, in pixels."""
+        return [entry.shape[0] * entry.shape[1] for entry in self._entries]
+
     def pixels(self, index: int) -> np.ndarray:
         """Return a normalised image, (H, W, 3) uint8."""
         entry = self._entries[index]

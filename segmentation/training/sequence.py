@@ -20,9 +20,10 @@ class NucleiSequence(keras.utils.Sequence):
     epoch it resumes with.
 
     How images are drawn: a kind of image (fluorescence, stained, smear) in proportion to the square root of how many
-    images it has, then an image of it, each as likely as the others. A kind with a fiftieth of the images so makes up
-    about a tenth of the crops: often enough to be learnt, too seldom to be learnt by heart. The draws of an epoch are
-    evenly spaced over the images and then shuffled, so an epoch leaves out as few images as possible.
+    images it has, then an image of it, in proportion to the square root of its area. A kind with a fiftieth of the
+    images so makes up about a tenth of the crops: often enough to be learnt, too seldom to be learnt by heart; and of
+    a large image, which has more to show, more is seen. The draws of an epoch are evenly spaced over the images and
+    then shuffled, so an epoch leaves out as few images as possible.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class NucleiSequence(keras.utils.Sequence):
         self._new_augmentation = augmentation or (lambda: Augmentation(crop_size))
         self._per_thread = local()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="augmentation")
-        self._probabilities = draw_probabilities(images.kinds)
+        self._probabilities = draw_probabilities(images.kinds, images.areas)
 
     def __len__(self) -> int:
         # A few images still make an epoch long enough that validation does not take most of the time.
@@ -96,13 +97,15 @@ class NucleiSequence(keras.utils.Sequence):
         return pixels.astype(np.float32) / 255, self.targets.encode(label_map)
 
 
-def draw_probabilities(kinds: list[str]) -> np.ndarray:
-    """Give each image its chance of being drawn, so that a kind has the square root of its share.
+def draw_probabilities(kinds: list[str], areas: list[int]) -> np.ndarray:
+    """Give each image its chance of being drawn: a kind has the square root of its share, and so has an area in it.
 
     Parameters
     ----------
     kinds : list of str
         The kind of each image.
+    areas : list of int
+        The area of each image, in pixels.
 
     Returns
     -------
@@ -110,5 +113,6 @@ def draw_probabilities(kinds: list[str]) -> np.ndarray:
         Sums to 1.
     """
     _, kind, count = np.unique(kinds, return_inverse=True, return_counts=True)
-    weights = 1 / np.sqrt(count[kind])
+    weights = np.sqrt(areas)
+    weights *= (np.sqrt(count) / np.bincount(kind, weights))[kind]
     return weights / weights.sum()

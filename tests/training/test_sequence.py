@@ -111,7 +111,7 @@ def test_images_of_a_cache_on_disk_give_the_same_batches(tmp_path, write_drawn):
 
 def test_probabilities_give_a_kind_the_square_root_of_its_share():
     kinds = ["fluorescence"] * 64 + ["stained"] * 16 + ["smear"]
-    probabilities = draw_probabilities(kinds)
+    probabilities = draw_probabilities(kinds, [64] * 81)
     assert probabilities.sum() == pytest.approx(1)
     of_kind = {kind: sum(p for p, k in zip(probabilities, kinds, strict=True) if k == kind) for kind in set(kinds)}
     assert of_kind == pytest.approx({"fluorescence": 8 / 13, "stained": 4 / 13, "smear": 1 / 13})
@@ -119,7 +119,13 @@ def test_probabilities_give_a_kind_the_square_root_of_its_share():
 
 
 def test_order_of_kinds_does_not_matter():
-    assert draw_probabilities(["b", "a", "b", "b", "b"]) == pytest.approx([1 / 6, 1 / 3, 1 / 6, 1 / 6, 1 / 6])
+    probabilities = draw_probabilities(["b", "a", "b", "b", "b"], [100] * 5)
+    assert probabilities == pytest.approx([1 / 6, 1 / 3, 1 / 6, 1 / 6, 1 / 6])
+
+
+def test_a_large_image_is_drawn_as_often_as_its_side_is_long_and_its_kind_as_often_as_ever():
+    probabilities = draw_probabilities(["a", "a", "a", "a", "b"], [256**2, 256**2, 512**2, 1024**2, 2048**2])
+    assert probabilities == pytest.approx([2 / 3 / 8, 2 / 3 / 8, 2 / 3 / 4, 2 / 3 / 2, 1 / 3])
 
 
 @pytest.mark.parametrize("epoch", range(4))
@@ -128,7 +134,7 @@ def test_draws_of_an_epoch_are_spread_evenly(of_kinds, epoch):
     sequence = make(of_kinds(*kinds), batch_size=5)
     drawn = sequence.draw_epoch(epoch)
     assert len(drawn) == 5 * len(sequence) == 80
-    expected = 80 * draw_probabilities(kinds)
+    expected = 80 * draw_probabilities(kinds, sequence.images.areas)
     assert np.abs(np.bincount(drawn, minlength=61) - expected).max() < 1
 
 
