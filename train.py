@@ -5,6 +5,7 @@
     python train.py --data my_images --output models/mine    # my_images/images/*.tif beside my_images/masks/*.tif
     python train.py --data dsb2018 --split data/dsb2018_split.csv --time-limit 60
     python train.py --output models/mine --resume            # go on after a kill
+    python train.py --data my_images --init models/nuclei --output models/mine     # adapt the released model
 
 The result is a folder that predict_masks.py takes with --model.
 Exit status: 0 trained; 2 the command line or the data cannot be used; 130 or 143 interrupted, go on with --resume.
@@ -46,6 +47,7 @@ def parse_arguments() -> argparse.Namespace:
     setting(data, "--skip-bad", "train without the samples that cannot be used", action="store_true")
     data.add_argument("--output", help="folder of the model (default: models/ and the name of the data)", type=Path)
     network = parser.add_argument_group("network")
+    setting(network, "--init", "begin with the weights of this model, and its network's settings", metavar="FOLDER")
     setting(network, "--targets", "what the network learns of a nucleus", choices=TARGETS)
     setting(network, "--loss", "loss of the foreground channel", choices=FOREGROUND_LOSSES)
     setting(network, "--base-filters", "filters of the first level", metavar="N")
@@ -118,13 +120,15 @@ def main() -> int:
     with quietly():
         import keras  # noqa: F401
     from segmentation.training.callbacks import Interrupted, TimeLimit
-    from segmentation.training.fit import TrainingError, fit, new_model
+    from segmentation.training.fit import TrainingError, fit, load_initial_weights, new_model
     from segmentation.training.history import plot_history
     from segmentation.training.package import package
 
     time_limit = TimeLimit(STARTED, 60 * args.time_limit) if args.time_limit else None
     model = new_model(run.config)
     try:
+        if run.init:
+            load_initial_weights(model, Path(run.init))
         history = fit(
             model,
             run.config,

@@ -197,6 +197,20 @@ def test_a_resumed_training_keeps_its_settings(disturbed):
     assert status == 2 and "--learning-rate is 0.5, but" in one_sentence(errors)
 
 
+def test_a_training_begins_where_another_model_stands(tmp_path, undisturbed, run, data):
+    settings = ["--crop-size", 64, "--batch-size", 2, "--dropout", 0, "--seed", 1, "--epochs", 1]
+    # Such a rate changes nothing: what is validated is the model that was begun with.
+    status, _, errors = run(
+        "--data", data, "--init", undisturbed[0], "--output", tmp_path / "m", "--learning-rate", 1e-9, *settings
+    )
+    assert status == 0, errors
+    best = min(row["val_loss"] for row in history_of(undisturbed[0]))
+    assert history_of(tmp_path / "m")[0]["val_loss"] == pytest.approx(best, rel=0.05)
+    trained = load_bundle(undisturbed[0])
+    assert load_bundle(tmp_path / "m").training["init"] == {"model": "undisturbed", "digest": trained.digest}
+    assert trained.training["init"] is None
+
+
 def test_time_limit_ends_it_with_a_model(tmp_path, run, data):
     status, _, errors = run(
         "--data", data, "--output", tmp_path / "m", "--time-limit", 0.6, "--epochs", 10_000, *SETTINGS, timeout=280
@@ -225,6 +239,7 @@ def bad_split(folder):
         (["--data", "{data}", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         (["--data", "{data}", "--time-limit", "0"], "argument --time-limit: expected minutes above 0"),
         (["--resume"], "holds no training to resume"),
+        (["--data", "{data}", "--init", "{tmp}/nowhere"], "--init: "),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_a_sentence(tmp_path, run, data, arguments, expected):

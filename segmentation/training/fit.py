@@ -54,6 +54,31 @@ def new_network(config: TrainingConfig, **faster) -> keras.Model:
     )
 
 
+def load_initial_weights(model: keras.Model, folder: Path) -> None:
+    """Give a new model the weights of a trained one.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `new_model`.
+    folder : Path
+        The trained model, a bundle.
+
+    Raises
+    ------
+    TrainingError
+        If its network is not built as `model` is: another version of this code built it.
+    """
+    trained = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
+    shapes, expected = ([weight.shape for weight in network.weights] for network in (trained, model))
+    if shapes != expected:
+        raise TrainingError(
+            f"the network in {folder} is built in another way than this code builds it, with "
+            f"{trained.count_params():,} weights instead of {model.count_params():,}; leave out --init"
+        )
+    model.set_weights(trained.get_weights())
+
+
 def fit(
     model: keras.Model,
     config: TrainingConfig,

@@ -67,6 +67,7 @@ def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict],
             training={
                 "config": asdict(run.config),
                 "data": Path(run.data).name,
+                "init": {"model": Path(run.init).name, "digest": run.init_digest} if run.init else None,
                 "data_sha256": subsets.digest,
                 "images": {"train": len(subsets.train), "val": len(subsets.val)},
                 "epochs": len(history),

@@ -5,10 +5,18 @@ import os
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from segmentation.bundle import BundleError, load_bundle
 from segmentation.training.config import TrainingConfig
 
 # What may differ from the training that is gone on with: how long, and how fast.
 _FREE = ("epochs", "patience", "workers")
+
+# A network that begins with another's weights has its shape, and learns the same channels.
+_OF_THE_NETWORK = ("targets", "base_filters", "depth")
+
+# Weights that are good already are changed gently. With the rate for new weights, eight images would first undo what
+# hundreds have taught.
+_GENTLE_LEARNING_RATE = 5e-4
 
 
 class StartError(ValueError):
@@ -26,12 +34,18 @@ class Run:
     split : str or None
         As given to ``--split``.
     skip_bad : bool
+    init : str or None
+        Folder of the model whose weights the training begins with.
+    init_digest : str or None
+        What `segmentation.bundle.Bundle.digest` says of that model.
     config : TrainingConfig
     """
 
     data: str = "sample"
     split: str | None = None
     skip_bad: bool = False
+    init: str | None = None
+    init_digest: str | None = None
     config: TrainingConfig = TrainingConfig()
 
 
@@ -43,7 +57,8 @@ def begin(output: Path, given: dict, resume: bool) -> Run:
     output : Path
         Folder of the model.
     given : dict
-        The settings that the user gave, by name: ``data``, ``split``, ``skip_bad`` and those of `TrainingConfig`.
+        The settings that the user gave, by name: ``data``, ``split``, ``skip_bad``, ``init`` and those of
+        `TrainingConfig`.
     resume : bool
         Whether to go on with what is in the folder; settings that were not given are then those it began with.
 
@@ -55,21 +70,25 @@ def begin(output: Path, given: dict, resume: bool) -> Run:
     ------
     StartError
         If there is nothing to resume; if a setting differs from that of the training to resume; if the folder holds an
-        unfinished training that is not to be resumed.
+        unfinished training that is not to be resumed; if the model to begin with cannot be read, or is of another
+        shape than asked for.
     ValueError
         If a setting is out of its range.
     """
     checkpoint = output / "checkpoint"
     file = checkpoint / "run.json"
     config_given = {name: given[name] for name in _names(TrainingConfig) if name in given}
-    run_given = {name: given[name] for name in ("data", "split", "skip_bad") if name in given}
+    run_given = {name: given[name] for name in ("data", "split", "skip_bad", "init") if name in given}
     if not resume:
         if (checkpoint / "state.json").exists() and not (checkpoint / "finished").exists():
             raise StartError(
                 f"{output} holds an unfinished training: add --resume to go on with it, "
                 f"or delete {checkpoint} to begin anew"
             )
-        run = Run(**run_given, config=TrainingConfig(**config_given))
+        inherited, digest = {}, None
+        if "init" in run_given:
+            inherited, digest = _inherit(Path(run_given["init"]), config_given, output)
+        run = Run(**run_given, init_digest=digest, config=TrainingConfig(**(inherited | config_given)))
         _forget(checkpoint)
         checkpoint.mkdir(parents=True, exist_ok=True)
     else:
@@ -91,6 +110,25 @@ def begin(output: Path, given: dict, resume: bool) -> Run:
     partial.write_text(json.dumps(asdict(run), indent=1))
     os.replace(partial, file)
     return run
+
+
+def _inherit(model: Path, config_given: dict, output: Path) -> tuple[dict, str]:
+    """The settings that a training takes over from the model it begins with, a gentle rate; and the model's digest."""
+    if model.resolve() == output.resolve():
+        raise StartError(f"--output is the model to begin with, {model}, which would be lost: name another folder")
+    try:
+        bundle = load_bundle(model)
+    except BundleError as error:
+        raise StartError(f"--init: {error}") from error
+    trained = bundle.training["config"]
+    inherited = {name: trained[name] for name in _OF_THE_NETWORK}
+    for name, value in inherited.items():
+        if config_given.get(name, value) != value:
+            raise StartError(
+                f"--{name.replace('_', '-')} is {config_given[name]}, but the model {model} to begin with has {value}: "
+                "leave one of the two out"
+            )
+    return inherited | {"learning_rate": _GENTLE_LEARNING_RATE}, bundle.digest
 
 
 def finish(output: Path) -> None:

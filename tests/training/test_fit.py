@@ -13,7 +13,7 @@ import pytest
 from segmentation.training import callbacks
 from segmentation.training.callbacks import Interrupted, LearningRateSchedule
 from segmentation.training.checkpoint import read_state
-from segmentation.training.fit import TrainingError, fit, new_model
+from segmentation.training.fit import TrainingError, fit, load_initial_weights, new_model, new_network
 from segmentation.training.sequence import NucleiSequence
 from segmentation.training.windows import MiddleWindows
 
@@ -245,3 +245,24 @@ def test_tensorboard_on_request(tmp_path, subsets, tiny_config):
     run(config, subsets, tmp_path, tensorboard=True)
     assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
     assert json.loads((tmp_path / "checkpoint" / "state.json").read_text())["epochs_done"] == 1
+
+
+def test_a_new_model_takes_the_weights_of_a_trained_one(tmp_path, undisturbed, tiny_config):
+    trained = undisturbed[1]
+    network = new_network(tiny_config())
+    network.set_weights(trained.get_weights())
+    network.save(tmp_path / "model.keras")
+    # Another seed: without the weights, the two differ.
+    model = new_model(tiny_config(seed=11))
+    images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
+    expected = trained.predict_on_batch(images)
+    assert not np.allclose(model.predict_on_batch(images), expected, atol=1e-3)
+    load_initial_weights(model, tmp_path)
+    np.testing.assert_allclose(model.predict_on_batch(images), expected, atol=1e-5)
+
+
+def test_weights_of_a_network_built_otherwise_are_refused(tmp_path, tiny_config):
+    new_network(tiny_config(base_filters=5)).save(tmp_path / "model.keras")
+    model = new_model(tiny_config())
+    with pytest.raises(TrainingError, match="built in another way .* leave out --init"):
+        load_initial_weights(model, tmp_path)

@@ -1,7 +1,10 @@
 import json
+import shutil
+from dataclasses import asdict
 
 import pytest
 
+from segmentation.bundle import MODEL_FILES, Bundle, load_bundle, write_bundle
 from segmentation.training.config import TrainingConfig
 from segmentation.training.start import Run, StartError, begin, finish
 
@@ -20,12 +23,12 @@ def with_an_epoch(output, **given):
 
 
 def test_what_was_not_given_has_its_default(output):
-    assert begin(output, {}, resume=False) == Run() == Run("sample", None, False, TrainingConfig())
+    assert begin(output, {}, resume=False) == Run() == Run("sample", None, False, None, None, TrainingConfig())
 
 
 def test_what_was_given_is_taken(output):
     given = {"data": "my_images", "split": "my.csv", "skip_bad": True, "epochs": 7, "loss": "dice", "output": output}
-    expected = Run("my_images", "my.csv", True, TrainingConfig(epochs=7, loss="dice"))
+    expected = Run("my_images", "my.csv", True, config=TrainingConfig(epochs=7, loss="dice"))
     assert begin(output, given, resume=False) == expected
 
 
@@ -124,3 +127,68 @@ def test_record_is_whole_or_the_old_one(output, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         begin(output, {"epochs": 9}, resume=True)
     assert json.loads((output / "checkpoint" / "run.json").read_text())["config"]["epochs"] == 100
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A model to begin with; its files hold nothing that `begin` looks at."""
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    for name in MODEL_FILES:
+        (folder / name).write_bytes(name.encode())
+    config = asdict(TrainingConfig(base_filters=24, depth=3, crop_size=96, dropout=0.3, learning_rate=1e-2))
+    write_bundle(
+        Bundle(
+            folder=folder,
+            targets="centre_offsets",
+            channels=("foreground",),
+            normalisation={},
+            diameter=20.0,
+            receptive_field_radius=50,
+            divisor=8,
+            thresholds={"foreground": 0.5},
+            min_area=5,
+            precisions={"f32": {}},
+            training={"config": config},
+            scores={},
+        )
+    )
+    return folder
+
+
+def test_a_training_that_begins_with_a_model_has_its_network_and_changes_it_gently(output, trained):
+    run = begin(output, {"data": "d", "init": str(trained)}, resume=False)
+    defaults = TrainingConfig()
+    assert (run.config.targets, run.config.base_filters, run.config.depth) == ("centre_offsets", 24, 3)
+    assert run.config.crop_size == defaults.crop_size and run.config.dropout == defaults.dropout
+    assert run.config.learning_rate < defaults.learning_rate
+    assert run.init_digest == load_bundle(trained).digest
+    shutil.rmtree(trained)  # what it is gone on with stands in the checkpoint
+    assert begin(output, {}, resume=True) == run
+
+
+def test_what_is_given_counts_more_than_what_a_model_was_trained_with(output, trained):
+    given = {"init": str(trained), "learning_rate": 3e-3, "depth": 3, "dropout": 0.2}
+    config = begin(output, given, resume=False).config
+    assert (config.learning_rate, config.depth, config.dropout) == (3e-3, 3, 0.2)
+
+
+@pytest.mark.parametrize(("name", "value"), [("base_filters", 16), ("depth", 4)])
+def test_a_network_of_another_shape_cannot_begin_with_a_model(output, trained, name, value):
+    with pytest.raises(StartError, match=f"--{name.replace('_', '-')} is {value}, but the model .*trained"):
+        begin(output, {"init": str(trained), name: value}, resume=False)
+    assert not output.exists()
+
+
+def test_a_model_to_begin_with_must_be_whole(output, trained):
+    (trained / "model.bin").write_bytes(b"altered")
+    with pytest.raises(StartError, match="--init: .*model.bin was altered"):
+        begin(output, {"init": str(trained)}, resume=False)
+    with pytest.raises(StartError, match="--init: .*nowhere"):
+        begin(output, {"init": str(trained.parent / "nowhere")}, resume=False)
+
+
+def test_the_model_to_begin_with_is_not_overwritten(trained):
+    with pytest.raises(StartError, match="would be lost: name another folder"):
+        begin(trained, {"init": str(trained)}, resume=False)
+    assert not (trained / "checkpoint").exists()
