@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure  # not pyplot: no display, no global state
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from segmentation.data.kinds import FLUORESCENCE, SMEAR, STAINED
 
@@ -33,6 +35,14 @@ def plain(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
     axes.set_axisbelow(True)
 
 
+def row_label(axes: Axes, kind: str) -> None:
+    """Write a kind beside the first picture of its row."""
+    axes.text(
+        -0.04, 0.5, kind, color=COLOURS.get(kind, "black"), weight="bold", rotation=90,
+        transform=axes.transAxes, ha="right", va="center",
+    )  # fmt: skip
+
+
 def picture(axes: Axes, pixels: np.ndarray, title: str = "", colour: str = "black") -> None:
     """Show an (H, W, 3) uint8 picture without axes."""
     axes.imshow(pixels, interpolation="nearest")
@@ -52,7 +62,7 @@ def scatter_by_kind(axes: Axes, x: np.ndarray, y: np.ndarray, kinds: np.ndarray,
     for kind in order:
         own = kinds == kind
         axes.scatter(
-            x[own], y[own], 22, COLOURS[kind], MARKERS[kind], alpha=0.6, linewidths=0,
+            x[own], y[own], 22, COLOURS[kind], marker=MARKERS[kind], alpha=0.6, linewidths=0,
             label=f"{kind} ({np.count_nonzero(own):,})",
         )  # fmt: skip
 
@@ -65,10 +75,9 @@ def octaves(values: np.ndarray, per_octave: int) -> np.ndarray:
     return 2 ** (steps / per_octave)
 
 
-def plain_numbers(axis) -> None:
-    """Label a logarithmic axis 1, 10, 100 and not by powers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(10, (1, 2, 5)))
+def plain_numbers(axis: Axis) -> None:
+    """Label a logarithmic axis, on which all is drawn, 1, 10, 100 and not by powers."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(10, (1, 2, 5) if high < 100 * low else (1, 3)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -6,7 +6,7 @@ import numpy as np
 
 from segmentation.data.masks import count_pieces
 from segmentation.exploration.collection import Collection
-from segmentation.exploration.measures import local_contrast, touching
+from segmentation.exploration.measures import extreme_channels, local_contrast, mean_channel, touching
 from segmentation.results.tables import measure_nuclei
 
 
@@ -71,7 +71,7 @@ def survey(collection: Collection) -> Survey:
 
 
 def _measure_nuclei(labels: np.ndarray, normalised: np.ndarray) -> dict[str, np.ndarray]:
-    brightness = normalised.mean(axis=-1) / 255
+    brightness = mean_channel(normalised) / 255
     table = measure_nuclei(labels, brightness[..., None], ("grey",))
     del table["mean_intensity_grey"]
     table["diameter"] = 2 * np.sqrt(table["area"] / np.pi)
@@ -84,10 +84,10 @@ def _measure_image(
     labels: np.ndarray, normalised: np.ndarray, nuclei: dict[str, np.ndarray], pixels: np.ndarray
 ) -> dict:
     foreground = labels > 0
-    shares = pixels.astype(np.float32) / full_scale(pixels)
-    grey = shares.mean(axis=-1)
+    scale = full_scale(pixels)
+    grey = mean_channel(pixels) / scale
     whole = nuclei["diameter"][~nuclei["touches_edge"]]
-    largest = normalised.max(axis=-1).astype(float)
+    least, largest = extreme_channels(normalised)
     return {
         "height": labels.shape[0],
         "width": labels.shape[1],
@@ -97,10 +97,10 @@ def _measure_image(
         "diameter": _median(whole),
         "background": _median(grey[~foreground]),
         "brightness": _median(grey[foreground]),
-        "background_colour": _colour(shares[~foreground]),
-        "nuclei_colour": _colour(shares[foreground]),
+        "background_colour": _colour(pixels, ~foreground) / scale,
+        "nuclei_colour": _colour(pixels, foreground) / scale,
         "level": np.median(largest) / 255,
-        "chroma": (largest - normalised.min(axis=-1)).mean() / max(largest.mean(), 1e-12),
+        "chroma": (largest - least).mean() / max(largest.mean(), 1e-12),
     }
 
 
@@ -115,6 +115,8 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if values.size else np.nan
 
 
-def _colour(shares: np.ndarray) -> np.ndarray:
-    """Mean colour of (n, C) intensities, (3,)."""
-    return np.broadcast_to(shares.mean(axis=0) if len(shares) else np.nan, 3)
+def _colour(pixels: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Mean colour of the pixels that are chosen, (3,); NaN if none are."""
+    if not chosen.any():
+        return np.full(3, np.nan)
+    return np.broadcast_to([channel[chosen].mean() for channel in np.moveaxis(pixels, -1, 0)], 3)

@@ -2,28 +2,28 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 
 def percent(share: float) -> str:
-    """Write a share as a percentage: one decimal below 20 %, where it matters, and no other.
+    """Write a share as a percentage, with one decimal below 20 % and where it would else be rounded to 100 %.
 
-    >>> percent(0.1394), percent(0.5), percent(0.0)
-    ('13.9 %', '50 %', '0 %')
+    >>> percent(0.1394), percent(0.5), percent(0.0), percent(0.9971), percent(1.0)
+    ('13.9 %', '50 %', '0 %', '99.7 %', '100 %')
     """
-    if not np.isfinite(share):
-        return "no"
     value = 100 * share
-    return f"{value:.0f} %" if value >= 19.95 or value == 0 else f"{value:.1f} %"
+    if 0 < value < 19.95 or 99.5 <= value < 100:
+        # What is not all must not look like it.
+        return f"{min(value, 99.9):.1f} %"
+    return f"{value:.0f} %"
 
 
 def quantity(count: int, noun: str, plural: str | None = None) -> str:
     """Write a number with its noun.
 
-    >>> quantity(1, "image"), quantity(28986, "nucleus", "nuclei")
-    ('1 image', '28,986 nuclei')
+    >>> quantity(1, "image"), quantity(28986, "nucleus", "nuclei"), quantity(0, "image")
+    ('1 image', '28,986 nuclei', 'no images')
     """
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+    number = f"{count:,}" if count else "no"
+    return f"{number} {noun if count == 1 else plural or noun + 's'}"
 
 
 def listing(parts: Sequence[str]) -> str:
@@ -35,10 +35,10 @@ def listing(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def short(sample_id: str, most: int = 14) -> str:
+def short(sample_id: str) -> str:
     """Shorten the name of an image so that it fits over a small picture.
 
     >>> short("train/stained_03"), short("00071198d059ba7f5914a526d124d28e6d010c92466da21d4a04cd5413362552")
-    ('train/stained_03', '00071198d059b…')
+    ('train/stained_03', '00071198d059…')
     """
-    return sample_id if len(sample_id) <= most + 4 else sample_id[: most - 1] + "…"
+    return sample_id if len(sample_id) <= 22 else sample_id[:12] + "…"
