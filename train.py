@@ -86,7 +86,7 @@ def main() -> int:
         return refuse(error)
 
     # After the command line is known to be right: these take seconds.
-    from segmentation.data.bbbc038 import SOURCES, fetch
+    from segmentation.data.bbbc038 import locate
     from segmentation.data.problems import DatasetError
     from segmentation.data.splits import write_split
     from segmentation.progress import progress_bar
@@ -94,12 +94,7 @@ def main() -> int:
     from segmentation.training.subsets import load_subsets
 
     try:
-        if run.data == "sample":
-            path = HERE / "data" / "sample" / "train"
-        elif run.data in SOURCES:
-            path = fetch(run.data, HERE / "data")
-        else:
-            path = Path(run.data)
+        path = locate(run.data, HERE / "data")
         with progress_bar("reading", "image") as progress:
             subsets = load_subsets(
                 path,

@@ -57,6 +57,26 @@ SOURCES = {
 }
 
 
+def locate(data: str, folder: Path) -> Path:
+    """Find the data set that ``train.py --data`` names.
+
+    Parameters
+    ----------
+    data : str
+        "sample", a version that `SOURCES` knows, which is fetched if need be, or the path of a folder or zip.
+    folder : Path
+        ``data/`` of this repository.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be fetched.
+    """
+    if data == "sample":
+        return folder / "sample" / "train"
+    return fetch(data, folder) if data in SOURCES else Path(data)
+
+
 def fetch(name: str, folder: Path | str = Path("data")) -> Path:
     """Return the folder of a version, downloading and unpacking it the first time.
 

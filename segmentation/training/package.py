@@ -1,7 +1,6 @@
 """Make a trained network into a bundle: export it, score it on the validation images, describe it."""
 
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -11,20 +10,14 @@ from segmentation.bundle import Bundle, load_bundle, write_bundle
 from segmentation.data.normalisation import Normalisation
 from segmentation.instances.targets import TARGETS
 from segmentation.network.unet import receptive_field_radius
-from segmentation.prediction.predictor import open_predictor
 from segmentation.results.report.training import write_training_page
+from segmentation.training.calibrate import calibrate
 from segmentation.training.export import export_model
 from segmentation.training.fit import new_network
 from segmentation.training.prepared import PreparedImages
 from segmentation.training.start import Run
 from segmentation.training.subsets import Subsets
-from segmentation.training.validation import (
-    choose_threshold,
-    draw_examples,
-    predict_images,
-    score_images,
-    summarise,
-)
+from segmentation.training.validation import draw_examples
 
 
 def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict], minutes: float, folder: Path) -> dict:
@@ -77,18 +70,12 @@ def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict],
             scores={},
         )
     )
-    targets = TARGETS[run.config.targets]
-    channels = predict_images(open_predictor(load_bundle(folder)), subsets.val)
-    bundle = load_bundle(folder)
-    threshold = choose_threshold(subsets.val, channels, partial(targets.decode, min_area=bundle.min_area))
-    thresholds = {"foreground": threshold}
-    decode = partial(targets.decode, thresholds=thresholds, min_area=bundle.min_area)
-    label_maps, scores = score_images(subsets.val, channels, decode)
-    summary = summarise(subsets.val, scores)
-    write_bundle(replace(bundle, thresholds=thresholds, scores=summary))
+    calibration = calibrate(load_bundle(folder), subsets.val)
+    write_bundle(calibration.bundle)
+    label_maps, scores = calibration.label_maps, calibration.scores
     draw_examples(folder / "validation.png", subsets.val, label_maps, scores)
     write_training_page(folder / "report.html", load_bundle(folder), history, subsets.val, label_maps, scores)
-    return summary
+    return calibration.bundle.scores
 
 
 def nuclear_areas(images: PreparedImages) -> np.ndarray:
