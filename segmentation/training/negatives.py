@@ -7,10 +7,10 @@ from segmentation.data.normalisation import Normalisation
 
 
 def draw_negative(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Draw what a camera gives where nothing is: one intensity, or noise of some grain on uneven light.
+    """Draw what a camera gives where nothing is: one intensity, one colour, or noise of some grain on uneven light.
 
-    Normalisation stretches noise to the full range when there is nothing else, so this is what the network sees of an
-    empty field.
+    Normalisation stretches noise to the full range when there is nothing else, and the channels of one single colour
+    too, so this is what the network sees of an empty field.
 
     Parameters
     ----------
@@ -23,13 +23,18 @@ def draw_negative(rng: np.random.Generator, size: int) -> np.ndarray:
     (size, size, 3) ndarray of uint8
     """
     if rng.random() < 0.2:
-        return np.full((size, size, 3), rng.integers(256, size=3 if rng.random() < 0.3 else 1), np.uint8)
+        if rng.random() < 0.7:
+            return np.full((size, size, 3), rng.integers(256), np.uint8)
+        return _normalised(np.full((size, size, 3), rng.random(3), np.float32))
     coloured = rng.random() < 0.2
     noise = rng.normal(size=(size, size, 3 if coloured else 1)).astype(np.float32)
     grain = rng.uniform(0, 2.5)
     if grain > 0.4:
         noise = np.atleast_3d(cv2.GaussianBlur(noise, (0, 0), grain))
     light = cv2.resize(rng.normal(size=(3, 3)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
-    field = noise / noise.std() + rng.uniform(0, 2) * light[..., None]
+    return _normalised(noise / noise.std() + rng.uniform(0, 2) * light[..., None])
+
+
+def _normalised(field: np.ndarray) -> np.ndarray:
     normalisation = Normalisation()
     return np.rint(normalisation.apply(field, normalisation.limits(field)) * 255).astype(np.uint8)

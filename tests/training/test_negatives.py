@@ -32,6 +32,12 @@ def test_one_intensity_or_the_full_range(fields):
             assert field.min() == 0 and field.max() == 255
 
 
+def test_the_channels_of_one_single_colour_are_stretched_like_those_of_any_picture(fields):
+    colours = [field[0, 0] for field in fields if (field == field[0, 0]).all() and len(set(field[0, 0])) > 1]
+    assert len(colours) > 5
+    assert all(colour.min() == 0 and colour.max() == 255 for colour in colours)
+
+
 def test_grey_and_coloured(fields):
     grey = np.mean(
         [(field[..., 0] == field[..., 1]).all() and (field[..., 0] == field[..., 2]).all() for field in fields]
