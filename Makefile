@@ -1,6 +1,7 @@
 # make run                     set up, train on the bundled sample images, write the masks of the sample test images
 # make run IMAGES=my_folder    set up, write the masks of your images with the released model
 # make test                    set up, run all tests
+# make notebook [DATA=images]  set up, open the notebook that shows what is in a data set
 
 PYTHON ?= python3
 MODEL  ?= models/nuclei
@@ -12,7 +13,7 @@ BIN    := $(VENV)/bin
 SAMPLE := models/sample/checkpoint
 RESUME := $(if $(wildcard $(SAMPLE)/state.json),$(if $(wildcard $(SAMPLE)/finished),,--resume))
 
-.PHONY: run test lint clean
+.PHONY: run test notebook lint clean
 
 ifdef IMAGES
 run: $(VENV)/requirements-predict
@@ -28,6 +29,9 @@ endif
 
 test: $(VENV)/requirements-dev
 	$(BIN)/python -m pytest
+
+notebook: $(VENV)/requirements-notebook
+	$(BIN)/python -m jupyterlab exploratory_analysis.ipynb
 
 lint: $(VENV)/requirements-dev
 	$(BIN)/ruff check .

@@ -249,9 +249,10 @@ def describe_failures(survey: Survey, performance: Performance) -> str:
         sum(values)
         for values in zip(*((s.true_nuclei, s.predicted_nuclei, s.matched[0]) for s in performance.scores), strict=True)
     )
+    matches = quantity(score.matched[0], "match", "matches")
     return (
         f"Of all images together {true - matched:,} of {quantity(true, 'nucleus', 'nuclei')} are missed and "
         f"{predicted - matched:,} of {predicted:,} predicted ones match none; the worst image, "
-        f"{survey.collection.images.ids[index]} ({survey.images['kind'][index]}), has {score.matched[0]:,} matches for "
+        f"{survey.collection.images.ids[index]} ({survey.images['kind'][index]}), has {matches} for "
         f"{quantity(score.true_nuclei, 'nucleus', 'nuclei')} and a Dice coefficient of {score.dice:.2f}."
     )

@@ -1,0 +1,57 @@
+"""The survey of the Bowl's images against counts that share no code with it: file names, and OpenCV's decoder."""
+
+import zipfile
+from collections import defaultdict
+
+import cv2
+import numpy as np
+import pytest
+
+from segmentation.exploration.collection import open_collection
+from segmentation.exploration.crowding import describe_touching
+from segmentation.exploration.gallery import describe_gallery
+from segmentation.exploration.survey import survey
+
+
+@pytest.fixture(scope="module")
+def counted(dsb2018):
+    """For each image its size, its number of mask files, and the share of pixels in any of them."""
+    counts = {}
+    with zipfile.ZipFile(dsb2018 / "stage1_train.zip") as archive:
+        masks = defaultdict(list)
+        for name in archive.namelist():
+            if name.endswith(".png") and "/masks/" in name:
+                masks[name.split("/")[-3]].append(name)
+        for sample_id, names in masks.items():
+            union = False
+            for name in names:
+                pixels = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_GRAYSCALE)
+                union = union | (pixels > 0)
+            counts[sample_id] = union.shape, len(names), union.mean()
+    return counts
+
+
+@pytest.fixture(scope="module")
+def surveyed(dsb2018, tmp_path_factory):
+    return survey(open_collection(dsb2018 / "stage1_train.zip", cache_folder=tmp_path_factory.mktemp("cache")))
+
+
+def test_images_nuclei_and_foreground_are_those_of_independent_counts(surveyed, counted):
+    ids, images = surveyed.collection.images.ids, surveyed.images
+    assert len(counted) == 664 and sum(number for _, number, _ in counted.values()) == 28_986
+    assert sorted(ids) == sorted(counted)
+    assert images["nuclei"].tolist() == [counted[sample_id][1] for sample_id in ids]
+    assert images["foreground"] == pytest.approx(np.array([counted[sample_id][2] for sample_id in ids]))
+    assert [*zip(images["height"], images["width"], strict=True)] == [counted[sample_id][0] for sample_id in ids]
+    assert images["foreground"].mean() == pytest.approx(0.139, abs=0.0005)
+    assert len(surveyed.nuclei["label"]) == 28_986
+
+
+def test_the_split_of_the_bowl_is_taken_by_itself(surveyed):
+    assert describe_gallery(surveyed).endswith("split into 493 train, 68 val and 103 test (from dsb2018_split.csv).")
+    assert len(set(surveyed.collection.images.groups)) == 307
+
+
+def test_touching_nuclei_are_fewer_objects(surveyed):
+    assert surveyed.images["objects"].sum() < 28_986
+    assert "for 28,986 nuclei" in describe_touching(surveyed)
