@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""How accurate our network is beside StarDist: both trained on the same images for the same minutes, scored alike.
+
+    python -m venv ~/stardist && ~/stardist/bin/python -m pip install stardist==0.9.2 tensorflow==2.21.0 scikit-image
+    python benchmarks/accuracy.py --data stage1_train.zip --split data/dsb2018_split.csv --minutes 20 \\
+        --stardist-python ~/stardist/bin/python --work /tmp/accuracy
+
+The two train one after the other on this machine, with all of its cores; StarDist tunes its thresholds on the
+validation images after its minutes are over, ours within them. Then each predicts the test images, and the scores are
+those of `evaluate_masks.py`: the figures with their 95 % intervals over groups of images that show one field, and the
+difference with its own. A model that is in --work already is not trained again.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(HERE), str(HERE / "benchmarks")]
+
+from peer import export_images, run_stardist
+
+from segmentation.data.splits import read_split
+from segmentation.evaluation.folders import find_predictions, find_truth, score_images
+from segmentation.evaluation.intervals import bootstrap, paired_bootstrap
+
+FIGURES = {"dice": "Dice", "ap50": "AP50", "mean_ap": "mean AP 0.5-0.9", "bowl": "Bowl score"}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER|ZIP")
+    parser.add_argument("--split", type=Path, required=True, metavar="CSV")
+    parser.add_argument("--minutes", type=float, default=20, metavar="N", help="of training, each (default: 20)")
+    parser.add_argument("--stardist-python", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for models and label maps")
+    return parser.parse_args()
+
+
+def train_and_predict_ours(arguments: argparse.Namespace) -> Path:
+    """Folder of our label maps of the test images."""
+    model, output = arguments.work / "ours", arguments.work / "ours_test"
+    data = ["--data", arguments.data, "--split", arguments.split]
+    if not (model / "bundle.json").exists():
+        call("train.py", *data, "--time-limit", arguments.minutes, "--epochs", 10_000, "--output", model)
+    options = ["--subset", "test", "--model", model, "--output", output, "--outputs", "labels"]
+    call("predict_masks.py", arguments.data, *data[2:], *options)
+    return output / "labels"
+
+
+def call(script: str, *arguments) -> None:
+    """Run one of our scripts; what it says goes to standard error, so that standard output is the table."""
+    subprocess.run([sys.executable, str(HERE / script), *map(str, arguments)], check=True, stdout=sys.stderr)
+
+
+def train_and_predict_stardist(arguments: argparse.Namespace) -> Path:
+    """Folder of StarDist's label maps of the test images."""
+    images, model, output = (arguments.work / name for name in ("images", "stardist", "stardist_test"))
+    export_images(arguments.data, arguments.split, ["train", "val", "test"], images)
+    python = arguments.stardist_python
+    if not (model / "thresholds.json").exists():
+        run_stardist(python, "train", "--images", images, "--minutes", arguments.minutes, "--output", model)
+    run_stardist(python, "predict", "--images", images / "test", "--model", model, "--output", output)
+    return output
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    rows = {key: row for key, row in read_split(arguments.split).items() if row.subset == "test"}
+    images = [image for image in find_truth(arguments.data) if image.id in rows]
+    groups = [rows[image.id].group for image in images]
+    folders = {"ours": train_and_predict_ours(arguments), "StarDist": train_and_predict_stardist(arguments)}
+    scores = {
+        name: [scored.score for scored in score_images(images, find_predictions(folder))]
+        for name, folder in folders.items()
+    }
+
+    print(f"\n{len(images)} test images, {arguments.minutes:g} minutes of training each\n")
+    print("| | " + " | ".join(FIGURES.values()) + " |")
+    print("|---" * (len(FIGURES) + 1) + "|")
+    for name, of_images in scores.items():
+        print_row(name, bootstrap(of_images, groups))
+    print_row("ours - StarDist", paired_bootstrap(scores["ours"], scores["StarDist"], groups))
+
+
+def print_row(name: str, figures: dict) -> None:
+    cells = (f"{figures[key].value:.3f} ({figures[key].low:.3f}-{figures[key].high:.3f})" for key in FIGURES)
+    print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

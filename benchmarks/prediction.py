@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""How fast `predict_masks.py` is: beside StarDist, beside its own network alone, beside what the processor can do.
+
+    python benchmarks/prediction.py --data stage1_train.zip --split data/dsb2018_split.csv \\
+        --stardist-python ~/stardist/bin/python --stardist-model ~/stardist/model
+    python benchmarks/prediction.py --gigapixel      # a picture of a gigapixel beside pictures of 1024 x 1024
+
+Ours is measured end to end, as a process of its own from its start to its exit: image files in, masks and label maps
+out, and again with the table of measurements. StarDist gets its images in memory, is warmed up, and only its
+`predict_instances` is timed; it needs an environment of its own and a model (`benchmarks/stardist_peer.py train`).
+The bare engine runs the batches that our command makes, without reading, decoding or writing. The peak is the rate of a
+large float32 matrix product. All take turns in several rounds, so that what else the machine does falls on all of
+them; medians are compared, and the range is given.
+
+Image files are made from the data before the first clock starts; without --data, of the bundled sample.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+
+HERE = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(HERE), str(HERE / "benchmarks")]
+
+from peer import export_images, run_stardist
+
+from segmentation.bundle import Bundle, load_bundle
+from segmentation.data.images import Image
+from segmentation.prediction.engines import Engine, available_cores
+from segmentation.prediction.predictor import Predictor, open_predictor
+from segmentation.prediction.tiling import BATCH_PIXELS, pad_to_multiple
+
+MASKS = ("masks", "labels")
+MATRIX = 3072
+GIGAPIXEL_SIDE = 32 * 1024
+PIECE = 1024
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=HERE / "data" / "sample" / "test", metavar="FOLDER|ZIP")
+    parser.add_argument("--split", type=Path, metavar="CSV")
+    parser.add_argument("--subset", default="test", metavar="NAME", help="of the split (default: test)")
+    parser.add_argument("--model", type=Path, default=HERE / "models" / "nuclei", metavar="FOLDER")
+    parser.add_argument("--stardist-python", type=Path, metavar="FILE", help="interpreter that has StarDist installed")
+    parser.add_argument("--stardist-model", type=Path, metavar="FOLDER")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--gigapixel", action="store_true", help="measure a picture of a gigapixel instead")
+    arguments = parser.parse_args()
+    if (arguments.stardist_python is None) != (arguments.stardist_model is None):
+        parser.error("--stardist-python and --stardist-model go together")
+    return arguments
+
+
+def predict_masks(images: Path, model: Path, outputs: tuple[str, ...], first: str | None = None) -> dict[str, float]:
+    """Run the command; seconds to its exit, to the first file named `first`, and its peak memory in bytes."""
+    with tempfile.TemporaryDirectory() as output:
+        command = [sys.executable, str(HERE / "predict_masks.py"), str(images), "--model", str(model)]
+        command += ["--output", output, "--outputs", *outputs]
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        first_file = Path(output) / first if first else None
+        seconds = {}
+        if first_file is not None:
+            while not first_file.exists() and process.poll() is None:
+                time.sleep(0.001)
+            seconds["first"] = time.perf_counter() - started
+        errors = process.stderr.read().decode()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds["total"] = time.perf_counter() - started
+        if status:
+            raise SystemExit(f"predict_masks.py failed:\n{errors}")
+        return seconds | {"memory": usage.ru_maxrss * 1024}
+
+
+def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndarray]:
+    """The batches that the pipeline makes of images: those of equal padded shape, up to its bound of pixels."""
+    by_shape = defaultdict(list)
+    for pixels in images:
+        prepared = predictor.prepare(Image(pixels, ("",) * pixels.shape[-1], None))
+        padded = pad_to_multiple(prepared, predictor.divisor)
+        by_shape[padded.shape].append(padded)
+    batches = []
+    for (height, width, _), members in by_shape.items():
+        size = max(1, BATCH_PIXELS // (height * width))
+        batches += [np.stack(members[start : start + size]) for start in range(0, len(members), size)]
+    return batches
+
+
+def time_engine(engine: Engine, batches: list[np.ndarray]) -> float:
+    """Seconds that the network alone takes."""
+    started = time.perf_counter()
+    for batch in batches:
+        engine(batch)
+    return time.perf_counter() - started
+
+
+def measure_peak() -> float:
+    """Floating-point operations a second of a large float32 matrix product."""
+    one, other = np.random.default_rng(0).random((2, MATRIX, MATRIX), np.float32)
+    started = time.perf_counter()
+    one @ other
+    return 2 * MATRIX**3 / (time.perf_counter() - started)
+
+
+def operations_per_pixel(bundle: Bundle, side: int = 256) -> float:
+    """Floating-point operations of the network's convolutions for each pixel of its input, counted in ``model.xml``."""
+    import openvino
+
+    model = openvino.Core().read_model(str(bundle.folder / "model.xml"))
+    model.reshape([1, side, side, 3])
+    products = 0
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() == "Convolution":  # kernel (out, in, h, w)
+            products += np.prod(operation.get_output_shape(0)) * np.prod(operation.get_input_shape(1)[1:])
+        elif operation.get_type_name() == "ConvolutionBackpropData":  # kernel (in, out, h, w)
+            products += np.prod(operation.get_input_shape(0)) * np.prod(operation.get_input_shape(1)[1:])
+    return 2 * products / side**2
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    """The median and the range."""
+    return f"{median(values):8.{digits}f}  ({min(values):.{digits}f} .. {max(values):.{digits}f})"
+
+
+def write_images(folder: Path, exported: Path) -> list[np.ndarray]:
+    """Write exported images as PNG; return their pixels."""
+    folder.mkdir()
+    images = []
+    for file in sorted(exported.glob("*.npz")):
+        with np.load(file) as arrays:
+            pixels = arrays["pixels"]
+        cv2.imwrite(str(folder / f"{file.stem}.png"), pixels[..., ::-1])
+        images.append(pixels)
+    return images
+
+
+def compare(arguments: argparse.Namespace, folder: Path) -> None:
+    """Print the table of ours, StarDist, the bare engine and the peak."""
+    export_images(arguments.data, arguments.split, [arguments.subset], folder / "exported")
+    images = write_images(folder / "images", folder / "exported" / arguments.subset)
+    megapixels = sum(pixels.shape[0] * pixels.shape[1] for pixels in images) / 1e6
+    bundle = load_bundle(arguments.model)
+    predictor = open_predictor(bundle)
+    batches = make_batches(predictor, images)
+    time_engine(predictor.engine, batches)  # kernels are made for each shape when it is first met
+    (folder / "one").mkdir()
+    cv2.imwrite(str(folder / "one" / "one.png"), np.resize(images[0], (256, 256, images[0].shape[-1])))
+
+    rates, peaks, seconds, memory = defaultdict(list), [], [], []
+    for _ in range(arguments.rounds):
+        for name, outputs in (
+            ("masks + labels", ("masks", "labels")),
+            ("with the table", ("masks", "labels", "table")),
+        ):
+            measured = predict_masks(folder / "images", arguments.model, outputs)
+            rates[name].append(megapixels / measured["total"])
+            memory.append(measured["memory"] / 1e9)
+        rates["bare engine"].append(megapixels / time_engine(predictor.engine, batches))
+        if arguments.stardist_python:
+            result = run_stardist(
+                arguments.stardist_python, "predict", "--images", folder / "exported" / arguments.subset,
+                "--model", arguments.stardist_model, "--time",
+            )  # fmt: skip
+            rates["StarDist"].append(megapixels / result["seconds"])
+        seconds.append(predict_masks(folder / "one", arguments.model, ("masks",), "masks/one.png")["first"])
+        peaks.append(measure_peak() / 1e9)
+
+    print(f"{len(images)} images, {megapixels:.1f} megapixels; {available_cores()} cores; {predictor.engine.precision}")
+    for name, of_rounds in rates.items():
+        print(f"{name:16} MP/s {spread(of_rounds)}")
+    ours, table, bare = (median(rates[name]) for name in ("masks + labels", "with the table", "bare engine"))
+    if rates["StarDist"]:
+        print(f"masks + labels over StarDist    {ours / median(rates['StarDist']):.2f}")
+    print(f"masks + labels over the engine  {ours / bare:.2f}")
+    print(f"with the table over the engine  {table / bare:.2f}")
+    operations = operations_per_pixel(bundle)
+    print(
+        f"the engine over the processor   {bare * operations / 1e3 / median(peaks):.2f}  "
+        f"({operations / 1e3:.1f} kFLOP a pixel, a peak of {median(peaks):.0f} GFLOP/s)"
+    )
+    print(f"to the first mask     s {spread(seconds)}")
+    print(f"peak memory          GB {spread(memory)}")
+
+
+def mosaic(pixels: list[np.ndarray], side: int, rng: np.random.Generator) -> np.ndarray:
+    """A field of view put together of pictures in random order, (side, side) uint8."""
+    grey = [np.ascontiguousarray(image[..., 0]) for image in pixels]
+    least = min(min(image.shape) for image in grey)
+    rows = []
+    for _ in range(-(-side // least)):
+        drawn = rng.integers(len(grey), size=-(-side // least))
+        rows.append(np.hstack([grey[index][:least, :least] for index in drawn]))
+    return np.vstack(rows)[:side, :side]
+
+
+def gigapixel(arguments: argparse.Namespace, folder: Path) -> None:
+    """Print rate and memory for a picture of a gigapixel, and for pictures of 1024 x 1024 of the same."""
+    import tifffile
+
+    export_images(HERE / "data" / "sample" / "test", None, ["test"], folder / "exported")
+    images = [
+        pixels
+        for pixels in write_images(folder / "sample", folder / "exported" / "test")
+        if pixels[..., 0].mean() < 128  # fluorescence: a mosaic of one kind
+    ]
+    field = mosaic(images, 4 * PIECE, np.random.default_rng(0))
+    (folder / "pieces").mkdir()
+    for row in range(4):
+        for column in range(4):
+            piece = field[row * PIECE : (row + 1) * PIECE, column * PIECE : (column + 1) * PIECE]
+            cv2.imwrite(str(folder / "pieces" / f"{row}{column}.png"), piece)
+    repeats = GIGAPIXEL_SIDE // len(field)
+
+    def tiles():
+        for row in range(GIGAPIXEL_SIDE // 512):
+            for column in range(GIGAPIXEL_SIDE // 512):
+                top, left = (512 * place % len(field) for place in (row, column))
+                yield field[top : top + 512, left : left + 512]
+
+    (folder / "slide").mkdir()
+    tifffile.imwrite(
+        folder / "slide" / "slide.tif", tiles(), shape=(GIGAPIXEL_SIDE, GIGAPIXEL_SIDE), dtype=np.uint8,
+        tile=(512, 512), bigtiff=True, photometric="minisblack",
+    )  # fmt: skip
+    small = predict_masks(folder / "pieces", arguments.model, MASKS)
+    large = predict_masks(folder / "slide", arguments.model, MASKS)
+    again = predict_masks(folder / "pieces", arguments.model, MASKS)
+    megapixels = field.size / 1e6
+    rate = GIGAPIXEL_SIDE**2 / 1e6 / large["total"]
+    small_rate = median([megapixels / small["total"], megapixels / again["total"]])
+    print(f"16 pictures of 1024 x 1024     {small_rate:.2f} MP/s")
+    print(f"one picture of {GIGAPIXEL_SIDE} x {GIGAPIXEL_SIDE} ({repeats} x {repeats} times the same)  {rate:.2f} MP/s")
+    print(f"ratio {rate / small_rate:.2f};  peak memory {large['memory'] / 1e9:.2f} GB")
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        (gigapixel if arguments.gigapixel else compare)(arguments, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
