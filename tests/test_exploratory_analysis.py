@@ -2,7 +2,7 @@
 
 After a change to the notebook, to what it shows or to the released model, run it again and commit it:
 
-    .venv/bin/jupyter execute --inplace --NotebookClient.record_timing=False exploratory_analysis.ipynb
+    python docs/notebook.py
 """
 
 import re

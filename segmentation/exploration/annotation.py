@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from segmentation.data.masks import count_pieces
 from segmentation.data.problems import OVERLAP
 from segmentation.exploration.measures import enclosed, mean_channel
-from segmentation.exploration.style import BLUE, GREY, frame, picture, plain, row_label
+from segmentation.exploration.style import BLUE, GREY, frame, picture, plain, row_label, whole_numbers
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import listing, percent, quantity, short
 from segmentation.results.overlays import outlines
@@ -275,6 +275,7 @@ def draw_suspect_counts(survey: Survey, suspects: list[Suspect]) -> Figure:
     plain(axes, "What looks wrong in the annotation", "Suspects")
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=9)
     axes.invert_yaxis()
+    whole_numbers(axes.xaxis)
     axes.set_xlim(0, 1.08 * max(1, *(count for _, count in rows)))
     axes.grid(visible=False, axis="y")
     return figure

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from segmentation.data.kinds import FLUORESCENCE
-from segmentation.exploration.style import COLOURS, frame, plain, scatter_by_kind
+from segmentation.exploration.style import COLOURS, frame, legend, plain, scatter_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent
 
@@ -29,7 +29,7 @@ def draw_brightness(survey: Survey) -> Figure:
     )
     left.set_xlim(-2, 102)
     left.set_ylim(-2, 102)
-    left.legend(frameon=False, fontsize=9, loc="lower right")
+    legend(left, "lower right")
 
     strips, ticks, start = [], [], 0
     for kind in survey.kinds:

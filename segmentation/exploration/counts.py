@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from segmentation.exploration.style import COLOURS, frame, octaves, plain, plain_numbers, stack_by_kind
+from segmentation.exploration.style import COLOURS, frame, legend, octaves, plain, plain_numbers, stack_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent, quantity
 
@@ -14,7 +14,7 @@ def draw_counts(survey: Survey) -> Figure:
     counts, kinds = survey.images["nuclei"], survey.images["kind"]
     stack_by_kind(left, counts.astype(float), kinds, survey.kinds, octaves(counts.astype(float), 2))
     plain(left, "Nuclei per image", "Nuclei in the image (log scale)", "Images")
-    left.legend(frameon=False, fontsize=9)
+    legend(left)
 
     diameters, whole = survey.nuclei["diameter"], ~survey.nuclei["touches_edge"]
     of_nucleus = kinds[survey.nuclei["image"]]
@@ -38,7 +38,7 @@ def draw_counts(survey: Survey) -> Figure:
         "Share of the kind's nuclei (%)",
     )
     if right.patches:
-        right.legend(frameon=False, fontsize=9)
+        legend(right)
     for axes in (left, right):
         axes.set_xscale("log")
         plain_numbers(axes.xaxis)

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from segmentation.exploration.style import COLOURS, MARKERS, frame, plain, plain_numbers, stack_by_kind
+from segmentation.exploration.style import COLOURS, MARKERS, frame, legend, plain, plain_numbers, stack_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent
 
@@ -15,7 +15,7 @@ def draw_touching(survey: Survey) -> Figure:
     share = touching_shares(survey)
     stack_by_kind(left, 100 * share, kinds, survey.kinds, np.arange(0, 105, 5))
     plain(left, "Nuclei that touch another", "Share of the image's nuclei (%)", "Images")
-    left.legend(frameon=False, fontsize=9)
+    legend(left)
 
     for kind in survey.kinds:
         own = (kinds == kind) & (images["nuclei"] > 0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from segmentation.exploration.style import GREY, VERMILLION, frame, plain, stack_by_kind
+from segmentation.exploration.style import GREY, VERMILLION, frame, legend, plain, stack_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent
 
@@ -67,7 +67,7 @@ def draw_foreground(survey: Survey) -> Figure:
     )
     left.set_xlim(0, min(100, 100 * shares.max() + 5))
     plain(left, "Foreground share of the images", "Share of the pixels that belong to nuclei (%)", "Images")
-    left.legend(frameon=False, fontsize=9)
+    legend(left)
 
     trivial = trivial_scores(shares)
     bars = {

@@ -13,7 +13,7 @@ from segmentation.evaluation.overlap import overlap
 from segmentation.evaluation.scores import ImageScore, score_image
 from segmentation.exploration.learned import evenly
 from segmentation.exploration.measures import fullest_window
-from segmentation.exploration.style import COLOURS, GREY, MARKERS, frame, picture, plain, plain_numbers
+from segmentation.exploration.style import COLOURS, GREY, MARKERS, frame, legend, picture, plain, plain_numbers
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent, quantity, short
 from segmentation.prediction.predictor import open_predictor
@@ -153,7 +153,7 @@ def draw_performance(survey: Survey, performance: Performance) -> Figure:
     middle.set_yscale("log")
     plain_numbers(middle.xaxis)
     plain_numbers(middle.yaxis)
-    middle.legend(frameon=False, fontsize=9)
+    legend(middle)
 
     groups = traits(survey, performance)
     shares = [performance.found[chosen].mean() for chosen in groups.values()]

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-from segmentation.exploration.style import COLOURS, GREY, frame, plain, plain_numbers, scatter_by_kind
+from segmentation.exploration.style import COLOURS, GREY, frame, legend, plain, plain_numbers, scatter_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import listing, percent
 from segmentation.training.sequence import draw_probabilities
@@ -21,7 +21,7 @@ def draw_kinds(survey: Survey) -> Figure:
         "Median brightness, normalised\n(0 dark, 1 light)",
         "Chroma, normalised (0 is grey)",
     )
-    first.legend(frameon=False, fontsize=9)
+    legend(first)
     scatter_by_kind(second, images["level"], images["diameter"], kinds, survey.kinds)
     plain(
         second,
@@ -46,7 +46,7 @@ def draw_kinds(survey: Survey) -> Figure:
     plain(third, "How often training sees a kind", "", "Share (%)")
     third.set_xticks(places, list(shares))
     third.margins(y=0.12)
-    third.legend(frameon=False, fontsize=9)
+    legend(third)
     return figure
 
 

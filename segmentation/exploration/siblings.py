@@ -9,7 +9,7 @@ from scipy.stats import hypergeom
 from segmentation.data.groups import MIN_CORRELATION, find_groups
 from segmentation.data.splits import FRACTIONS
 from segmentation.exploration.gallery import window
-from segmentation.exploration.style import COLOURS, frame, picture, plain, stack_by_kind
+from segmentation.exploration.style import COLOURS, frame, legend, picture, plain, stack_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent, quantity, short
 
@@ -28,8 +28,9 @@ def draw_siblings(survey: Survey) -> Figure:
         left.text(place, total, f"{total:,.0f}", ha="center", va="bottom", fontsize=9)
     plain(left, "Images that show one field", "Images of the same field, itself included", "Images")
     left.set_xticks(range(len(present)), present)
+    left.set_xlim(-1, max(len(present), 3))
     left.set_ylim(0, 1.1 * starts.max())
-    left.legend(frameon=False, fontsize=9)
+    legend(left)
 
     test, nearest, _ = nearest_in_training(survey)
     if test:

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from segmentation.exploration.style import COLOURS, frame, plain
+from segmentation.exploration.style import COLOURS, frame, legend, plain, whole_numbers
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent, quantity
 from segmentation.training.config import TrainingConfig
@@ -32,8 +32,9 @@ def draw_sizes(survey: Survey) -> Figure:
     plain(axes, "Image sizes", "Images", "Width × height (pixels)")
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.grid(visible=False, axis="y")
+    whole_numbers(axes.xaxis)
     axes.set_xlim(0, 1.08 * starts.max())
-    axes.legend(frameon=False)
+    legend(axes)
     return figure
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure  # not pyplot: no display, no global state
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from segmentation.data.kinds import FLUORESCENCE, SMEAR, STAINED
 
@@ -35,6 +35,16 @@ def plain(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
     axes.set_axisbelow(True)
 
 
+def legend(axes: Axes, place: str = "best") -> None:
+    """Add a legend that can be read where it lies over bars."""
+    axes.legend(fontsize=9, loc=place, framealpha=0.85, edgecolor="none")
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Put no ticks between the whole numbers of an axis that counts."""
+    axis.set_major_locator(MaxNLocator(steps=(1, 2, 5, 10), integer=True))
+
+
 def row_label(axes: Axes, kind: str) -> None:
     """Write a kind beside the first picture of its row."""
     axes.text(
@@ -54,6 +64,7 @@ def stack_by_kind(axes: Axes, values: np.ndarray, kinds: np.ndarray, order: Sequ
     """Draw a histogram whose bars are divided by kind; values that are NaN are left out."""
     parts = [values[(kinds == kind) & np.isfinite(values)] for kind in order]
     labels = [f"{kind} ({np.count_nonzero(kinds == kind):,})" for kind in order]
+    whole_numbers(axes.yaxis)
     axes.hist(parts, bins, stacked=True, color=[COLOURS[kind] for kind in order], label=labels)
 
 

@@ -62,3 +62,15 @@ def test_help_needs_nothing_heavy():
         "assert not {'keras', 'matplotlib', 'numpy', 'cv2'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def test_the_page_of_the_bowl_is_up_to_date():
+    """Made anew when the released model is replaced, and showing no picture of the Bowl's images."""
+    text = (ROOT / "docs" / "dsb2018.md").read_text()
+    assert load_bundle(ROOT / "models" / "nuclei").digest[:8] in text, (
+        "the model was replaced: python -m segmentation.exploration.report DATA --output docs/dsb2018.md "
+        '--title "The images of the 2018 Data Science Bowl"'
+    )
+    assert "664 images with 28,986 nuclei" in text and "On average 13.9 % of an image is foreground" in text
+    named = set(re.findall(r"\]\(dsb2018/(\w+\.png)\)", text))
+    assert named == {file.name for file in (ROOT / "docs" / "dsb2018").iterdir()}
