@@ -82,8 +82,8 @@ def test_it_was_run_with_the_released_model(committed):
 def test_it_runs_and_finds_what_is_committed(committed, monkeypatch):
     executed = run(monkeypatch)
     check_run(executed)
-    # The network's figures differ in the last digits between processors; the others must not.
-    of_data = [sentence for sentence in findings(committed) if not re.search("model|matches", sentence)]
+    # What passes through the network or floating-point filters differs in the last digits between processors.
+    of_data = [sentence for sentence in findings(committed) if not re.search("model|matches|augmented", sentence)]
     assert len(of_data) >= 12
     assert set(of_data) <= set(findings(executed))
 
