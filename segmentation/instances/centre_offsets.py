@@ -14,6 +14,7 @@ name = "centre_offsets"
 channels = ("foreground", "row_offset", "column_offset", "log_radius")
 activations = ("sigmoid", "linear", "linear", "linear")
 vectors = ((1, 2),)
+directions = ()
 log_lengths = (3,)
 
 # Offsets are given to the network in units of 8 pixels, which makes them about 1 for a nucleus of median size.

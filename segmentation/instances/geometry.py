@@ -47,3 +47,20 @@ def measure_nuclei(label_map: np.ndarray) -> Nuclei:
     by_nucleus = np.lexsort((squared_distance, nucleus))
     centres = by_nucleus[np.cumsum(area) - area]
     return Nuclei(rows, columns, rows[centres][nucleus], columns[centres][nucleus], np.sqrt(area / np.pi)[nucleus])
+
+
+def median_diameter_of(label_map: np.ndarray) -> float | None:
+    """Median over the foreground pixels of the diameter of the disk with the area of the pixel's nucleus.
+
+    Parameters
+    ----------
+    label_map : (H, W) ndarray of int
+        0 = background, 1..n.
+
+    Returns
+    -------
+    float or None
+        In pixels; None without foreground.
+    """
+    own = label_map[label_map > 0]
+    return float(np.median(2 * np.sqrt(np.bincount(own)[own] / np.pi))) if own.size else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segmentation.instances import centre_offsets
+from segmentation.instances import centre_offsets, distance, flows, touching_border
 from segmentation.instances.symmetries import Symmetry
 
 
@@ -24,8 +24,10 @@ class Targets:
     encode : callable
         Label map (H, W) int, 0 = background -> (H, W, C) float32.
     vectors : tuple of (int, int)
-        The pairs of channels that hold the components of a vector along the rows and along the columns. All other
-        channels hold what does not change when the picture is flipped or turned.
+        The pairs of channels that hold the components, along the rows and along the columns, of a vector whose length
+        is in pixels.
+    directions : tuple of (int, int)
+        The same of unit vectors. All other channels hold what does not change when the picture is flipped or turned.
     log_lengths : tuple of int
         The channels that hold the binary logarithm of a length in pixels.
     median_diameter : callable
@@ -39,6 +41,7 @@ class Targets:
     activations: tuple[str, ...]
     encode: Callable[[np.ndarray], np.ndarray]
     vectors: tuple[tuple[int, int], ...]
+    directions: tuple[tuple[int, int], ...]
     log_lengths: tuple[int, ...]
     median_diameter: Callable[[np.ndarray, float], float | None]
     _decode: Callable[..., np.ndarray]
@@ -121,7 +124,7 @@ class Targets:
         """
         moved = symmetry(channels)
         turned = moved.copy()
-        for row, column in self.vectors:
+        for row, column in self.vectors + self.directions:
             turned[..., row], turned[..., column] = symmetry.turn_vectors(moved[..., row], moved[..., column])
         return turned
 
@@ -142,9 +145,10 @@ TARGETS: dict[str, Targets] = {
         activations=module.activations,
         encode=module.encode,
         vectors=module.vectors,
+        directions=module.directions,
         log_lengths=module.log_lengths,
         median_diameter=module.median_diameter,
         _decode=module.decode,
     )
-    for module in (centre_offsets,)
+    for module in (centre_offsets, touching_border, distance, flows)
 }

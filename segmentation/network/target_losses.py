@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from keras import ops
 
-from segmentation.instances import centre_offsets
+from segmentation.instances import centre_offsets, distance, flows, touching_border
+from segmentation.network.losses import bce_dice
 
 
 def centre_offsets_loss(truth, predicted):
@@ -32,9 +33,70 @@ def centre_offsets_loss(truth, predicted):
     return _mean_over(foreground, pixel_loss)
 
 
+def touching_border_loss(truth, predicted):
+    """Cross-entropy and Dice loss of the border, as of a foreground.
+
+    The winners of the 2018 Data Science Bowl (Buslaev, Durnov and Seferbekov, in Caicedo et al. 2019) trained their
+    borders with both, too. Unlike those of the other encodings it counts in the background, where the border between
+    nuclei that nearly touch lies.
+
+    Parameters
+    ----------
+    truth, predicted : (B, H, W, 2) tensors
+        As `segmentation.instances.touching_border.encode` gives them.
+
+    Returns
+    -------
+    (B,) tensor of float32
+    """
+    return bce_dice(truth[..., 1], predicted[..., 1])
+
+
+def distance_loss(truth, predicted):
+    """How far the relative distance to the edge is off: a Huber loss (Huber 1964), linear from a quarter on.
+
+    Naylor et al. 2019 (doi:10.1109/TMI.2018.2865709) regress distances with the squared error; the Huber loss is less
+    moved by what cannot be known, such as where in a clump an edge is. The mean over the foreground; without foreground
+    it is 0.
+
+    Parameters
+    ----------
+    truth, predicted : (B, H, W, 2) tensors
+        As `segmentation.instances.distance.encode` gives them.
+
+    Returns
+    -------
+    (B,) tensor of float32
+    """
+    return _mean_over(truth[..., 0], _huber(ops.abs(predicted[..., 1] - truth[..., 1]), 0.25))
+
+
+def flows_loss(truth, predicted):
+    """Length of the difference of the flows: a Huber loss (Huber 1964), quadratic up to the length 1, linear beyond.
+
+    Cellpose (Stringer et al. 2021, doi:10.1038/s41592-020-01018-x) takes the squared error, from which this differs
+    where a flow is worse than none at all: as at the start of a training, when squares leave the foreground unlearnt.
+    The mean over the foreground; without foreground it is 0.
+
+    Parameters
+    ----------
+    truth, predicted : (B, H, W, 3) tensors
+        As `segmentation.instances.flows.encode` gives them.
+
+    Returns
+    -------
+    (B,) tensor of float32
+    """
+    squares = ops.sum(ops.square(predicted[..., 1:] - truth[..., 1:]), axis=-1)
+    return _mean_over(truth[..., 0], _huber(ops.sqrt(squares + 1e-12), 1.0))
+
+
 #: For each target encoding, the loss of its channels apart from the foreground.
 INSTANCE_LOSSES: dict[str, Callable] = {
     centre_offsets.name: centre_offsets_loss,
+    touching_border.name: touching_border_loss,
+    distance.name: distance_loss,
+    flows.name: flows_loss,
 }
 
 

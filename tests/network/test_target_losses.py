@@ -5,13 +5,22 @@ import tensorflow as tf
 
 from segmentation.instances import centre_offsets
 from segmentation.instances.targets import TARGETS
-from segmentation.network.losses import FOREGROUND_LOSSES, dice
-from segmentation.network.target_losses import INSTANCE_LOSSES, centre_offsets_loss, target_loss
+from segmentation.network.losses import FOREGROUND_LOSSES, bce_dice, dice
+from segmentation.network.target_losses import (
+    INSTANCE_LOSSES,
+    centre_offsets_loss,
+    distance_loss,
+    flows_loss,
+    target_loss,
+    touching_border_loss,
+)
 from tests.instances.label_maps import draw_disks
 
 SCALE = centre_offsets.OFFSET_SCALE
 
 every_encoding = pytest.mark.parametrize("name", TARGETS)
+# The border between nuclei that nearly touch lies in the background.
+every_encoding_of_the_foreground = pytest.mark.parametrize("name", sorted(set(TARGETS) - {"touching_border"}))
 
 
 def encoded(name):
@@ -37,7 +46,7 @@ def test_nothing_is_lost_at_the_truth(name):
     np.testing.assert_allclose(INSTANCE_LOSSES[name](truth, truth), 0, atol=1e-6)
 
 
-@every_encoding
+@every_encoding_of_the_foreground
 def test_the_background_does_not_count(name):
     truth = encoded(name)
     predicted = truth + np.random.default_rng(0).normal(0, 1, truth.shape).astype(np.float32)
@@ -48,7 +57,7 @@ def test_the_background_does_not_count(name):
     assert float(loss(truth, predicted)[0]) > 0.01 and float(loss(truth, predicted)[1]) == 0
 
 
-@every_encoding
+@every_encoding_of_the_foreground
 @pytest.mark.parametrize("noise", [0.0, 1.0, 1e4])
 def test_gradients_are_finite_and_none_in_the_background(name, noise):
     truth = encoded(name)
@@ -133,3 +142,45 @@ def test_a_small_nucleus_counts_as_much_as_a_large_one():
         predicted[..., 1] += 0.4 * radius / SCALE * truth[..., 0]
         values.append(float(centre_offsets_loss(truth, predicted)[0]))
     assert values == pytest.approx([0.275, 0.275], rel=1e-4)
+
+
+def test_the_border_is_learnt_as_a_foreground_is():
+    truth = encoded("touching_border")
+    rng = np.random.default_rng(0)
+    predicted = rng.random(truth.shape).astype(np.float32)
+    np.testing.assert_allclose(touching_border_loss(truth, predicted), bce_dice(truth[..., 1], predicted[..., 1]))
+    elsewhere = predicted.copy()
+    elsewhere[truth[..., 0] == 0, 1] = 1
+    assert (np.array(touching_border_loss(truth, elsewhere)) > np.array(touching_border_loss(truth, predicted))).all()
+
+
+def test_gradients_of_the_border_are_finite():
+    truth = encoded("touching_border")
+    for predicted in (truth, 1 - truth, np.random.default_rng(0).random(truth.shape)):
+        predicted = tf.constant(predicted.astype(np.float32))
+        with tf.GradientTape() as tape:
+            tape.watch(predicted)
+            value = tf.reduce_sum(touching_border_loss(truth, predicted))
+        gradient = tape.gradient(value, predicted).numpy()
+        assert np.isfinite(gradient).all() and gradient[..., 1].any() and not gradient[..., 0].any()
+
+
+@pytest.mark.parametrize("off, expected", [(0.1, 0.02), (-0.1, 0.02), (0.25, 0.125), (0.65, 0.525)])
+def test_one_pixel_whose_distance_is_off(off, expected):
+    truth = np.zeros((1, 4, 5, 2), np.float32)
+    truth[0, ..., 0].flat[:8] = 1
+    truth[0, ..., 1].flat[:8] = 0.7
+    predicted = truth.copy()
+    predicted[0, 0, 2, 1] += off
+    assert float(distance_loss(truth, predicted)[0]) == pytest.approx(expected / 8, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "flow, expected", [((0, 1), 0), ((0, -1), 1.5), ((1, 0), np.sqrt(2) - 0.5), ((0, 0), 0.5), ((0.6, 0.8), 0.2)]
+)
+def test_one_pixel_whose_flow_is_off(flow, expected):
+    truth = np.zeros((1, 4, 5, 3), np.float32)
+    truth[0, :2, :, ::2] = 1  # ten pixels of foreground, which flow to the right
+    predicted = truth.copy()
+    predicted[0, 1, 1, 1:] = flow
+    assert float(flows_loss(truth, predicted)[0]) == pytest.approx(expected / 10, abs=1e-6)
