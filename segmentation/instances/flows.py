@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from segmentation.instances.geometry import measure_nuclei, median_diameter_of
+from segmentation.instances.geometry import measure_nuclei
 from segmentation.instances.voting import gather_votes
 
 name = "flows"
@@ -92,10 +92,41 @@ def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
     is_foreground = predicted[..., 0] > foreground
     if not is_foreground.any():
         return np.zeros(is_foreground.shape, np.int32)
+    way = _follow(is_foreground, predicted[..., 1:3])
+    votes = np.argwhere(is_foreground) + way
+    radius = _RADIUS_OF_MEAN_DISTANCE * np.hypot(way[:, 0], way[:, 1])
+    # What goes astray comes to rest after a short way, and would pass for small nuclei.
+    radius = np.minimum(np.maximum(radius, _LEAST_RADIUS), _radius_of_component(is_foreground))
+    return gather_votes(is_foreground, votes, radius, _MERGE_DISTANCE, _MIN_VOTES)
+
+
+def median_diameter(predicted: np.ndarray, foreground: float = 0.5) -> float | None:
+    """Diameter of a disk whose pixels have as far to go to its centre, in the median, as those of the foreground.
+
+    Parameters
+    ----------
+    predicted, foreground
+        As in `decode`.
+
+    Returns
+    -------
+    float or None
+        In pixels; None without foreground.
+    """
+    is_foreground = predicted[..., 0] > foreground
+    if not is_foreground.any():
+        return None
+    way = _follow(is_foreground, predicted[..., 1:3])
+    # Half of a disk is nearer to its centre than the root of one half of its radius; a single pixel has a size, too.
+    return max(float(2 * np.sqrt(2) * np.median(np.hypot(way[:, 0], way[:, 1]))), 1.0)
+
+
+def _follow(is_foreground, flow):
+    """How far, down and across, each foreground pixel is from where the flow (H, W, 2) leads it: (N, 2)."""
     start = np.argwhere(is_foreground).astype(np.float32)
     # Who has left the foreground goes no further.
     step = np.zeros((*is_foreground.shape, 2), np.float32)
-    step[is_foreground] = predicted[is_foreground, 1:3]
+    step[is_foreground] = flow[is_foreground]
     step /= np.maximum(np.hypot(step[..., :1], step[..., 1:]), _SURE)
     way = step[is_foreground]
     ways = step.copy()
@@ -107,16 +138,7 @@ def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
         if np.abs(further).max() < 0.5:
             break
     # Where the flows of two neighbours point at each other, one goes back and forth: half a step ends in the middle.
-    way = way + _at(step, start + way) / 2
-    radius = _RADIUS_OF_MEAN_DISTANCE * np.hypot(way[:, 0], way[:, 1])
-    # What goes astray comes to rest after a short way, and would pass for small nuclei.
-    radius = np.minimum(np.maximum(radius, _LEAST_RADIUS), _radius_of_component(is_foreground))
-    return gather_votes(is_foreground, start + way, radius, _MERGE_DISTANCE, _MIN_VOTES)
-
-
-def median_diameter(predicted: np.ndarray, foreground: float = 0.5) -> float | None:
-    """Median over the foreground pixels of the diameter of the nucleus that each is decoded to; None without any."""
-    return median_diameter_of(decode(predicted, foreground))
+    return way + _at(step, start + way) / 2
 
 
 def _at(vectors, places):
