@@ -6,7 +6,6 @@ The measurements are those of `skimage.measure.regionprops`, at a small part of 
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 # Header of nuclei.csv. It is the same whatever the images are, so that tables of several runs can be put together.
 COLUMNS = (
@@ -65,20 +64,18 @@ def measure_nuclei(labels, pixels, channel_names, pixel_size_um=None):
             f"pixels have the shape {pixels.shape} and labels {labels.shape}; "
             f"expected (H, W, {len(channel_names)}) and (H, W)."
         )
-    boxes = ndimage.find_objects(labels.astype(np.int32, copy=False))
-    present = np.array([i for i, box in enumerate(boxes, 1) if box is not None], dtype=np.int64)
-    box = np.array(
-        [[b[0].start, b[1].start, b[0].stop, b[1].stop] for b in boxes if b is not None], dtype=np.int64
-    ).reshape(-1, 4)
-
-    # Nuclei are numbered 0..n-1 from here on; all arrays below have an entry a foreground pixel.
+    # Nuclei are numbered 0..n-1 from here on; most arrays below have an entry a foreground pixel.
     y, x = np.nonzero(labels)
-    number = np.searchsorted(present, labels[y, x]) if len(present) < len(boxes) else labels[y, x] - 1
+    label = labels[y, x]
+    area = np.bincount(label)
+    present = np.flatnonzero(area)
+    area = area[present]
+    number = np.searchsorted(present, label) if len(present) < present.max(initial=0) else label.astype(np.intp) - 1
+    box = _boxes(y, x, number, len(present))
 
     def mean(values):
         return np.bincount(number, values, len(present)) / area
 
-    area = np.bincount(number, minlength=len(present))
     centroid_y, centroid_x = mean(y), mean(x)
     # Relative to the centroid: the difference of two large sums would lose digits far from the origin.
     dy, dx = y - centroid_y[number], x - centroid_x[number]
@@ -137,6 +134,16 @@ def _formatted(values):
     if values.dtype.kind == "f":
         return [f"{value:.7g}" for value in values.tolist()]
     return [str(value) for value in values.tolist()]
+
+
+def _boxes(y, x, number, count):
+    """Bounding boxes, (n, 4): least row and column, and those just beyond the greatest."""
+    box = np.empty((count, 4), np.int64)
+    box[:, :2], box[:, 2:] = np.iinfo(np.int64).max, 0
+    for axis, values in enumerate((y, x)):
+        np.minimum.at(box[:, axis], number, values)
+        np.maximum.at(box[:, axis + 2], number, values + 1)
+    return box
 
 
 def _eccentricity(yy, xx, yx):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from segmentation.instances import voting
 from segmentation.instances.voting import gather_votes
 
 MERGE_DISTANCE, MIN_VOTES = 0.6, 0.3
@@ -129,3 +130,29 @@ def test_blurred_heaps_between_the_pixels_stay_whole(shift):
     foreground = np.arange(20 * 30).reshape(20, 30) < 120
     labels = gather_votes(foreground, votes, np.full(120, 4.0), MERGE_DISTANCE, MIN_VOTES)[foreground]
     assert np.array_equal(labels, np.repeat([1, 2], 60))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("limit", ["_FEW_HEAPS", "_FEW_DISTANCES"])
+def test_many_heaps_are_gathered_as_few_are(seed, limit, monkeypatch):
+    """Beyond the limits it is done in another way."""
+    rng = np.random.default_rng(seed)
+    centres = rng.uniform(0, 100, (40, 2))
+    votes = np.repeat(centres, 60, axis=0) + rng.normal(0, 1, (2400, 2))
+    foreground = np.arange(100 * 100).reshape(100, 100) < 2400
+    few = gather_votes(foreground, votes, np.full(2400, 6.0), MERGE_DISTANCE, MIN_VOTES)
+    assert 10 < few.max() < 40
+    monkeypatch.setattr(voting, limit, 0)
+    many = gather_votes(foreground, votes, np.full(2400, 6.0), MERGE_DISTANCE, MIN_VOTES)
+    assert np.mean(many[foreground] == few[foreground]) > 0.99 if limit == "_FEW_DISTANCES" else (many == few).all()
+
+
+def test_the_nearest_heap_of_many_is_nearly_the_nearest(monkeypatch):
+    rng = np.random.default_rng(0)
+    places, peaks = rng.integers(0, 200, (500, 2)), np.unique(rng.integers(0, 200, (60, 2)), axis=0)
+    ballots = voting._Ballots(places, np.ones(500, int), np.ones(500), (200, 200))
+    distance = np.linalg.norm(places[:, None] - peaks, axis=-1)
+    least = distance.min(axis=1)
+    assert np.array_equal(distance[np.arange(500), ballots.nearest(peaks)], least)
+    monkeypatch.setattr(voting, "_FEW_DISTANCES", 0)
+    assert np.all(distance[np.arange(500), ballots.nearest(peaks)] <= 1.05 * least)
