@@ -12,8 +12,6 @@ as one.
 
 import cv2
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from segmentation.instances.geometry import measure_nuclei
 from segmentation.instances.voting import gather_votes
@@ -176,6 +174,10 @@ def _diffuse(shape, rows, columns, beside):
     those outside the nucleus count as 0. What does not change any more under these steps is the solution of linear
     equations, here by conjugate gradients (Hestenes and Stiefel 1952), for all nuclei side by side.
     """
+    # Imported here, because prediction does without.
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
     inside = beside < len(rows)
     ends = np.concatenate([[0], np.cumsum(inside.sum(axis=1))])
     around = csr_array((np.ones(ends[-1]), beside[inside], ends), shape=(len(rows), len(rows)))
