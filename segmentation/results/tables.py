@@ -206,7 +206,9 @@ def _hull_rows(hulls, row_start, box):
     """First and last pixel in the hull for each row of each nucleus; the hulls have doubled coordinates."""
     sizes = [len(hull) for hull in hulls]
     here = np.concatenate(hulls).astype(np.int64)
-    following = np.concatenate([np.roll(hull, -1, axis=0) for hull in hulls]).astype(np.int64)
+    ends = np.cumsum(sizes)
+    following = np.roll(here, -1, axis=0)
+    following[ends - 1] = here[ends - sizes]
     owner = np.repeat(np.arange(len(hulls)), sizes)
 
     # Each edge from its upper to its lower end. Level edges add nothing: their ends are ends of other edges as well.
