@@ -72,11 +72,12 @@ def distance_loss(truth, predicted):
 
 
 def flows_loss(truth, predicted):
-    """Length of the difference of the flows: a Huber loss (Huber 1964), quadratic up to the length 1, linear beyond.
+    """Three times the length of the difference of the flows: a Huber loss (Huber 1964), linear from a quarter on.
 
-    Cellpose (Stringer et al. 2021, doi:10.1038/s41592-020-01018-x) takes the squared error, from which this differs
-    where a flow is worse than none at all: as at the start of a training, when squares leave the foreground unlearnt.
-    The mean over the foreground; without foreground it is 0.
+    Cellpose (Stringer et al. 2021, doi:10.1038/s41592-020-01018-x) takes 25 / 4 of the squared error, over all pixels.
+    With squares, the first steps are spent on flows far too long. With a weight of 1, a short training learns to give
+    no flow at all: after 480 steps on the sample images the flows were 0.01 long, with a weight of 2 half as long as
+    they should be. The mean over the foreground; without foreground it is 0.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def flows_loss(truth, predicted):
     (B,) tensor of float32
     """
     squares = ops.sum(ops.square(predicted[..., 1:] - truth[..., 1:]), axis=-1)
-    return _mean_over(truth[..., 0], _huber(ops.sqrt(squares + 1e-12), 1.0))
+    return 3.0 * _mean_over(truth[..., 0], _huber(ops.sqrt(squares + 1e-12), 0.25))
 
 
 #: For each target encoding, the loss of its channels apart from the foreground.

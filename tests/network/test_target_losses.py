@@ -176,11 +176,12 @@ def test_one_pixel_whose_distance_is_off(off, expected):
 
 
 @pytest.mark.parametrize(
-    "flow, expected", [((0, 1), 0), ((0, -1), 1.5), ((1, 0), np.sqrt(2) - 0.5), ((0, 0), 0.5), ((0.6, 0.8), 0.2)]
+    "flow, expected",
+    [((0, 1), 0), ((0, -1), 1.875), ((1, 0), np.sqrt(2) - 0.125), ((0, 0), 0.875), ((0, 0.8), 0.08)],
 )
 def test_one_pixel_whose_flow_is_off(flow, expected):
     truth = np.zeros((1, 4, 5, 3), np.float32)
     truth[0, :2, :, ::2] = 1  # ten pixels of foreground, which flow to the right
     predicted = truth.copy()
     predicted[0, 1, 1, 1:] = flow
-    assert float(flows_loss(truth, predicted)[0]) == pytest.approx(expected / 10, abs=1e-6)
+    assert float(flows_loss(truth, predicted)[0]) == pytest.approx(3 * expected / 10, abs=1e-5)
