@@ -219,6 +219,16 @@ def test_help_imports_nothing_that_takes_time():
     assert str(ROOT) not in result.stdout
 
 
+def test_what_takes_long_to_import_is_not_imported_for_an_image(images, model, tmp_path):
+    """The first mask is on disk within a second or so; SciPy alone would take half of one."""
+    slow = ["scipy", "zarr", "jinja2"]
+    result = call(
+        *(images / "cell0.png", "--model", model, "--output", tmp_path / "out"),
+        before=f"sys.modules |= dict.fromkeys({slow})",
+    )
+    assert result.returncode == 0, result.stderr
+
+
 def test_requirements_predict_suffice(images, model, tmp_path):
     """With all that is installed besides them out of reach, every output can be written."""
     allowed = set()

@@ -8,10 +8,13 @@ import pytest
 
 from segmentation import load_bundle, segment
 from segmentation.bundle import MODEL_FILES
+from segmentation.data.images import read_image, read_label_map
 from segmentation.data.splits import read_split
+from segmentation.evaluation.scores import score_image, set_figures
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODEL = REPOSITORY / "models" / "nuclei"
+SAMPLE = REPOSITORY / "data" / "sample" / "test"
 SHAPE = (256, 320)
 
 
@@ -41,6 +44,18 @@ def shot_noise(seed):
 )
 def test_nothing_is_found_where_there_is_nothing(picture):
     assert segment(picture).max() == 0
+
+
+@pytest.mark.parametrize("file", sorted(SAMPLE.glob("images/*.png"))[::3], ids=lambda file: file.stem)
+@pytest.mark.parametrize("bits", [12, 16])
+def test_the_depth_of_a_picture_makes_no_difference(file, bits):
+    """The finer levels of a deeper picture are filled with noise, as a camera does it."""
+    shallow, truth = read_image(file).pixels.squeeze(), read_label_map(SAMPLE / "masks" / file.name)
+    step = 2 ** (bits - 8)
+    deep = shallow * np.uint16(step) + np.random.default_rng(0).integers(0, step, shallow.shape, np.uint16)
+    scores = [score_image(truth.astype(np.int32), segment(pixels)) for pixels in (shallow, deep)]
+    dice = [set_figures([score])["dice"] for score in scores]
+    assert dice[1] == pytest.approx(dice[0], abs=0.01) and dice[0] > 0.5
 
 
 def test_it_is_small_enough_for_a_repository():
