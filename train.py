@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train a U-Net on images of cell nuclei and their masks.
 
-    python train.py                                          # the bundled sample images, a minute or two
+    python train.py                                          # the bundled sample images
     python train.py --data my_images --output models/mine    # my_images/images/*.tif beside my_images/masks/*.tif
     python train.py --data dsb2018 --split data/dsb2018_split.csv --time-limit 60
     python train.py --output models/mine --resume            # go on after a kill
@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     setting(training, "--epochs", "the most epochs", metavar="N")
     setting(training, "--batch-size", "crops a step", metavar="N")
     setting(training, "--crop-size", "height and width of the crops", metavar="PIXELS")
-    setting(training, "--learning-rate", "the highest", metavar="X")
+    setting(training, "--learning-rate", "the highest; with --init 0.0005 unless given", metavar="X")
     setting(training, "--patience", "epochs without improvement before training stops", metavar="N")
     setting(training, "--workers", "threads that augment", metavar="N")
     setting(training, "--seed", "of the weights, the crops and the split", metavar="N")

@@ -12,7 +12,6 @@ difference with its own. A model that is in --work already is not trained again.
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,10 +19,11 @@ HERE = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(HERE), str(HERE / "benchmarks")]
 
 from peer import export_images, run_stardist
+from trials import call, cell, print_table
 
-from segmentation.data.splits import read_split
 from segmentation.evaluation.folders import find_predictions, find_truth, score_images
 from segmentation.evaluation.intervals import bootstrap, paired_bootstrap
+from segmentation.evaluation.subsets import choose_subset
 
 FIGURES = {"dice": "Dice", "ap50": "AP50", "mean_ap": "mean AP 0.5-0.9", "bowl": "Bowl score"}
 
@@ -49,11 +49,6 @@ def train_and_predict_ours(arguments: argparse.Namespace) -> Path:
     return output / "labels"
 
 
-def call(script: str, *arguments) -> None:
-    """Run one of our scripts; what it says goes to standard error, so that standard output is the table."""
-    subprocess.run([sys.executable, str(HERE / script), *map(str, arguments)], check=True, stdout=sys.stderr)
-
-
 def train_and_predict_stardist(arguments: argparse.Namespace) -> Path:
     """Folder of StarDist's label maps of the test images."""
     images, model, output = (arguments.work / name for name in ("images", "stardist", "stardist_test"))
@@ -68,26 +63,24 @@ def train_and_predict_stardist(arguments: argparse.Namespace) -> Path:
 def main() -> None:
     arguments = parse_arguments()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    rows = {key: row for key, row in read_split(arguments.split).items() if row.subset == "test"}
-    images = [image for image in find_truth(arguments.data) if image.id in rows]
-    groups = [rows[image.id].group for image in images]
+    images, _ = choose_subset(find_truth(arguments.data), arguments.split, "test")
+    groups = [image.group or image.id for image in images]
     folders = {"ours": train_and_predict_ours(arguments), "StarDist": train_and_predict_stardist(arguments)}
     scores = {
         name: [scored.score for scored in score_images(images, find_predictions(folder))]
         for name, folder in folders.items()
     }
+    rows = {name: bootstrap(of_images, groups) for name, of_images in scores.items()}
+    difference = paired_bootstrap(scores["ours"], scores["StarDist"], groups)
 
-    print(f"\n{len(images)} test images, {arguments.minutes:g} minutes of training each\n")
-    print("| | " + " | ".join(FIGURES.values()) + " |")
-    print("|---" * (len(FIGURES) + 1) + "|")
-    for name, of_images in scores.items():
-        print_row(name, bootstrap(of_images, groups))
-    print_row("ours - StarDist", paired_bootstrap(scores["ours"], scores["StarDist"], groups))
-
-
-def print_row(name: str, figures: dict) -> None:
-    cells = (f"{figures[key].value:.3f} ({figures[key].low:.3f}-{figures[key].high:.3f})" for key in FIGURES)
-    print(f"| {name} | " + " | ".join(cells) + " |")
+    print(f"{len(images)} test images, {arguments.minutes:g} minutes of training each")
+    print_table(
+        ["", *FIGURES.values()],
+        [
+            *([name, *(cell(figures[key]) for key in FIGURES)] for name, figures in rows.items()),
+            ["ours - StarDist", *(cell(difference[key], signed=True) for key in FIGURES)],
+        ],
+    )
 
 
 if __name__ == "__main__":

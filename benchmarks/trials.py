@@ -163,7 +163,7 @@ def train(arguments: argparse.Namespace, data: Path, split: Path, options: Seque
     folder.mkdir(exist_ok=True)
     record.write_text(json.dumps(command))
     print(f"{folder.name}: training", file=sys.stderr)
-    _call("train.py", *command, "--output", folder, *resume)
+    call("train.py", *command, "--output", folder, *resume)
 
 
 def predict_and_score(data: Path, split: Path, model: Path, images: Sequence[TrueImage]) -> Trial:
@@ -171,7 +171,7 @@ def predict_and_score(data: Path, split: Path, model: Path, images: Sequence[Tru
     output = model / "validation"
     options = ["--split", split, "--subset", "val", "--model", model, "--diameter", "none"]
     if not (output / "summary.json").exists():
-        _call("predict_masks.py", data, *options, "--outputs", "labels", "--output", output)
+        call("predict_masks.py", data, *options, "--outputs", "labels", "--output", output)
     with (model / "history.csv").open(newline="") as file:
         epochs = len(list(csv.DictReader(file)))
     return Trial(
@@ -222,7 +222,7 @@ def _draw_split(data: Path, file: Path) -> Path:
     return file
 
 
-def _call(script: str, *arguments) -> None:
+def call(script: str, *arguments) -> None:
     """Run one of our scripts; what it says goes to standard error, so that standard output is the table."""
     command = [sys.executable, str(HERE / script), *map(str, arguments)]
     try:

@@ -1,8 +1,6 @@
-"""On real images: DSB2018_DIR names a folder with stage1_train.zip (the corrected set) and split.csv."""
+"""On real images: stage1_train.zip (the corrected set) and split.csv."""
 
-import os
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -12,21 +10,20 @@ from segmentation.data.splits import SplitRow, read_split, write_split
 from segmentation.training.prepared import prepare
 from segmentation.training.subsets import load_subsets
 
-FOLDER = os.environ.get("DSB2018_DIR")
-pytestmark = pytest.mark.skipif(
-    not FOLDER,
-    reason="needs the 2018 Data Science Bowl: set DSB2018_DIR to a folder with stage1_train.zip and split.csv",
-)
+
+@pytest.fixture(scope="module")
+def archive(dsb2018):
+    return dsb2018 / "stage1_train.zip"
 
 
 @pytest.fixture(scope="module")
-def archive():
-    return Path(FOLDER) / "stage1_train.zip"
+def split_file(dsb2018):
+    return dsb2018 / "split.csv"
 
 
 @pytest.fixture(scope="module")
-def split():
-    return read_split(Path(FOLDER) / "split.csv")
+def split(split_file):
+    return read_split(split_file)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +60,8 @@ def test_kinds_are_recognised(prepared, split):
     assert Counter(found.values()) == {"fluorescence": 541, "stained": 107, "smear": 16}
 
 
-def test_the_whole_split_can_be_trained_on(prepared, archive, split, cache):
-    subsets = load_subsets(archive, Path(FOLDER) / "split.csv", seed=0, skip_bad=False, cache_folder=cache)
+def test_the_whole_split_can_be_trained_on(prepared, archive, split_file, split, cache):
+    subsets = load_subsets(archive, split_file, seed=0, skip_bad=False, cache_folder=cache)
     assert (len(subsets.train), len(subsets.val), len(subsets.split)) == (493, 68, 664)
     assert subsets.digest == prepared.digest
     assert subsets.split == split
@@ -88,7 +85,7 @@ def test_a_minute_of_training_learns(prepared, archive, split, cache, tmp_path):
     subsets = load_subsets(archive, tmp_path / "few.csv", seed=0, skip_bad=False, cache_folder=cache)
     assert (len(subsets.train), len(subsets.val)) == (12, 6)
 
-    config = TrainingConfig(base_filters=8, depth=3, crop_size=128, epochs=25, patience=25)
+    config = TrainingConfig(base_filters=16, crop_size=128, epochs=25, patience=25)
     history = fit(new_model(config), config, subsets.train, subsets.val, tmp_path / "model", verbose=2)
     best = min(history, key=lambda row: row["val_loss"])
     assert history[-1]["loss"] < 0.6 * history[0]["loss"]

@@ -1,6 +1,5 @@
 """What is promised of ``models/nuclei``, the model that `predict_masks.py` uses without being told another."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -65,17 +64,12 @@ def test_it_is_small_enough_for_a_repository():
     )
 
 
-@pytest.mark.real_data
-def test_its_scores_on_the_validation_images_are_those_that_it_states(tmp_path):
+def test_its_scores_on_the_validation_images_are_those_that_it_states(dsb2018, tmp_path):
     from segmentation.training.calibrate import calibrate
     from segmentation.training.subsets import load_subsets
 
-    folder = os.environ.get("DSB2018_DIR")
-    if not folder:
-        pytest.skip("DSB2018_DIR names no folder with the images of the 2018 Data Science Bowl")
     split = REPOSITORY / "data" / "dsb2018_split.csv"
-    archive = Path(folder) / "stage1_train.zip"
-    images = load_subsets(archive, split, seed=0, skip_bad=False, cache_folder=tmp_path).val
+    images = load_subsets(dsb2018 / "stage1_train.zip", split, seed=0, skip_bad=False, cache_folder=tmp_path).val
     assert len(images) == sum(row.subset == "val" for row in read_split(split).values())
     bundle = load_bundle(MODEL)
     calibrated = calibrate(bundle, images).bundle

@@ -51,8 +51,7 @@ def measure_crops(survey: Survey, crops: int, seed: int = 0) -> dict[str, np.nda
     -------
     dict of str to ndarray
         `diameter`: of every nucleus that no edge of a crop cuts, in pixels. `brightness`: mean of each crop, 0 to 1.
-        `nuclei`: number
-        in each crop.
+        `nuclei`: number in each crop.
     """
     rng = np.random.default_rng(seed)
     train, images = survey.collection.indices("train"), survey.collection.images
