@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     setting(training, "--epochs", "the most epochs", metavar="N")
     setting(training, "--batch-size", "crops a step", metavar="N")
     setting(training, "--crop-size", "height and width of the crops", metavar="PIXELS")
-    setting(training, "--learning-rate", "the highest; with --init 0.0005 unless given", metavar="X")
+    setting(training, "--learning-rate", "the highest; 0.0005 with --init", metavar="X")
     setting(training, "--patience", "epochs without improvement before training stops", metavar="N")
     setting(training, "--workers", "threads that augment", metavar="N")
     setting(training, "--seed", "of the weights, the crops and the split", metavar="N")
