@@ -78,7 +78,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
+    from segmentation.training.allocator import keep_freed_memory
     from segmentation.training.start import StartError, begin, finish
+
+    keep_freed_memory()
 
     try:
         run = begin(args.output, vars(args), args.resume)

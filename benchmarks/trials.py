@@ -166,10 +166,12 @@ def train(arguments: argparse.Namespace, data: Path, split: Path, options: Seque
     call("train.py", *command, "--output", folder, *resume)
 
 
-def predict_and_score(data: Path, split: Path, model: Path, images: Sequence[TrueImage]) -> Trial:
-    """Predict the validation images, as they are, and score them."""
-    output = model / "validation"
-    options = ["--split", split, "--subset", "val", "--model", model, "--diameter", "none"]
+def predict_and_score(
+    data: Path, split: Path, model: Path, images: Sequence[TrueImage], subset: str = "val", diameter: str = "none"
+) -> Trial:
+    """Predict the images of a subset, as they are unless told otherwise, and score them."""
+    output = model / f"predicted_{subset}"
+    options = ["--split", split, "--subset", subset, "--model", model, "--diameter", diameter]
     if not (output / "summary.json").exists():
         call("predict_masks.py", data, *options, "--outputs", "labels", "--output", output)
     with (model / "history.csv").open(newline="") as file:

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""What a network makes of a kind of image that it has never seen, and what eight images of that kind change.
+
+    python benchmarks/adaptation.py --data dsb2018 --split data/dsb2018_split.csv --work /tmp/adaptation
+    python benchmarks/adaptation.py --data dsb2018 --split data/dsb2018_split.csv --work /tmp/adaptation --kind smear
+
+Three trainings: on all training images but those of one kind; from there on for a few minutes with eight images of
+that kind (``train.py --init``), each of another field; and with those eight from new weights, for the same few
+minutes. All three are scored on the other training images of the kind, without those that share a field with one of
+the eight, as `predict_masks.py` does by default. The test images are left alone. The same command goes on after an
+interruption.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+
+import numpy as np
+from trials import HERE, Comparison, cell, predict_and_score, print_table, train
+
+from segmentation.data.bbbc038 import locate
+from segmentation.data.splits import SplitRow, read_split, write_split
+from segmentation.evaluation.folders import find_truth
+from segmentation.evaluation.subsets import choose_subset
+
+FIGURES = {"dice": "Dice", "ap50": "AP50", "mean_ap": "mean AP 0.5-0.9", "bowl": "Bowl score"}
+UNSEEN, TUNED, NEW = "without the kind", "fine-tuned on a few", "new weights on the few"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, metavar="NAME|FOLDER|ZIP", help="as for train.py")
+    parser.add_argument("--split", type=Path, required=True, metavar="CSV", help="with the column kind")
+    parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for models and label maps")
+    parser.add_argument("--kind", default="stained", help="that is left out at first (default: stained)")
+    parser.add_argument("--images", type=int, default=8, metavar="N", help="of the kind, to adapt to (default: 8)")
+    parser.add_argument("--minutes", type=float, default=20, metavar="N", help="of the first training (default: 20)")
+    parser.add_argument("--few-minutes", type=float, default=5, metavar="N", help="of the other two (default: 5)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice of images, and of the weights")
+    return parser.parse_args()
+
+
+def divide(
+    split: dict[str, SplitRow], kind: str, count: int, seed: int
+) -> tuple[dict[str, SplitRow], dict[str, SplitRow]]:
+    """Two splits with the same test images: all other kinds to learn from, and a few images of the kind.
+
+    Images in neither subset of a split are left out of it.
+    """
+    of_kind = {name: row for name, row in split.items() if row.kind == kind and row.subset == "train"}
+    groups = sorted({row.group or name for name, row in of_kind.items()})
+    if len(groups) <= count:
+        sys.exit(f"adaptation.py: --images is {count}; there are images of the kind {kind!r} from {len(groups)} fields")
+    chosen = np.random.default_rng(seed).choice(groups, count, replace=False)
+    few, test = {}, {}
+    for name, row in of_kind.items():
+        group = row.group or name
+        if group not in chosen:
+            test[name] = replace(row, subset="test")
+        elif group not in {row.group or name for name, row in few.items()}:
+            few[name] = row
+    others = {name: row for name, row in split.items() if row.kind != kind and row.subset != "test"}
+    few |= {name: row for name, row in split.items() if row.kind == kind and row.subset == "val"}
+    return others | test, few | test
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    data = locate(arguments.data, HERE / "data")
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    splits = {}
+    for name, rows in zip(
+        ("others", "few"),
+        divide(read_split(arguments.split), arguments.kind, arguments.images, arguments.seed),
+        strict=True,
+    ):
+        splits[name] = arguments.work / f"{name}.csv"
+        write_split(rows, splits[name])
+    images, _ = choose_subset(find_truth(data), splits["few"], "test")
+
+    first = arguments.work / "others"
+    few = (splits["few"], arguments.few_minutes)
+    trials = {}
+    for name, folder, (split, minutes), options in (
+        (UNSEEN, first, (splits["others"], arguments.minutes), []),
+        (TUNED, arguments.work / "tuned", few, ["--init", first]),
+        (NEW, arguments.work / "new", few, []),
+    ):
+        budget = argparse.Namespace(epochs=None, minutes=minutes, options=[])
+        train(budget, data, split, [*options, "--seed", arguments.seed], folder)
+        trials[name] = [predict_and_score(data, split, folder, images, subset="test", diameter="auto")]
+    comparison = Comparison(images, sum(image.read().size for image in images) / 1e6, trials)
+
+    print(
+        f"{len(images)} images of the kind {arguments.kind}; {arguments.minutes:g} minutes without it, then "
+        f"{arguments.few_minutes:g} with {arguments.images} images of it."
+    )
+    print_table(
+        ["", *FIGURES.values()],
+        [[name, *(cell(comparison.figures(name)[key]) for key in FIGURES)] for name in trials],
+    )
+    print_table(
+        [f"minus {NEW}", *FIGURES.values()],
+        [
+            [name, *(cell(comparison.differences(name, NEW)[key], signed=True) for key in FIGURES)]
+            for name in (UNSEEN, TUNED)
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
