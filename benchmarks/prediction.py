@@ -8,9 +8,9 @@
 Ours is measured end to end, as a process of its own from its start to its exit: image files in, masks and label maps
 out, and again with the table of measurements. StarDist gets its images in memory, is warmed up, and only its
 `predict_instances` is timed; it needs an environment of its own and a model (`benchmarks/stardist_peer.py train`).
-The bare engine runs the batches that our command makes, without reading, decoding or writing. The peak is the rate of a
-large float32 matrix product. All take turns in several rounds, so that what else the machine does falls on all of
-them; medians are compared, and the range is given.
+The bare engine runs the batches that our command gives to it, without reading, decoding or writing. The peak is the
+rate of a large float32 matrix product. All take turns in several rounds, so that what else the machine does falls on
+all of them; medians are compared, and the range is given.
 
 Image files are made from the data before the first clock starts; without --data, of the bundled sample.
 """
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -37,7 +38,7 @@ from segmentation.bundle import Bundle, load_bundle
 from segmentation.data.images import Image
 from segmentation.prediction.engines import Engine, available_cores
 from segmentation.prediction.predictor import Predictor, open_predictor
-from segmentation.prediction.tiling import BATCH_PIXELS, pad_to_multiple
+from segmentation.prediction.tiling import BATCH_PIXELS, padded_shape
 
 MASKS = ("masks", "labels")
 MATRIX = 3072
@@ -83,16 +84,25 @@ def predict_masks(images: Path, model: Path, outputs: tuple[str, ...], first: st
 
 
 def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndarray]:
-    """The batches that the pipeline makes of images: those of equal padded shape, up to its bound of pixels."""
+    """All that the command gives to the network: images of equal padded shape together, up to its bound of pixels.
+
+    Pictures that it looks at a second time, at another scale, are there twice.
+    """
+    batches = []
+
+    def record(tiles: np.ndarray) -> np.ndarray:
+        batches.append(tiles)
+        return predictor.engine(tiles)
+
+    recording = replace(predictor, engine=record, at=lambda scale: replace(predictor.at(scale), engine=record))
     by_shape = defaultdict(list)
     for pixels in images:
         prepared = predictor.prepare(Image(pixels, ("",) * pixels.shape[-1], None))
-        padded = pad_to_multiple(prepared, predictor.divisor)
-        by_shape[padded.shape].append(padded)
-    batches = []
-    for (height, width, _), members in by_shape.items():
+        by_shape[padded_shape(*prepared.shape[:2], predictor.divisor)].append(prepared)
+    for (height, width), members in by_shape.items():
         size = max(1, BATCH_PIXELS // (height * width))
-        batches += [np.stack(members[start : start + size]) for start in range(0, len(members), size)]
+        for start in range(0, len(members), size):
+            recording.fit(members[start : start + size])
     return batches
 
 
@@ -151,8 +161,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     megapixels = sum(pixels.shape[0] * pixels.shape[1] for pixels in images) / 1e6
     bundle = load_bundle(arguments.model)
     predictor = open_predictor(bundle)
-    batches = make_batches(predictor, images)
-    time_engine(predictor.engine, batches)  # kernels are made for each shape when it is first met
+    batches = make_batches(predictor, images)  # which also warms up: kernels are made for each shape when first met
     (folder / "one").mkdir()
     cv2.imwrite(str(folder / "one" / "one.png"), np.resize(images[0], (256, 256, images[0].shape[-1])))
 

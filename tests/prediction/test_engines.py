@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -22,6 +24,21 @@ def test_openvino_is_the_default_and_states_its_precision(bundle):
     engine = open_engine(bundle)
     assert (engine.name, engine.precision) == ("openvino", "f32")
     assert engine.version[0].isdigit()
+
+
+def test_openvino_comes_without_its_converter_and_the_converter_later(bundle):
+    """It takes longer to import than all else of OpenVINO, and loads a module that reports to its makers."""
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from segmentation.bundle import load_bundle\n"
+        "from segmentation.prediction.engines import open_engine\n"
+        f"open_engine(load_bundle(Path({str(bundle.folder)!r})))\n"
+        "assert 'openvino' in sys.modules\n"
+        "assert not {'openvino.tools.ovc', 'openvino_telemetry'} & sys.modules.keys()\n"
+        "from openvino.tools.ovc import convert_model\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_batches_of_any_size_and_shape(bundle):
