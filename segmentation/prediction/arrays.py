@@ -16,7 +16,7 @@ DEFAULT_MODEL = Path(__file__).parents[2] / "models" / "nuclei"
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def segment(array, model=DEFAULT_MODEL, *, threshold=None, min_area=None, diameter="auto"):
+def segment(array, model=DEFAULT_MODEL, *, threshold=None, min_area=None, diameter="auto", tta=False):
     """Find the nuclei in a picture.
 
     The label map is the one that ``predict_masks.py`` writes for a file with these pixels. The model is loaded at the
@@ -35,6 +35,8 @@ def segment(array, model=DEFAULT_MODEL, *, threshold=None, min_area=None, diamet
     diameter : float, "auto" or None
         Of the nuclei, in pixels: the network sees the picture at the scale at which that is the diameter it knows.
         "auto": the network finds out. None: it sees the picture as it is.
+    tta : bool
+        Average over the eight symmetries of the square: somewhat better, in eight times the time.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def segment(array, model=DEFAULT_MODEL, *, threshold=None, min_area=None, diamet
         raise ValueError(f"min_area must be 0 or more, got {min_area}")
     image = _as_image(array)
     with _ONE_AT_A_TIME:
-        return _predictor(model, threshold=threshold, min_area=min_area, diameter=diameter)(image)
+        return _predictor(model, threshold=threshold, min_area=min_area, diameter=diameter, tta=tta)(image)
 
 
 def _as_image(array) -> Image:

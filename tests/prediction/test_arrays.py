@@ -71,6 +71,16 @@ def test_the_diameter_is_heeded_and_by_default_looked_for(model, grey):
     assert defaults[0] == defaults[1]
 
 
+def test_the_symmetries_are_averaged_on_request(model, grey):
+    """The mean over the symmetries is the same for the turned picture, if none has to be padded."""
+    grey = grey[:, :62]
+    image = Image(grey[..., None], ("grey",), None)
+    expected = open_predictor(load_bundle(model), tta=True)(image)
+    np.testing.assert_array_equal(segment(grey, model, tta=True), expected)
+    turned = segment(np.rot90(grey), model, tta=True)
+    np.testing.assert_array_equal(np.rot90(turned, -1) > 0, expected > 0)
+
+
 @pytest.mark.parametrize(
     ("array", "error", "sentence"),
     [
