@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""What a network makes of a kind of image that it has never seen, and what eight images of that kind change.
+"""What a network makes of a kind of image that it has never seen, and what a few images of that kind change.
 
     python benchmarks/adaptation.py --data dsb2018 --split data/dsb2018_split.csv --work /tmp/adaptation
-    python benchmarks/adaptation.py --data dsb2018 --split data/dsb2018_split.csv --work /tmp/adaptation --kind smear
+    python benchmarks/adaptation.py --data dsb2018 --split data/dsb2018_split.csv --work /tmp/smear \\
+        --kind smear --images 4
 
 Three trainings: on all training images but those of one kind; from there on for a few minutes with eight images of
 that kind (``train.py --init``), each of another field; and with those eight from new weights, for the same few
@@ -13,6 +14,7 @@ interruption.
 
 import argparse
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ import numpy as np
 from trials import HERE, Comparison, cell, predict_and_score, print_table, train
 
 from segmentation.data.bbbc038 import locate
+from segmentation.data.problems import DatasetError
 from segmentation.data.splits import SplitRow, read_split, write_split
 from segmentation.evaluation.folders import find_truth
 from segmentation.evaluation.subsets import choose_subset
@@ -46,48 +49,48 @@ def parse_arguments() -> argparse.Namespace:
 def divide(
     split: dict[str, SplitRow], kind: str, count: int, seed: int
 ) -> tuple[dict[str, SplitRow], dict[str, SplitRow]]:
-    """Two splits with the same test images: all other kinds to learn from, and a few images of the kind.
-
-    Images in neither subset of a split are left out of it.
-    """
-    of_kind = {name: row for name, row in split.items() if row.kind == kind and row.subset == "train"}
-    groups = sorted({row.group or name for name, row in of_kind.items()})
-    if len(groups) <= count:
-        sys.exit(f"adaptation.py: --images is {count}; there are images of the kind {kind!r} from {len(groups)} fields")
-    chosen = np.random.default_rng(seed).choice(groups, count, replace=False)
-    few, test = {}, {}
-    for name, row in of_kind.items():
-        group = row.group or name
-        if group not in chosen:
-            test[name] = replace(row, subset="test")
-        elif group not in {row.group or name for name, row in few.items()}:
-            few[name] = row
+    """Two splits with the same test images: one to learn the other kinds from, one with a few images of the kind."""
+    by_field = defaultdict(list)
+    for name, row in split.items():
+        if row.kind == kind and row.subset == "train":
+            by_field[row.group or name].append(name)
+    if len(by_field) <= count:
+        sys.exit(
+            f"adaptation.py: --images is {count}, expected less than the number of fields that the training images of "
+            f"the kind {kind!r} show, which is {len(by_field)}"
+        )
+    chosen = np.random.default_rng(seed).choice(sorted(by_field), count, replace=False)
+    test = {
+        name: replace(split[name], subset="test")
+        for field, names in by_field.items()
+        if field not in chosen
+        for name in names
+    }
     others = {name: row for name, row in split.items() if row.kind != kind and row.subset != "test"}
+    few = {by_field[field][0]: split[by_field[field][0]] for field in chosen}
     few |= {name: row for name, row in split.items() if row.kind == kind and row.subset == "val"}
     return others | test, few | test
 
 
 def main() -> None:
     arguments = parse_arguments()
-    data = locate(arguments.data, HERE / "data")
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    splits = {}
-    for name, rows in zip(
-        ("others", "few"),
-        divide(read_split(arguments.split), arguments.kind, arguments.images, arguments.seed),
-        strict=True,
-    ):
-        splits[name] = arguments.work / f"{name}.csv"
-        write_split(rows, splits[name])
-    images, _ = choose_subset(find_truth(data), splits["few"], "test")
+    others, few = (arguments.work / f"{name}.csv" for name in ("others", "few"))
+    try:
+        data = locate(arguments.data, HERE / "data")
+        divided = divide(read_split(arguments.split), arguments.kind, arguments.images, arguments.seed)
+        arguments.work.mkdir(parents=True, exist_ok=True)
+        for file, rows in zip((others, few), divided, strict=True):
+            write_split(rows, file)
+        images, _ = choose_subset(find_truth(data), few, "test")
+    except (DatasetError, ValueError, OSError) as error:
+        sys.exit(f"adaptation.py: {error}")
 
     first = arguments.work / "others"
-    few = (splits["few"], arguments.few_minutes)
     trials = {}
-    for name, folder, (split, minutes), options in (
-        (UNSEEN, first, (splits["others"], arguments.minutes), []),
-        (TUNED, arguments.work / "tuned", few, ["--init", first]),
-        (NEW, arguments.work / "new", few, []),
+    for name, folder, split, minutes, options in (
+        (UNSEEN, first, others, arguments.minutes, []),
+        (TUNED, arguments.work / "tuned", few, arguments.few_minutes, ["--init", first]),
+        (NEW, arguments.work / "new", few, arguments.few_minutes, []),
     ):
         budget = argparse.Namespace(epochs=None, minutes=minutes, options=[])
         train(budget, data, split, [*options, "--seed", arguments.seed], folder)

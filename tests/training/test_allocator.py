@@ -13,7 +13,6 @@ import numpy as np
 from segmentation.training.allocator import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
-held = [np.ones(200_000) for _ in range(20)]
 
 def faults(rounds):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
