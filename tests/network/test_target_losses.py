@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import ndimage
 
 from segmentation.instances import centre_offsets
 from segmentation.instances.targets import TARGETS
@@ -11,6 +12,7 @@ from segmentation.network.target_losses import (
     centre_offsets_loss,
     distance_loss,
     flows_loss,
+    near_touching,
     target_loss,
     touching_border_loss,
 )
@@ -142,6 +144,41 @@ def test_a_small_nucleus_counts_as_much_as_a_large_one():
         predicted[..., 1] += 0.4 * radius / SCALE * truth[..., 0]
         values.append(float(centre_offsets_loss(truth, predicted)[0]))
     assert values == pytest.approx([0.275, 0.275], rel=1e-4)
+
+
+def touching_pair():
+    """Two disks that touch, one far away from them, and a square that a pixel parts from a third: (64, 96)."""
+    label_map = draw_disks((64, 96), (14, 14, 9), (14, 30, 8), (45, 20, 10), (50, 80, 9))
+    label_map[40:60, 32:40] = 5
+    return label_map
+
+
+def test_near_touching_is_what_the_label_map_says():
+    label_map = touching_pair()
+    truth = np.stack([centre_offsets.encode(label_map), centre_offsets.encode(0 * label_map)])
+    border = np.zeros(label_map.shape, bool)
+    for row, column in np.argwhere(label_map):
+        for below, right in ((row + 1, column), (row, column + 1)):
+            if below < 64 and right < 96 and label_map[below, right] not in (0, label_map[row, column]):
+                border[row, column] = True
+    assert border.any()
+    near = np.array(near_touching(truth))
+    np.testing.assert_array_equal(near[0], ndimage.maximum_filter(border, 21))
+    assert not near[1].any()
+    assert not near[0][label_map == 4].any() and not near[0][label_map == 3].any()
+
+
+def test_pixels_near_a_border_of_touching_nuclei_count_five_times():
+    label_map = touching_pair()
+    truth = centre_offsets.encode(label_map)[None]
+    near = np.array(near_touching(truth))[0] * (label_map > 0)
+    losses = []
+    for row, column in ((14, 22), (50, 80)):
+        predicted = truth.copy()
+        predicted[0, row, column, 3] += 1
+        losses.append(float(centre_offsets_loss(truth, predicted)[0]))
+    total = np.sum(label_map > 0) + 4 * near.sum()
+    np.testing.assert_allclose(losses, [5 * 0.25 * 0.875 / total, 0.25 * 0.875 / total], rtol=1e-4)
 
 
 def test_the_border_is_learnt_as_a_foreground_is():
