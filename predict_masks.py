@@ -125,7 +125,7 @@ def predict(arguments: argparse.Namespace) -> int:
     """Do what the command line says; return the exit status."""
     from segmentation.bundle import BundleError, load_bundle
     from segmentation.data.problems import DatasetError
-    from segmentation.prediction.engines import EngineError
+    from segmentation.prediction.engines import EngineError, callers_for
     from segmentation.prediction.folder import FolderError, Shard, predict_folder
     from segmentation.prediction.inputs import InputError, find_inputs
     from segmentation.prediction.predictor import open_predictor
@@ -134,6 +134,8 @@ def predict(arguments: argparse.Namespace) -> int:
     try:
         subset = read_subset(arguments.split, arguments.subset) if arguments.split else None
         inputs = find_inputs(arguments.images, subset, ignored=[arguments.output / name for name in OUTPUTS])
+        shard = Shard(*arguments.shard) if arguments.shard else None
+        own = len(inputs[shard.number - 1 :: shard.count] if shard else inputs)
         bundle = load_bundle(arguments.model)
         predictor = open_predictor(
             bundle,
@@ -145,10 +147,10 @@ def predict(arguments: argparse.Namespace) -> int:
             arguments.pixel_size,
             arguments.tta,
             arguments.channel,
+            callers_for(own),
         )
-        shard = Shard(*arguments.shard) if arguments.shard else None
         outputs = open_outputs(arguments.outputs, bundle)
-        with progress(len(inputs[shard.number - 1 :: shard.count] if shard else inputs)) as (report, report_block):
+        with progress(own) as (report, report_block):
             outcomes = predict_folder(
                 inputs,
                 arguments.output,

@@ -8,7 +8,8 @@
 Ours is measured end to end, as a process of its own from its start to its exit: image files in, masks and label maps
 out, and again with the table of measurements. StarDist gets its images in memory, is warmed up, and only its
 `predict_instances` is timed; it needs an environment of its own and a model (`benchmarks/stardist_peer.py train`).
-The bare engine runs the batches that our command gives to it, without reading, decoding or writing. The peak is the
+The bare engine runs the batches that our command gives to it, from as many threads, without reading, decoding or
+writing. The peak is the
 rate of a large float32 matrix product. All take turns in several rounds, so that what else the machine does falls on
 all of them; medians are compared, and the range is given.
 
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -36,7 +38,7 @@ from peer import export_images, run_stardist
 
 from segmentation.bundle import Bundle, load_bundle
 from segmentation.data.images import Image
-from segmentation.prediction.engines import Engine, available_cores
+from segmentation.prediction.engines import Engine, available_cores, callers_for
 from segmentation.prediction.predictor import Predictor, open_predictor
 from segmentation.prediction.tiling import BATCH_PIXELS, padded_shape
 
@@ -100,7 +102,7 @@ def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndar
         prepared = predictor.prepare(Image(pixels, ("",) * pixels.shape[-1], None))
         by_shape[padded_shape(*prepared.shape[:2], predictor.divisor)].append(prepared)
     for (height, width), members in by_shape.items():
-        size = max(1, BATCH_PIXELS // (height * width))
+        size = max(1, BATCH_PIXELS // predictor.engine.callers // (height * width))
         for start in range(0, len(members), size):
             recording.fit(members[start : start + size])
     return batches
@@ -108,10 +110,11 @@ def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndar
 
 def time_engine(engine: Engine, batches: list[np.ndarray]) -> float:
     """Seconds that the network alone takes."""
-    started = time.perf_counter()
-    for batch in batches:
-        engine(batch)
-    return time.perf_counter() - started
+    with ThreadPoolExecutor(engine.callers) as callers:
+        started = time.perf_counter()
+        for _ in callers.map(engine, batches):
+            pass
+        return time.perf_counter() - started
 
 
 def measure_peak() -> float:
@@ -160,7 +163,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     images = write_images(folder / "images", folder / "exported" / arguments.subset)
     megapixels = sum(pixels.shape[0] * pixels.shape[1] for pixels in images) / 1e6
     bundle = load_bundle(arguments.model)
-    predictor = open_predictor(bundle)
+    predictor = open_predictor(bundle, callers=callers_for(len(images)))
     batches = make_batches(predictor, images)  # which also warms up: kernels are made for each shape when first met
     (folder / "one").mkdir()
     cv2.imwrite(str(folder / "one" / "one.png"), np.resize(images[0], (256, 256, images[0].shape[-1])))

@@ -105,7 +105,8 @@ def predict_folder(
     outcomes: dict[int, Outcome] = {}
     large = []
     threads = min(MOST_THREADS, available_cores())
-    for index, result in run_pipeline(len(own), stages.read, stages.predict, stages.finish, threads):
+    callers = predictor.engine.callers
+    for index, result in run_pipeline(len(own), stages.read, stages.predict, stages.finish, threads, callers):
         if isinstance(result, ByBlocks):
             large.append(index)
             continue

@@ -1,4 +1,4 @@
-"""Read | predict | finish, overlapped: threads read ahead and finish behind, while the caller's thread predicts.
+"""Read | predict | finish, overlapped: threads read ahead, predict, and finish behind.
 
 Images of one shape are predicted in batches. Which images share a batch follows from their order alone, not from which
 thread was faster, so a call gives the same numbers each time. What waits between the stages is bounded in pixels.
@@ -13,10 +13,11 @@ from typing import Any
 
 from segmentation.prediction.tiling import BATCH_PIXELS
 
-# Read but not yet asked for; read but waiting for others of their shape; predicted but not yet written. In pixels: a
-# pixel takes 12 to 30 bytes in each.
+# Read but not yet asked for; read but waiting for others of their shape; predicted, or waiting for that; predicted but
+# not yet written. In pixels: a pixel takes 12 to 30 bytes in each.
 READ_AHEAD = 2 * BATCH_PIXELS
 WAITING_FOR_SHAPE = 8 * BATCH_PIXELS
+PREDICTING = 8 * BATCH_PIXELS
 FINISHING = 8 * BATCH_PIXELS
 
 
@@ -45,6 +46,7 @@ def run_pipeline(
     predict: Callable[[list], Sequence],
     finish: Callable[[Any, Any], Any],
     threads: int,
+    callers: int = 1,
 ) -> Iterator[tuple[int, Any]]:
     """Take images through three stages.
 
@@ -53,14 +55,15 @@ def run_pipeline(
     count : int
         Number of images.
     read : callable
-        ``read(index) -> Prepared``, or anything else if there is nothing to predict: that is then the result. Called
-        in threads.
+        ``read(index) -> Prepared``, or anything else if there is nothing to predict: that is then the result.
     predict : callable
-        ``predict(contents) -> one output for each``. Called in the caller's thread.
+        ``predict(contents) -> one output for each``.
     finish : callable
-        ``finish(content, output) -> result``. Called in threads.
+        ``finish(content, output) -> result``.
     threads : int
         For reading, and as many for finishing.
+    callers : int
+        Threads for predicting.
 
     Yields
     ------
@@ -69,9 +72,10 @@ def run_pipeline(
         Or the exception that a stage raised for this image; the others go on. Roughly in the order of the images.
     """
     readers = _Readers(read, threads)
-    finishers = ThreadPoolExecutor(threads, "finish")
-    finishing: deque[tuple[int, int, Future]] = deque()
+    network = _Network(predict, finish, threads, callers)
     waiting: dict[Hashable, list[tuple[int, Prepared]]] = {}  # the shape that waits longest is the first
+    # The callers share what keeps one of them busy: with less at a time, none is left alone for long with the last.
+    most = BATCH_PIXELS // callers
     try:
         for index, result in readers.results(count):
             if not isinstance(result, Prepared):
@@ -79,18 +83,17 @@ def run_pipeline(
                 continue
             batch = waiting.setdefault(result.shape, [])
             batch.append((index, result))
-            if (len(batch) + 1) * result.area > BATCH_PIXELS:
-                yield from _predict(waiting.pop(result.shape), predict, finish, finishers, finishing)
-            while sum(image.area for batch in waiting.values() for _, image in batch) > WAITING_FOR_SHAPE:
-                yield from _predict(waiting.pop(next(iter(waiting))), predict, finish, finishers, finishing)
+            if (len(batch) + 1) * result.area > most:
+                yield from network.take(waiting.pop(result.shape))
+            while sum(_area_of(batch) for batch in waiting.values()) > WAITING_FOR_SHAPE:
+                yield from network.take(waiting.pop(next(iter(waiting))))
         for batch in waiting.values():
-            yield from _predict(batch, predict, finish, finishers, finishing)
-        while finishing:
-            yield _finished(finishing)
+            yield from network.take(batch)
+        yield from network.rest()
     finally:
         # Also when the caller stops listening, as on Ctrl-C: what was begun is finished, the rest is dropped.
         readers.stop()
-        finishers.shutdown(cancel_futures=True)
+        network.stop()
 
 
 class _Readers:
@@ -135,25 +138,63 @@ def _area(result: Any) -> int:
     return result.area if isinstance(result, Prepared) else 0
 
 
-def _predict(batch, predict, finish, finishers, finishing) -> Iterator[tuple[int, Any]]:
-    try:
-        outputs = predict([image.content for _, image in batch])
-    except Exception as error:
-        if len(batch) == 1:
-            yield batch[0][0], error
-        else:  # one image, or too little memory for all of them, must not take the others along
-            for image in batch:
-                yield from _predict([image], predict, finish, finishers, finishing)
-        return
-    for (index, image), output in zip(batch, outputs, strict=True):
-        while finishing and image.area + sum(area for _, area, _ in finishing) > FINISHING:
-            yield _finished(finishing)
-        finishing.append((index, image.area, finishers.submit(finish, image.content, output)))
-    while finishing and finishing[0][2].done():
-        yield _finished(finishing)
+class _Network:
+    """Threads that predict batches and threads that finish images; gives the results as they come."""
+
+    def __init__(self, predict: Callable, finish: Callable, threads: int, callers: int):
+        self._predict, self._finish = predict, finish
+        self._predictors = ThreadPoolExecutor(callers, "predict")
+        self._finishers = ThreadPoolExecutor(threads, "finish")
+        self._predicting: deque[tuple[list[tuple[int, Prepared]], Future]] = deque()
+        self._finishing: deque[tuple[int, int, Future]] = deque()
+
+    def take(self, batch: list[tuple[int, Prepared]]) -> Iterator[tuple[int, Any]]:
+        """Begin with a batch; gives results that are there meanwhile."""
+        area = _area_of(batch)
+        while self._predicting and area + sum(_area_of(other) for other, _ in self._predicting) > PREDICTING:
+            yield from self._predicted()
+        self._predicting.append((batch, self._predictors.submit(self._outputs, [image for _, image in batch])))
+        while self._predicting and self._predicting[0][1].done():
+            yield from self._predicted()
+
+    def rest(self) -> Iterator[tuple[int, Any]]:
+        """Wait for all that was begun."""
+        while self._predicting:
+            yield from self._predicted()
+        while self._finishing:
+            yield self._finished()
+
+    def stop(self) -> None:
+        self._predictors.shutdown(cancel_futures=True)
+        self._finishers.shutdown(cancel_futures=True)
+
+    def _outputs(self, images: list[Prepared]) -> Sequence:
+        """An output for each image, or the exception that it raised."""
+        try:
+            return self._predict([image.content for image in images])
+        except Exception as error:
+            if len(images) == 1:
+                return [error]
+            # One image, or too little memory for all of them, must not take the others along.
+            return [output for image in images for output in self._outputs([image])]
+
+    def _predicted(self) -> Iterator[tuple[int, Any]]:
+        batch, future = self._predicting.popleft()
+        for (index, image), output in zip(batch, future.result(), strict=True):
+            if isinstance(output, Exception):
+                yield index, output
+                continue
+            while self._finishing and image.area + sum(area for _, area, _ in self._finishing) > FINISHING:
+                yield self._finished()
+            self._finishing.append((index, image.area, self._finishers.submit(self._finish, image.content, output)))
+        while self._finishing and self._finishing[0][2].done():
+            yield self._finished()
+
+    def _finished(self) -> tuple[int, Any]:
+        index, _, future = self._finishing.popleft()
+        error = future.exception()
+        return index, future.result() if error is None else error
 
 
-def _finished(finishing) -> tuple[int, Any]:
-    index, _, future = finishing.popleft()
-    error = future.exception()
-    return index, future.result() if error is None else error
+def _area_of(batch: list[tuple[int, Prepared]]) -> int:
+    return sum(image.area for _, image in batch)

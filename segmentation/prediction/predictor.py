@@ -134,6 +134,7 @@ def open_predictor(
     pixel_size_um: float | None = None,
     tta: bool = False,
     channel: str | None = None,
+    callers: int = 1,
 ) -> Predictor:
     """Make a bundle ready to turn images into label maps.
 
@@ -157,6 +158,8 @@ def open_predictor(
         Average over the eight symmetries of the square.
     channel : str, optional
         Name or number (from 1) of the channel to read of images that have several.
+    callers : int
+        As in `segmentation.prediction.engines.open_engine`.
 
     Raises
     ------
@@ -181,7 +184,7 @@ def open_predictor(
         ) from error
     targets = TARGETS[bundle.targets]
     thresholds = bundle.thresholds | ({} if threshold is None else {"foreground": threshold})
-    opened = open_engine(bundle, engine, precision)
+    opened = open_engine(bundle, engine, precision, callers)
     settings = {
         "version": RESULTS_VERSION,
         "model": bundle.digest,

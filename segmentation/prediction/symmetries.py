@@ -22,6 +22,7 @@ class SymmetricEngine:
 
     def __init__(self, engine: Engine, targets: Targets):
         self.name, self.precision, self.version = engine.name, engine.precision, engine.version
+        self.callers = engine.callers
         self._engine, self._targets = engine, targets
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:

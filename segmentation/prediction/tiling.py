@@ -6,13 +6,15 @@ gives for the whole image at once.
 """
 
 import math
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-# Activations take about 240 bytes a pixel at 32 base filters: 0.4 GB for the largest tile.
-LARGEST_TILE = 1536 * 1024
+from segmentation.prediction.engines import LARGEST_TILE, Engine
+
 # Eight images of 256 x 256 keep many cores busy; more only cost memory.
 BATCH_PIXELS = 8 * 256 * 256
 
@@ -28,7 +30,7 @@ class Span:
 
 
 def predict_channels(
-    engine: Callable[[np.ndarray], np.ndarray],
+    engine: Engine,
     image: np.ndarray,
     divisor: int,
     margin: int,
@@ -38,8 +40,8 @@ def predict_channels(
 
     Parameters
     ----------
-    engine : callable
-        ``(N, h, w, 3) float32 -> (N, h, w, C) float32`` for h and w divisible by `divisor`.
+    engine : Engine
+        Takes tiles whose sides are divisible by `divisor`.
     image : (H, W, 3) ndarray of float32
         Normalised.
     divisor : int
@@ -62,7 +64,7 @@ def predict_channels(
 
 
 def predict_batch(
-    engine: Callable[[np.ndarray], np.ndarray],
+    engine: Engine,
     images: Sequence[np.ndarray],
     divisor: int,
     margin: int,
@@ -159,21 +161,27 @@ def plan_tiles(
     return _spans(height, rows, divisor, margin), _spans(width, columns, divisor, margin)
 
 
-def _predict_in_tiles(engine, image: np.ndarray, rows: list[Span], columns: list[Span]) -> np.ndarray:
+def _predict_in_tiles(engine: Engine, image: np.ndarray, rows: list[Span], columns: list[Span]) -> np.ndarray:
     tiles = [(row, column) for row in rows for column in columns]
     area = (rows[0].stop - rows[0].start) * (columns[0].stop - columns[0].start)
     batch_size = max(1, BATCH_PIXELS // area)
     channels = None
-    for first in range(0, len(tiles), batch_size):
-        batch = tiles[first : first + batch_size]
+    lock = threading.Lock()
+
+    def predict(batch: list[tuple[Span, Span]]) -> None:
+        nonlocal channels
         outputs = engine(np.stack([image[row.start : row.stop, column.start : column.stop] for row, column in batch]))
-        if channels is None:
-            channels = np.empty((*image.shape[:2], outputs.shape[-1]), np.float32)
+        with lock:
+            if channels is None:
+                channels = np.empty((*image.shape[:2], outputs.shape[-1]), np.float32)
         for (row, column), output in zip(batch, outputs, strict=True):
             channels[row.keep_start : row.keep_stop, column.keep_start : column.keep_stop] = output[
                 row.keep_start - row.start : row.keep_stop - row.start,
                 column.keep_start - column.start : column.keep_stop - column.start,
             ]
+
+    with ThreadPoolExecutor(engine.callers, "tiles") as callers:
+        list(callers.map(predict, (tiles[first : first + batch_size] for first in range(0, len(tiles), batch_size))))
     return channels
 
 

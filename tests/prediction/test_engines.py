@@ -1,12 +1,13 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from segmentation.prediction import engines
-from segmentation.prediction.engines import EngineError, available_cores, gains_from_bf16, open_engine
+from segmentation.prediction.engines import EngineError, available_cores, callers_for, gains_from_bf16, open_engine
 from segmentation.prediction.tiling import predict_channels
 from tests.prediction.tiny_model import DIVISOR, RADIUS, write_tiny_bundle
 
@@ -57,6 +58,45 @@ def test_an_output_is_not_overwritten_by_the_next_call(bundle):
     np.testing.assert_array_equal(first, kept)
 
 
+@pytest.mark.parametrize("callers", [2, 3])
+def test_callers_at_once_get_what_one_alone_gets(bundle, callers):
+    tiles = [np.roll(noise(1 + index % 3, 32, 48, 3), 5 * index, axis=2) for index in range(24)]
+    alone = open_engine(bundle)
+    shared = open_engine(bundle, callers=callers)
+    assert (alone.callers, shared.callers) == (1, callers)
+    expected = [alone(each) for each in tiles]
+    with ThreadPoolExecutor(2 * callers) as pool:  # some wait
+        for output, one in zip(pool.map(shared, tiles), expected, strict=True):
+            np.testing.assert_allclose(output, one, atol=1e-5)
+
+
+def test_a_block_of_a_large_picture_gets_all_cores(bundle, monkeypatch):
+    monkeypatch.setattr(engines, "LARGEST_TILE", 32 * 32)
+    compiled = []
+    compile_for = engines._compile
+
+    def spy(openvino, file, precision, callers):
+        compiled.append(callers)
+        return compile_for(openvino, file, precision, callers)
+
+    monkeypatch.setattr(engines, "_compile", spy)
+    engine = open_engine(bundle, callers=2)
+    engine(noise(2, 32, 32, 3))
+    assert compiled == [2]
+    block = noise(1, 32, 48, 3)
+    output = engine(block)
+    engine(block)
+    assert compiled == [2, 1]
+    np.testing.assert_allclose(output, open_engine(bundle)(block), atol=1e-5)
+
+
+def test_a_caller_for_each_core_but_not_more_than_images_or_memory(monkeypatch):
+    monkeypatch.setattr(engines, "available_cores", lambda: 2)
+    assert [callers_for(images) for images in (0, 1, 2, 1000)] == [1, 1, 2, 2]
+    monkeypatch.setattr(engines, "available_cores", lambda: 64)
+    assert callers_for(1000) == engines.MOST_CALLERS
+
+
 def test_tiles_that_are_views_are_read_right(bundle):
     engine = open_engine(bundle)
     image = noise(32, 40, 3)
@@ -90,7 +130,7 @@ def test_bf16_on_request_is_stated_or_refused(bundle):
 def test_bf16_is_chosen_only_where_it_is_validated_and_gains(tmp_path, monkeypatch, validated, gains, expected):
     asked = []
     monkeypatch.setattr(engines, "gains_from_bf16", lambda: gains)
-    monkeypatch.setattr(engines, "OpenVINOEngine", lambda file, precision: asked.append(precision))
+    monkeypatch.setattr(engines, "OpenVINOEngine", lambda file, precision, callers: asked.append(precision))
     open_engine(write_tiny_bundle(tmp_path / "tiny", precisions=validated))
     assert asked == [expected]
 
@@ -152,7 +192,7 @@ def test_keras_gives_what_openvino_gives(tmp_path):
     model = keras.Model(image, keras.layers.Activation("sigmoid", dtype="float32")(x))
     model.save(bundle.folder / "model.keras")
     keras_engine = open_engine(bundle, "keras")
-    assert (keras_engine.name, keras_engine.precision) == ("keras", "f32")
+    assert (keras_engine.name, keras_engine.precision, keras_engine.callers) == ("keras", "f32", 1)
 
     reference = keras.saving.load_model(bundle.folder / "model.keras", compile=False)
     for layer in reference.layers:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class BrightEngine:
-    name, precision, version = "bright", "f32", "1"
+    name, precision, version, callers = "bright", "f32", "1", 1
 
     def __init__(self):
         self.tiles = 0

@@ -23,7 +23,7 @@ HALO = 32
 class TruthEngine:
     """Knows the truth and finds, by the intensities of a tile, where in the picture it lies."""
 
-    name, precision, version = "truth", "f32", "1"
+    name, precision, version, callers = "truth", "f32", "1", 1
 
     def __init__(self, labels):
         self.channels = TARGET.encode(labels).reshape(labels.size, -1)
@@ -153,7 +153,7 @@ def test_everything_is_one_nucleus(tmp_path):
 class BlurEngine:
     """Sees 16 pixels far and cares for the grid of 16: a pooled and enlarged mean, and the pixel itself."""
 
-    name, precision, version = "blur", "f32", "1"
+    name, precision, version, callers = "blur", "f32", "1", 1
 
     def __call__(self, tiles):
         n, height, width, _ = tiles.shape

@@ -22,7 +22,7 @@ class Seeing:
     """A network that sees the nuclei as they are, if they have about the size that it knows, and else mistakes their
     size, as real ones do."""
 
-    name, precision, version = "seeing", "f32", "1"
+    name, precision, version, callers = "seeing", "f32", "1", 1
 
     def __init__(self):
         self.shapes = []
@@ -46,7 +46,7 @@ def bundle(tmp_path):
 @pytest.fixture
 def engine(monkeypatch):
     engine = Seeing()
-    monkeypatch.setattr(module, "open_engine", lambda bundle, name, precision: engine)
+    monkeypatch.setattr(module, "open_engine", lambda bundle, name, precision, callers: engine)
     return engine
 
 
@@ -126,7 +126,7 @@ def test_an_image_of_nothing_but_noise_ends(bundle, monkeypatch):
             return channels
 
     engine = Fickle()
-    monkeypatch.setattr(module, "open_engine", lambda bundle, name, precision: engine)
+    monkeypatch.setattr(module, "open_engine", lambda bundle, name, precision, callers: engine)
     auto = open_predictor(bundle)
     image, truth = picture(20.0, shape=(40, 50))
     fit = auto.fit([auto.prepare(image)])[0]

@@ -10,7 +10,7 @@ TARGET = TARGETS["centre_offsets"]
 
 
 class Engine:
-    name, precision, version = "fake", "f32", "1"
+    name, precision, version, callers = "fake", "f32", "1", 1
 
     def __init__(self, function):
         self.shapes = []

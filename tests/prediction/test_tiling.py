@@ -23,7 +23,12 @@ def network(tiles):
     return np.array(outputs, np.float32)
 
 
+network.callers = 2
+
+
 class Counting:
+    callers = 2
+
     def __init__(self):
         self.shapes = []
 
