@@ -11,7 +11,7 @@ _BLUR_SIGMA = 0.7
 # A heap with less than this fraction of the votes of its nucleus is noise.
 _SPECK = 0.02
 
-# Up to so many heaps, all pairs are looked at: faster than a search tree, whose import takes as long as ten images.
+# Up to so many heaps, each is compared with all: faster than a search tree, whose import takes as long as ten images.
 _FEW_HEAPS = 1000
 
 # Up to so many distances for each pixel of the picture, all are taken: faster than a distance transform.
@@ -134,39 +134,43 @@ def _dissolve(peaks, heap, ballots, min_votes):
 def _merge(peaks, heap, ballots, merge_distance):
     """Unite heaps that are parts of one: each joins the largest one near it that joins no other itself."""
     size, mean_radius = ballots.measure(heap, len(peaks))
-    first, second = _close_pairs(peaks, merge_distance * mean_radius)
-
-    # From the largest on: who is near no leader becomes one, the others join the largest leader near them. In rounds,
-    # each of which decides all whose largest neighbour is decided.
-    by_rank = np.lexsort((-np.arange(len(peaks)), size))
-    rank = np.empty_like(by_rank)
-    rank[by_rank] = np.arange(len(peaks))
-    leader = np.full(len(peaks), -1)
-    while (leader < 0).any():
-        open_pairs = (leader[first] < 0) & ((leader[second] < 0) | (leader[second] == second))
-        first, second = first[open_pairs], second[open_pairs]
-        largest = np.full(len(peaks), -1)
-        np.maximum.at(largest, first, rank[second])
-        leads = (leader < 0) & (rank > largest)
-        joins = (leader < 0) & ~leads
-        joins[joins] = leader[by_rank[largest[joins]]] >= 0
-        leader[joins] = by_rank[largest[joins]]
-        leader[leads] = np.flatnonzero(leads)
+    reach = merge_distance * mean_radius
+    nearby = _Nearby(peaks)
+    leader = np.where(nearby.nearest() < reach, -1, np.arange(len(peaks)))
+    for largest in np.lexsort((-np.arange(len(peaks)), size))[::-1]:
+        if leader[largest] < 0:
+            others, distance = nearby.find(largest, reach[largest])
+            leader[others[(leader[others] < 0) & (distance < reach[others])]] = largest
+            leader[largest] = largest
     leaders, united = np.unique(leader, return_inverse=True)
     return peaks[leaders], united[heap]
 
 
-def _close_pairs(peaks, reach):
-    """All ordered pairs of different peaks of which each is within the reach of the other."""
-    if len(peaks) <= _FEW_HEAPS:
-        distance = np.sqrt(np.square(peaks[:, None] - peaks).sum(axis=-1))
-        np.fill_diagonal(distance, np.inf)
-        return np.nonzero(distance < np.minimum(reach[:, None], reach))
-    from scipy.spatial import cKDTree
+class _Nearby:
+    """Finds the peaks near a peak."""
 
-    near = cKDTree(peaks).query_ball_point(peaks, reach)
-    first = np.repeat(np.arange(len(peaks)), [len(others) for others in near])
-    second = np.concatenate([np.asarray(others, np.intp) for others in near])
-    distance = np.linalg.norm(peaks[first] - peaks[second], axis=1)
-    close = (distance < np.minimum(reach[first], reach[second])) & (first != second)
-    return first[close], second[close]
+    def __init__(self, peaks: np.ndarray):
+        self._peaks = peaks.astype(np.float32)
+        self._everyone = np.arange(len(peaks))
+        self._tree = None
+        if len(peaks) > _FEW_HEAPS:
+            from scipy.spatial import cKDTree
+
+            self._tree = cKDTree(self._peaks)
+
+    def nearest(self) -> np.ndarray:
+        """How far each peak is from the nearest other one."""
+        if self._tree is not None:
+            return self._tree.query(self._peaks, k=2)[0][:, 1]
+        if len(self._peaks) == 1:
+            return np.array([np.inf])
+        return cv2.batchDistance(self._peaks, self._peaks, cv2.CV_32F, K=2)[0][:, 1]
+
+    def find(self, peak: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and distances of the peaks that are nearer than `reach`, itself among them."""
+        others = self._everyone
+        if self._tree is not None:
+            others = np.asarray(self._tree.query_ball_point(self._peaks[peak], reach), np.intp)
+        distance = np.hypot(*(self._peaks[others] - self._peaks[peak]).T)
+        near = distance < reach
+        return others[near], distance[near]
