@@ -17,7 +17,7 @@ from segmentation.prediction.tiling import BATCH_PIXELS
 # not yet written. In pixels: a pixel takes 12 to 30 bytes in each.
 READ_AHEAD = 2 * BATCH_PIXELS
 WAITING_FOR_SHAPE = 8 * BATCH_PIXELS
-PREDICTING = 8 * BATCH_PIXELS
+PREDICTING = 16 * BATCH_PIXELS
 FINISHING = 8 * BATCH_PIXELS
 
 
