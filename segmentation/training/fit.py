@@ -12,6 +12,7 @@ from segmentation.network.unet import build_unet
 from segmentation.training import callbacks
 from segmentation.training.checkpoint import Checkpoint, discard_unfinished, read_state
 from segmentation.training.config import TrainingConfig
+from segmentation.training.feeding import feed
 from segmentation.training.history import write_history
 from segmentation.training.prepared import PreparedImages
 from segmentation.training.sequence import NucleiSequence
@@ -168,10 +169,10 @@ def fit(
     if not exhausted:
         try:
             model.fit(
-                batches,
+                feed(batches),
                 epochs=config.epochs,
                 initial_epoch=epochs_done,
-                validation_data=MiddleWindows(val, config.targets, config.batch_size, config.crop_size),
+                validation_data=feed(MiddleWindows(val, config.targets, config.batch_size, config.crop_size)),
                 callbacks=used,
                 shuffle=False,
                 verbose=verbose,
