@@ -135,7 +135,7 @@ def predict(arguments: argparse.Namespace) -> int:
         subset = read_subset(arguments.split, arguments.subset) if arguments.split else None
         inputs = find_inputs(arguments.images, subset, ignored=[arguments.output / name for name in OUTPUTS])
         shard = Shard(*arguments.shard) if arguments.shard else None
-        own = len(inputs[shard.number - 1 :: shard.count] if shard else inputs)
+        count = len(shard.select(inputs) if shard else inputs)
         bundle = load_bundle(arguments.model)
         predictor = open_predictor(
             bundle,
@@ -147,10 +147,10 @@ def predict(arguments: argparse.Namespace) -> int:
             arguments.pixel_size,
             arguments.tta,
             arguments.channel,
-            callers_for(own),
+            callers_for(count),
         )
         outputs = open_outputs(arguments.outputs, bundle)
-        with progress(own) as (report, report_block):
+        with progress(count) as (report, report_block):
             outcomes = predict_folder(
                 inputs,
                 arguments.output,

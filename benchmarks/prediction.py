@@ -24,7 +24,6 @@ import tempfile
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -92,11 +91,14 @@ def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndar
     """
     batches = []
 
-    def record(tiles: np.ndarray) -> np.ndarray:
-        batches.append(tiles)
-        return predictor.engine(tiles)
+    class Recorder:
+        callers = 1  # so that they are recorded in their order
 
-    recording = replace(predictor, engine=record, at=lambda scale: replace(predictor.at(scale), engine=record))
+        def __call__(self, tiles: np.ndarray) -> np.ndarray:
+            batches.append(tiles)
+            return predictor.engine(tiles)
+
+    recording = predictor.with_engine(Recorder())
     by_shape = defaultdict(list)
     for pixels in images:
         prepared = predictor.prepare(Image(pixels, ("",) * pixels.shape[-1], None))

@@ -29,6 +29,7 @@ with quietly():
     import keras
 
 from segmentation.training.config import TrainingConfig
+from segmentation.training.feeding import feed
 from segmentation.training.fit import new_model
 from segmentation.training.sequence import NucleiSequence
 from segmentation.training.subsets import load_subsets
@@ -52,24 +53,25 @@ fitted, bare = [], []
 
 
 class TakeTurns(keras.callbacks.Callback):
-    """Time each epoch of the fit, and bare steps after it."""
+    """Time each epoch of the fit, up to the begin of the next one, and bare steps between the two."""
 
     def on_epoch_begin(self, epoch, logs=None):
+        if epoch:
+            fitted.append((time.perf_counter() - self.started) / len(batches) - bare[-1] * args.steps / len(batches))
         batches.epoch = epoch
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        fitted.append((time.perf_counter() - self.started) / len(batches))
         started = time.perf_counter()
         for step in range(args.steps):
             model.train_on_batch(*in_memory[step % len(in_memory)])
         bare.append((time.perf_counter() - started) / args.steps)
 
 
-model.fit(batches, epochs=args.rounds + 1, callbacks=[TakeTurns()], verbose=0, shuffle=False)
+model.fit(feed(batches), epochs=args.rounds + 2, callbacks=[TakeTurns()], verbose=0, shuffle=False)
 
 # The first turn traces the graphs.
-fitted, bare = fitted[1:], bare[1:]
+fitted, bare = fitted[1:], bare[1:-1]
 crops = config.batch_size / median(bare)
 print(f"fit:             {1000 * median(fitted):.0f} ms a step ({1000 * min(fitted):.0f} .. {1000 * max(fitted):.0f})")
 print(f"bare steps:      {1000 * median(bare):.0f} ms a step ({1000 * min(bare):.0f} .. {1000 * max(bare):.0f})")

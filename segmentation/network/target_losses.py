@@ -49,7 +49,7 @@ def near_touching(truth):
     """Where the foreground is near a border of two nuclei that touch.
 
     Two neighbouring pixels of the foreground lie on such a border if they point at different centres. Near is what lies
-    within `_NEAR` pixels of it, along rows and along columns.
+    within `_NEAR` pixels, along rows and along columns, of the upper or left one of them.
 
     Parameters
     ----------
@@ -175,5 +175,5 @@ def _huber(difference, delta):
     return (0.5 * ops.square(quadratic) + delta * (difference - quadratic)) / delta
 
 
-def _mean_over(mask, values):
-    return ops.sum(mask * values, axis=(1, 2)) / ops.maximum(ops.sum(mask, axis=(1, 2)), 1.0)
+def _mean_over(weight, values):
+    return ops.sum(weight * values, axis=(1, 2)) / ops.maximum(ops.sum(weight, axis=(1, 2)), 1.0)

@@ -7,7 +7,8 @@ choose bfloat16 by itself where the processor has it.
 
 import os
 import sys
-from functools import cached_property, partial
+import threading
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
@@ -42,13 +43,16 @@ class Engine(Protocol):
     version : str
         Of the library.
     callers : int
-        How many threads get an answer at once; more wait.
+        How many calls it answers at once. With several, more of them wait; with one, it is for one thread.
+    alone : Engine
+        The same network for one caller, who gets all cores.
     """
 
     name: str
     precision: str
     version: str
     callers: int
+    alone: "Engine"
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         """Run the network on ``(N, H, W, 3)`` float32 and return ``(N, H, W, C)`` float32."""
@@ -100,9 +104,7 @@ class OpenVINOEngine:
     of its own for it costs 0.1 s and runs only 3-5 % faster (2 cores, U-Net of 16 base filters).
 
     The cores are shared out among the callers. Threads that work on one tile together wait for each other after each
-    layer, and all of them when one has to share its core with other work; callers of one core each do not. Larger
-    tiles than `LARGEST_TILE` are the blocks of a picture too large for memory, which come one by one: each gets all
-    cores, whatever the number of callers.
+    layer, and all of them when one has to share its core with other work; callers of one core each do not.
 
     Parameters
     ----------
@@ -110,18 +112,21 @@ class OpenVINOEngine:
         ``model.xml``, beside its ``model.bin``.
     precision : {"f32", "bf16"}
     callers : int
-        How many threads get an answer at once.
+        How many calls are answered at once.
     """
 
     name = "openvino"
 
     def __init__(self, file: Path, precision: str, callers: int = 1):
         openvino = _import_openvino()
-        self.version = openvino.__version__.split("-")[0]
-        self.callers = callers
-        compiled = _compile(openvino, file, precision, callers)
-        self._requests = _requests(compiled, callers)
-        self._open_for_blocks = partial(_compile, openvino, file, precision, 1)
+        configuration = {
+            "NUM_STREAMS": callers,
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": available_cores(),
+            # Pinned threads of two processes would share the same cores and leave others idle.
+            "ENABLE_CPU_PINNING": False,
+        }
+        compiled = openvino.Core().compile_model(str(file), "CPU", configuration)
         names = {"float": "f32", "float32": "f32", "f32": "f32", "bfloat16": "bf16", "bf16": "bf16"}
         reported = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         self.precision = names.get(reported, reported)
@@ -131,37 +136,24 @@ class OpenVINOEngine:
                 f"ask for --precision {self.precision}"
             )
 
+        self.version = openvino.__version__.split("-")[0]
+        self.callers = callers
+        self._file = file
+        self._requests = SimpleQueue()
+        for _ in range(callers):
+            self._requests.put(compiled.create_infer_request())
+
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
-        is_block = tiles.shape[1] * tiles.shape[2] > LARGEST_TILE
-        requests = self._requests_for_blocks if is_block else self._requests
-        request = requests.get()
+        request = self._requests.get()
         try:
             # The output is copied, as the next call overwrites it; the input need not be.
             return request.infer([np.ascontiguousarray(tiles, np.float32)], share_inputs=True)[0]
         finally:
-            requests.put(request)
+            self._requests.put(request)
 
     @cached_property
-    def _requests_for_blocks(self) -> SimpleQueue:
-        return self._requests if self.callers == 1 else _requests(self._open_for_blocks(), 1)
-
-
-def _requests(compiled, count: int) -> SimpleQueue:
-    requests = SimpleQueue()
-    for _ in range(count):
-        requests.put(compiled.create_infer_request())
-    return requests
-
-
-def _compile(openvino, file: Path, precision: str, callers: int):
-    configuration = {
-        "NUM_STREAMS": callers,
-        "INFERENCE_PRECISION_HINT": precision,
-        "INFERENCE_NUM_THREADS": available_cores(),
-        # Pinned threads of two processes would share the same cores and leave others idle.
-        "ENABLE_CPU_PINNING": False,
-    }
-    return openvino.Core().compile_model(str(file), "CPU", configuration)
+    def alone(self) -> "OpenVINOEngine":
+        return self if self.callers == 1 else OpenVINOEngine(self._file, self.precision)
 
 
 class KerasEngine:
@@ -190,6 +182,42 @@ class KerasEngine:
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         return np.asarray(self._model.predict_on_batch(tiles), np.float32)
+
+    @property
+    def alone(self) -> "KerasEngine":
+        return self
+
+
+class Stopped(Exception):
+    """The engine was told to answer no more."""
+
+
+class StoppableEngine:
+    """An engine that can be told to answer no more, so that Ctrl-C need not wait for all that was begun.
+
+    Parameters
+    ----------
+    engine : Engine
+    """
+
+    def __init__(self, engine: Engine):
+        self.name, self.precision, self.version = engine.name, engine.precision, engine.version
+        self.callers = engine.callers
+        self._engine = engine
+        self._stopped = threading.Event()
+
+    def __call__(self, tiles: np.ndarray) -> np.ndarray:
+        if self._stopped.is_set():
+            raise Stopped
+        return self._engine(tiles)
+
+    @property
+    def alone(self) -> Engine:
+        return self._engine.alone
+
+    def stop(self) -> None:
+        """From now on, calls raise `Stopped`; those that have begun come to their end."""
+        self._stopped.set()
 
 
 def _import_openvino():

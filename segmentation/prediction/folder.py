@@ -19,7 +19,7 @@ from pathlib import Path
 
 from segmentation.atomic import is_unfinished, written_whole
 from segmentation.data.large import LARGEST_WHOLE
-from segmentation.prediction.engines import available_cores
+from segmentation.prediction.engines import StoppableEngine, available_cores
 from segmentation.prediction.inputs import Input
 from segmentation.prediction.outputs import ImageOutput, Output, PageOutput, TableOutput
 from segmentation.prediction.pipeline import run_pipeline
@@ -41,6 +41,10 @@ class Shard:
 
     number: int = 1
     count: int = 1
+
+    def select(self, inputs: Sequence) -> Sequence:
+        """The part of the inputs that is this one's."""
+        return inputs[self.number - 1 :: self.count]
 
 
 def predict_folder(
@@ -93,7 +97,9 @@ def predict_folder(
     summary = folder / (f"summary-{shard.number}-of-{shard.count}.json" if shard else "summary.json")
     tables = [output for output in outputs.values() if isinstance(output, TableOutput)]
     pages = [output for output in outputs.values() if isinstance(output, PageOutput)]
-    own = inputs[shard.number - 1 :: shard.count] if shard else inputs
+    own = shard.select(inputs) if shard else inputs
+    engine = StoppableEngine(predictor.engine)
+    predictor = predictor.with_engine(engine)
     stages = Stages(own, folder, predictor, outputs, overwrite, largest_whole)
     try:
         _prepare_folder(folder, outputs.values(), clean=shard is None)
@@ -105,8 +111,9 @@ def predict_folder(
     outcomes: dict[int, Outcome] = {}
     large = []
     threads = min(MOST_THREADS, available_cores())
-    callers = predictor.engine.callers
-    for index, result in run_pipeline(len(own), stages.read, stages.predict, stages.finish, threads, callers):
+    for index, result in run_pipeline(
+        len(own), stages.read, stages.predict, stages.finish, threads, engine.callers, engine.stop
+    ):
         if isinstance(result, ByBlocks):
             large.append(index)
             continue

@@ -1,7 +1,8 @@
 """Read | predict | finish, overlapped: threads read ahead, predict, and finish behind.
 
-Images of one shape are predicted in batches. Which images share a batch follows from their order alone, not from which
-thread was faster, so a call gives the same numbers each time. What waits between the stages is bounded in pixels.
+Images of one shape are predicted in batches. Which images share a batch follows from their order and the number of
+callers, not from which thread was faster, so a call gives the same numbers each time. What waits between the stages is
+bounded in pixels.
 """
 
 import threading
@@ -47,6 +48,7 @@ def run_pipeline(
     finish: Callable[[Any, Any], Any],
     threads: int,
     callers: int = 1,
+    cancel: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, Any]]:
     """Take images through three stages.
 
@@ -64,6 +66,8 @@ def run_pipeline(
         For reading, and as many for finishing.
     callers : int
         Threads for predicting.
+    cancel : callable
+        Called when the caller stops listening, as on Ctrl-C: what `predict` is at is not wanted any more.
 
     Yields
     ------
@@ -78,6 +82,7 @@ def run_pipeline(
     most = BATCH_PIXELS // callers
     try:
         for index, result in readers.results(count):
+            yield from network.ready()
             if not isinstance(result, Prepared):
                 yield index, result
                 continue
@@ -91,9 +96,12 @@ def run_pipeline(
             yield from network.take(batch)
         yield from network.rest()
     finally:
-        # Also when the caller stops listening, as on Ctrl-C: what was begun is finished, the rest is dropped.
+        # At the end there is nothing left to cancel. Before it, what is being written is finished, the rest is dropped.
+        cancel()
         readers.stop()
         network.stop()
+        readers.wait()
+        network.wait()
 
 
 class _Readers:
@@ -120,7 +128,10 @@ class _Readers:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def wait(self) -> None:
+        self._pool.shutdown()
 
     def _read_in_turn(self, index: int) -> Any:
         with self._changed:
@@ -149,24 +160,34 @@ class _Network:
         self._finishing: deque[tuple[int, int, Future]] = deque()
 
     def take(self, batch: list[tuple[int, Prepared]]) -> Iterator[tuple[int, Any]]:
-        """Begin with a batch; gives results that are there meanwhile."""
+        """Begin with a batch, once there is room for it; gives results that are there meanwhile."""
         area = _area_of(batch)
         while self._predicting and area + sum(_area_of(other) for other, _ in self._predicting) > PREDICTING:
             yield from self._predicted()
         self._predicting.append((batch, self._predictors.submit(self._outputs, [image for _, image in batch])))
+
+    def ready(self) -> Iterator[tuple[int, Any]]:
+        """Hand on what is predicted; gives what is finished."""
         while self._predicting and self._predicting[0][1].done():
             yield from self._predicted()
+        while self._finishing and self._finishing[0][2].done():
+            yield self._finished()
 
     def rest(self) -> Iterator[tuple[int, Any]]:
         """Wait for all that was begun."""
         while self._predicting:
             yield from self._predicted()
+            yield from self.ready()
         while self._finishing:
             yield self._finished()
 
     def stop(self) -> None:
-        self._predictors.shutdown(cancel_futures=True)
-        self._finishers.shutdown(cancel_futures=True)
+        for pool in (self._predictors, self._finishers):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def wait(self) -> None:
+        for pool in (self._predictors, self._finishers):
+            pool.shutdown()
 
     def _outputs(self, images: list[Prepared]) -> Sequence:
         """An output for each image, or the exception that it raised."""
@@ -187,8 +208,6 @@ class _Network:
             while self._finishing and image.area + sum(area for _, area, _ in self._finishing) > FINISHING:
                 yield self._finished()
             self._finishing.append((index, image.area, self._finishers.submit(self._finish, image.content, output)))
-        while self._finishing and self._finishing[0][2].done():
-            yield self._finished()
 
     def _finished(self) -> tuple[int, Any]:
         index, _, future = self._finishing.popleft()

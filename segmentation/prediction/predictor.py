@@ -64,6 +64,11 @@ class Predictor:
         """Pixels to the network for each pixel of an image."""
         return self.rescaling.scale if self.rescaling else Fraction(1)
 
+    def with_engine(self, engine: Engine) -> "Predictor":
+        """This predictor, at whatever scale, with another engine."""
+        at = self.at and (lambda scale: self.at(scale).with_engine(engine))
+        return replace(self, engine=engine, at=at)
+
     def prepare(self, image: Image) -> np.ndarray:
         """Normalise a whole image: ``(H, W, 3)`` float32."""
         return self.normalisation.apply(image.pixels, self.normalisation.limits(image.pixels))

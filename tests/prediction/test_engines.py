@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from segmentation.prediction import engines
-from segmentation.prediction.engines import EngineError, available_cores, callers_for, gains_from_bf16, open_engine
+from segmentation.prediction.engines import (
+    EngineError,
+    StoppableEngine,
+    Stopped,
+    available_cores,
+    callers_for,
+    gains_from_bf16,
+    open_engine,
+)
 from segmentation.prediction.tiling import predict_channels
 from tests.prediction.tiny_model import DIVISOR, RADIUS, write_tiny_bundle
 
@@ -70,24 +78,24 @@ def test_callers_at_once_get_what_one_alone_gets(bundle, callers):
             np.testing.assert_allclose(output, one, atol=1e-5)
 
 
-def test_a_block_of_a_large_picture_gets_all_cores(bundle, monkeypatch):
-    monkeypatch.setattr(engines, "LARGEST_TILE", 32 * 32)
-    compiled = []
-    compile_for = engines._compile
+def test_alone_a_caller_gets_the_same_from_all_cores(bundle):
+    shared = open_engine(bundle, callers=2)
+    assert shared.alone.callers == 1
+    assert shared.alone is shared.alone, "compiled once"
+    np.testing.assert_allclose(shared.alone(noise(1, 32, 48, 3)), shared(noise(1, 32, 48, 3)), atol=1e-5)
+    only = open_engine(bundle)
+    assert only.alone is only
 
-    def spy(openvino, file, precision, callers):
-        compiled.append(callers)
-        return compile_for(openvino, file, precision, callers)
 
-    monkeypatch.setattr(engines, "_compile", spy)
-    engine = open_engine(bundle, callers=2)
-    engine(noise(2, 32, 32, 3))
-    assert compiled == [2]
-    block = noise(1, 32, 48, 3)
-    output = engine(block)
-    engine(block)
-    assert compiled == [2, 1]
-    np.testing.assert_allclose(output, open_engine(bundle)(block), atol=1e-5)
+def test_a_stopped_engine_answers_no_more(bundle):
+    inner = open_engine(bundle, callers=2)
+    engine = StoppableEngine(inner)
+    assert (engine.name, engine.precision, engine.version, engine.callers) == ("openvino", "f32", inner.version, 2)
+    np.testing.assert_array_equal(engine(noise(1, 8, 8, 3)), inner(noise(1, 8, 8, 3)))
+    engine.stop()
+    with pytest.raises(Stopped):
+        engine(noise(1, 8, 8, 3))
+    assert engine.alone is inner.alone
 
 
 def test_a_caller_for_each_core_but_not_more_than_images_or_memory(monkeypatch):

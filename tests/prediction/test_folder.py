@@ -175,6 +175,16 @@ def test_bad_images_do_not_stop_the_others_and_are_reported_at_once(images, tmp_
     assert [failure["reason"] for failure in summary["failures"]] == list(failed.values())
 
 
+def test_several_callers_give_what_one_gives(images, tmp_path):
+    (images / "bad.png").write_bytes(b"no image")
+    for callers in (1, 3):
+        engine = BrightEngine()
+        engine.callers = callers
+        outcomes = go(images, tmp_path / str(callers), make_predictor(engine=engine))
+        assert sorted(statuses(outcomes)) == ["done"] * 12 + ["failed"]
+    assert contents(tmp_path / "1") == contents(tmp_path / "3")
+
+
 @pytest.mark.parametrize("stage", ["engine", "decode", "write"])
 def test_an_unexpected_error_is_one_sentence_and_leaves_nothing(images, tmp_path, stage):
     def fails(*_):

@@ -25,6 +25,10 @@ class TruthEngine:
 
     name, precision, version, callers = "truth", "f32", "1", 1
 
+    @property
+    def alone(self):
+        return self
+
     def __init__(self, labels):
         self.channels = TARGET.encode(labels).reshape(labels.size, -1)
         self.tiles = []
@@ -154,6 +158,10 @@ class BlurEngine:
     """Sees 16 pixels far and cares for the grid of 16: a pooled and enlarged mean, and the pixel itself."""
 
     name, precision, version, callers = "blur", "f32", "1", 1
+
+    @property
+    def alone(self):
+        return self
 
     def __call__(self, tiles):
         n, height, width, _ = tiles.shape

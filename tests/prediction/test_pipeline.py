@@ -1,4 +1,5 @@
 import random
+import signal
 import threading
 import time
 
@@ -145,7 +146,7 @@ def test_what_waits_is_bounded(slow_stage, side, callers):
         count(-1)
         return output
 
-    run(150, read, predict, finish, callers=callers)
+    run(600 if side == 256 else 150, read, predict, finish, callers=callers)
     budget = pipeline.READ_AHEAD + pipeline.WAITING_FOR_SHAPE + pipeline.PREDICTING + pipeline.FINISHING
     # However large: two threads read one more each, one is predicted, the next waits for that, one is finished.
     assert most <= budget / side**2 + 5
@@ -169,12 +170,40 @@ def test_stopping_in_the_middle_finishes_what_was_begun_and_drops_the_rest():
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("read", "predict", "finish"))]
 
 
-def test_an_interrupt_comes_through():
-    def predict(contents):
-        raise KeyboardInterrupt
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal can be sent to a thread")
+def test_an_interrupt_cancels_what_is_predicted():
+    stopped = threading.Event()
+    begun = []
 
+    def predict(contents):
+        begun.append(contents)
+        if not stopped.wait(10):
+            raise AssertionError("was not cancelled")
+        return contents
+
+    def interrupt():
+        while len(begun) < 2:
+            time.sleep(0.001)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    images = [prepared(index, (1024, 1024)) for index in range(40)]
+    threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        run(20, predict=predict)
+        list(run_pipeline(40, images.__getitem__, predict, lambda c, o: o, 2, 2, stopped.set))
+    assert len(begun) == 2, "others were begun afterwards"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("read", "predict", "finish"))]
+
+
+def test_what_is_done_is_told_while_the_next_is_read():
+    told = threading.Event()
+
+    def read(index):
+        # The third is read once the caller has heard of the first.
+        assert index < 2 or told.wait(10), "the first is held back"
+        return prepared(index, (1024, 1024))
+
+    for _ in run_pipeline(3, read, lambda contents: contents, lambda c, o: o, 1):
+        told.set()
 
 
 def test_outputs_go_to_their_own_images():
