@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segmentation.evaluation.intervals import Figure, bootstrap
+from segmentation.evaluation.misses import REASONS
 from segmentation.evaluation.scores import THRESHOLDS
 
 _ROWS = {
@@ -29,6 +30,8 @@ class Evaluation:
         Images of each kind, where it is known.
     problems : tuple of str
         Predictions that counted as empty because they are missing or unreadable, one sentence each.
+    missed : dict of str to int
+        True nuclei that no prediction matches at IoU > 0.5, by the reason, see `misses.count_misses`.
     figures : dict of str to Figure
         Those of `scores.set_figures`, and `dice/KIND` for each kind where there are several.
     per_image : dict of str to dict
@@ -41,6 +44,7 @@ class Evaluation:
     predicted_nuclei: int
     kinds: dict[str, int]
     problems: tuple[str, ...]
+    missed: dict[str, int]
     figures: dict[str, Figure]
     per_image: dict[str, dict]
 
@@ -75,6 +79,7 @@ def summarise(scored, seed=0):
         predicted_nuclei=sum(score.predicted_nuclei for score in scores),
         kinds=dict(sorted(kinds.items())),
         problems=tuple(s.problem for s in scored if s.problem),
+        missed=dict(zip(REASONS, np.sum([score.missed for score in scores], axis=0).tolist(), strict=True)),
         figures=figures,
         per_image={s.image.id: _image_figures(s.score) for s in scored},
     )
@@ -103,6 +108,10 @@ def as_table(evaluation):
     for name, title in names.items():
         figure = evaluation.figures[name]
         lines.append(f"{title:22s}{figure.value:8.4f}  {figure.low:.4f} - {figure.high:.4f}")
+    if evaluation.true_nuclei:
+        missed = sum(evaluation.missed.values())
+        lines += ["", f"Of the true nuclei, {missed / evaluation.true_nuclei:.1%} are not matched at IoU > 0.5:"]
+        lines += [f"  {reason:20s}{count / evaluation.true_nuclei:8.1%}" for reason, count in evaluation.missed.items()]
     return "\n".join(lines)
 
 

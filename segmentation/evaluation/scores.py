@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segmentation.evaluation.misses import count_misses
 from segmentation.evaluation.overlap import overlap
 
 # 0.50, 0.55 .. 0.95, each the float nearest to the decimal number.
@@ -24,6 +25,8 @@ class ImageScore:
     true_nuclei, predicted_nuclei : int
     matched : tuple of int
         Nuclei matched at IoU > t, for each t of `THRESHOLDS`.
+    missed : tuple of int
+        The true nuclei not matched at IoU > 0.5, for each of `segmentation.evaluation.misses.REASONS`.
     """
 
     true_pixels: int
@@ -32,6 +35,7 @@ class ImageScore:
     true_nuclei: int
     predicted_nuclei: int
     matched: tuple[int, ...]
+    missed: tuple[int, ...]
 
     @property
     def dice(self):
@@ -86,6 +90,7 @@ def score_image(truth, prediction):
         true_nuclei=len(pairs.true_areas),
         predicted_nuclei=len(pairs.predicted_areas),
         matched=tuple(int((iou > threshold).sum()) for threshold in THRESHOLDS),
+        missed=count_misses(pairs),
     )
 
 

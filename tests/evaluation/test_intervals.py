@@ -14,7 +14,11 @@ def scores_of(seed, count, quality=0.6):
         true, predicted = rng.integers(0, 30, 2)
         matched = np.sort(rng.binomial(min(true, predicted), quality, 10))[::-1]
         pixels = rng.integers(1, 1000, 2)
-        scores.append(ImageScore(*pixels, int(pixels.min() * quality), true, predicted, tuple(matched)))
+        scores.append(
+            ImageScore(
+                *pixels, int(pixels.min() * quality), true, predicted, tuple(matched), (true - matched[0], 0, 0, 0)
+            )
+        )
     return scores
 
 

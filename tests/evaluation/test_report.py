@@ -22,6 +22,7 @@ def test_figures_counts_and_kinds():
     assert (evaluation.images, evaluation.groups) == (4, 3)  # an image "1" is not of the group "1"
     assert (evaluation.true_nuclei, evaluation.predicted_nuclei) == (40, 25)
     assert evaluation.kinds == {"smear": 2, "stained": 2}
+    assert evaluation.missed == {"not seen": 15, "fused with another": 0, "split": 0, "outline": 0}
     assert evaluation.problems == ("c: no prediction of that name",)
     assert {n: f.value for n, f in evaluation.figures.items() if "/" not in n} == set_figures([i.score for i in images])
     assert evaluation.figures["dice/stained"].value == 0.5
@@ -33,12 +34,19 @@ def test_table_names_every_figure():
     text = as_table(summarise([scored("a", "stained", "1", 10), scored("b", "smear", "2", 5)]))
     lines = text.splitlines()
     assert lines[0] == "2 images (1 smear, 1 stained) in 2 groups, 20 nuclei in the truth, 15 predicted"
-    assert [line[:22].strip() for line in lines[3:]] == [
+    assert [line[:22].strip() for line in lines[3:-6]] == [
         *("Dice", "IoU"),
         *(f"AP {t / 100:.2f}" for t in range(50, 95, 5)),
         *("mean AP 0.50-0.90", "Bowl score", "Dice, smear", "Dice, stained"),
     ]
     assert lines[3].split()[1:] == ["0.8333", "0.6667", "-", "1.0000"]
+    assert lines[-5:-3] == ["Of the true nuclei, 25.0% are not matched at IoU > 0.5:", "  not seen               25.0%"]
+
+
+def test_without_nuclei_none_is_missed():
+    empty = np.zeros((4, 4), int)
+    image = ScoredImage(TrueImage("a", lambda: empty, None, None), score_image(empty, empty), None)
+    assert "not matched" not in as_table(summarise([image]))
 
 
 def test_a_single_kind_has_no_line_of_its_own():

@@ -1,0 +1,64 @@
+"""Why true nuclei are missed: a figure says how many, this says what to do about it."""
+
+import numpy as np
+
+from segmentation.evaluation.overlap import Overlap
+
+#: In the order in which they are looked for.
+REASONS = ("not seen", "fused with another", "split", "outline")
+
+# Fractions of a nucleus' pixels.
+_SEEN = 0.3
+_HELD = 0.5
+_SPLIT = 0.6
+
+
+def count_misses(pairs: Overlap) -> tuple[int, ...]:
+    """Count the true nuclei that no prediction matches at IoU > 0.5, by the reason.
+
+    ======================  ===================================================================================
+    ``not seen``            less than 0.3 of its pixels lie in predicted nuclei
+    ``fused with another``  the predicted nucleus that shares most with it holds more than half of it, and more
+                            than 0.3 of another true nucleus
+    ``split``               that nucleus holds less than 0.6 of those of its pixels that lie in predicted nuclei
+    ``outline``             none of these: it is there, but too large, too small or displaced
+    ======================  ===================================================================================
+
+    Parameters
+    ----------
+    pairs : Overlap
+        Of a truth and a prediction.
+
+    Returns
+    -------
+    tuple of int
+        A count for each of `REASONS`; all 0 without true nuclei.
+    """
+    count = len(pairs.true_areas)
+    order = np.lexsort((pairs.shared, pairs.true_index))
+    true, predicted, shared = pairs.true_index[order], pairs.predicted_index[order], pairs.shared[order]
+    covered = np.bincount(true, shared, count)
+    best = np.full(count, -1)
+    best[true] = predicted  # the last one stays, which shares most
+    most = np.zeros(count)
+    most[true] = shared
+
+    held = shared > _SEEN * pairs.true_areas[true]
+    nuclei_held = np.bincount(predicted[held], minlength=len(pairs.predicted_areas))
+    holds_another = np.zeros(count, bool)
+    seen = best >= 0
+    is_held = most > _SEEN * pairs.true_areas
+    holds_another[seen] = nuclei_held[best[seen]] - is_held[seen] >= 1
+
+    missed = np.ones(count, bool)
+    missed[pairs.true_index[pairs.iou() > 0.5]] = False
+    conditions = (
+        covered < _SEEN * pairs.true_areas,
+        (most > _HELD * pairs.true_areas) & holds_another,
+        most < _SPLIT * covered,
+    )
+    counts = []
+    for condition in conditions:
+        counts.append(int((missed & condition).sum()))
+        missed &= ~condition
+    return (*counts, int(missed.sum()))
