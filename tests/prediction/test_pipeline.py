@@ -187,9 +187,14 @@ def test_an_interrupt_cancels_what_is_predicted():
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     images = [prepared(index, (1024, 1024)) for index in range(40)]
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        list(run_pipeline(40, images.__getitem__, predict, lambda c, o: o, 2, 2, stopped.set))
+    # What a shell runs in the background ignores Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            list(run_pipeline(40, images.__getitem__, predict, lambda c, o: o, 2, 2, stopped.set))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(begun) == 2, "others were begun afterwards"
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("read", "predict", "finish"))]
 
