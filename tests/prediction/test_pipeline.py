@@ -1,5 +1,4 @@
 import random
-import signal
 import threading
 import time
 
@@ -170,31 +169,25 @@ def test_stopping_in_the_middle_finishes_what_was_begun_and_drops_the_rest():
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("read", "predict", "finish"))]
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal can be sent to a thread")
 def test_an_interrupt_cancels_what_is_predicted():
     stopped = threading.Event()
+    both = threading.Barrier(3, timeout=10)
     begun = []
+
+    def read(index):
+        return "skipped" if index == 2 else prepared(index, (1024, 1024))
 
     def predict(contents):
         begun.append(contents)
-        if not stopped.wait(10):
-            raise AssertionError("was not cancelled")
+        both.wait()
+        assert stopped.wait(10), "was not cancelled"
         return contents
 
-    def interrupt():
-        while len(begun) < 2:
-            time.sleep(0.001)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    images = [prepared(index, (1024, 1024)) for index in range(40)]
-    # What a shell runs in the background ignores Ctrl-C.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        threading.Thread(target=interrupt).start()
-        with pytest.raises(KeyboardInterrupt):
-            list(run_pipeline(40, images.__getitem__, predict, lambda c, o: o, 2, 2, stopped.set))
-    finally:
-        signal.signal(signal.SIGINT, before)
+    results = run_pipeline(40, read, predict, lambda content, output: output, 2, 2, stopped.set)
+    assert next(results) == (2, "skipped")
+    both.wait()
+    with pytest.raises(KeyboardInterrupt):
+        results.throw(KeyboardInterrupt())
     assert len(begun) == 2, "others were begun afterwards"
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("read", "predict", "finish"))]
 
