@@ -9,9 +9,8 @@ Ours is measured end to end, as a process of its own from its start to its exit:
 out, and again with the table of measurements. StarDist gets its images in memory, is warmed up, and only its
 `predict_instances` is timed; it needs an environment of its own and a model (`benchmarks/stardist_peer.py train`).
 The bare engine runs the batches that our command gives to it, from as many threads, without reading, decoding or
-writing. The peak is the
-rate of a large float32 matrix product. All take turns in several rounds, so that what else the machine does falls on
-all of them; medians are compared, and the range is given.
+writing. The peak is the rate of a large float32 matrix product. All take turns in several rounds, so that what else the
+machine does falls on all of them; medians are compared, and the range is given.
 
 Image files are made from the data before the first clock starts; without --data, of the bundled sample.
 """

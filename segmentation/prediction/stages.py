@@ -177,8 +177,7 @@ class Stages:
         LargeImageError
             If an output is asked for that is not written by blocks.
         """
-        source = self._inputs[index]
-        predictor = self._predictor.with_engine(self._predictor.engine.alone)  # the blocks come one by one
+        source, predictor = self._inputs[index], self._predictor
         image = open_large(source.file, predictor.channel, self._largest_whole)
         try:
             with self._timed("read"):
@@ -190,13 +189,11 @@ class Stages:
                 return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
             if predictor.pixel_size_um is not None:
                 image = replace(image, pixel_size_um=predictor.pixel_size_um)
-            return self._predict_by_blocks(source, image, sha256, predictor, threads, partial(report, source.name))
+            return self._predict_by_blocks(source, image, sha256, threads, partial(report, source.name))
         finally:
             image.close()
 
-    def _predict_by_blocks(
-        self, source: Input, image: LargeImage, sha256: str, predictor: Predictor, threads: int, report
-    ) -> Outcome:
+    def _predict_by_blocks(self, source: Input, image: LargeImage, sha256: str, threads: int, report) -> Outcome:
         # Imported here, because most calls have no such image.
         from segmentation.prediction.large import check_outputs, predict_large
 
@@ -208,7 +205,7 @@ class Stages:
             image,
             sha256,
             blocks,
-            predictor,
+            self._predictor.with_engine(self._predictor.engine.alone),  # the blocks come one by one
             measure=measures[0] if measures else None,
             threads=threads,
             timed=self._timed,
@@ -228,13 +225,13 @@ class Stages:
                     file.relative_to(self._folder).as_posix(): file.stat().st_size for file in members if file.is_file()
                 }
             earlier = self.records.load(source.name)
-            if earlier and (earlier.sha256, earlier.settings) == (sha256, predictor.settings):
+            if earlier and (earlier.sha256, earlier.settings) == (sha256, self._predictor.settings):
                 files = earlier.files | files
             record = Record(
                 source.name,
                 str(source.file),
                 sha256,
-                predictor.settings,
+                self._predictor.settings,
                 prediction.nuclei,
                 files,
                 prediction.scale,
