@@ -66,7 +66,7 @@ def test_it_is_small_enough_for_a_repository():
 
 
 def test_its_scores_on_the_validation_images_are_those_that_it_states(dsb2018, tmp_path):
-    from segmentation.training.calibrate import calibrate
+    from segmentation.training.calibration import calibrate
     from segmentation.training.subsets import load_subsets
 
     split = REPOSITORY / "data" / "dsb2018_split.csv"

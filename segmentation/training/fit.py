@@ -9,6 +9,7 @@ from segmentation.network.losses import FOREGROUND_LOSSES
 from segmentation.network.metrics import DiceCoefficient, IntersectionOverUnion
 from segmentation.network.target_losses import target_loss
 from segmentation.network.unet import build_unet
+from segmentation.network.widening import widen
 from segmentation.training import callbacks
 from segmentation.training.checkpoint import Checkpoint, discard_unfinished, read_state
 from segmentation.training.config import TrainingConfig
@@ -56,7 +57,7 @@ def new_network(config: TrainingConfig, **faster) -> keras.Model:
 
 
 def load_initial_weights(model: keras.Model, folder: Path) -> None:
-    """Give a new model the weights of a trained one.
+    """Give a new model the weights of a trained one, which may have fewer filters.
 
     Parameters
     ----------
@@ -71,13 +72,12 @@ def load_initial_weights(model: keras.Model, folder: Path) -> None:
         If its network is not built as `model` is: another version of this code built it.
     """
     trained = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
-    shapes, expected = ([weight.shape for weight in network.weights] for network in (trained, model))
-    if shapes != expected:
+    try:
+        widen(trained, model)
+    except ValueError as error:
         raise TrainingError(
-            f"the network in {folder} is built in another way than this code builds it, with "
-            f"{trained.count_params():,} weights instead of {model.count_params():,}; leave out --init"
-        )
-    model.set_weights(trained.get_weights())
+            f"the network in {folder} is built in another way than this code builds it ({error}); leave out --init"
+        ) from error
 
 
 def fit(

@@ -11,7 +11,7 @@ from segmentation.data.normalisation import Normalisation
 from segmentation.instances.targets import TARGETS
 from segmentation.network.unet import receptive_field_radius
 from segmentation.results.report.training import write_training_page
-from segmentation.training.calibrate import calibrate
+from segmentation.training.calibration import calibrate
 from segmentation.training.export import export_model
 from segmentation.training.fit import new_network
 from segmentation.training.prepared import PreparedImages

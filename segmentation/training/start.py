@@ -11,7 +11,7 @@ from segmentation.training.config import TrainingConfig
 # What may differ from the training that is gone on with: how long, and how fast.
 _FREE = ("epochs", "patience", "workers")
 
-# A network that begins with another's weights has its shape, and learns the same channels.
+# A network that begins with another's weights learns the same channels, has its depth, and is at least as wide.
 _OF_THE_NETWORK = ("targets", "base_filters", "depth")
 
 # Weights that are good already are changed gently. With the rate for new weights, eight images would first undo what
@@ -123,10 +123,12 @@ def _inherit(model: Path, config_given: dict, output: Path) -> tuple[dict, str]:
     trained = bundle.training["config"]
     inherited = {name: trained[name] for name in _OF_THE_NETWORK}
     for name, value in inherited.items():
-        if config_given.get(name, value) != value:
+        asked = config_given.get(name, value)
+        if asked != value and not (name == "base_filters" and asked > value):
+            at_least = "at least " if name == "base_filters" else ""
             raise StartError(
-                f"--{name.replace('_', '-')} is {config_given[name]}, but the model {model} to begin with has {value}: "
-                "leave one of the two out"
+                f"--{name.replace('_', '-')} is {asked}, but the model {model} to begin with has {value}: "
+                f"expected {at_least}that; leave one of the two out"
             )
     return inherited | {"learning_rate": _GENTLE_LEARNING_RATE}, bundle.digest
 

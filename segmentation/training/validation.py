@@ -76,16 +76,18 @@ def draw_examples(
     images, label_maps, scores
         As given to and returned by `score_images`.
     examples : int
-        Rows for each of best, median and worst; less where there are fewer images.
+        Rows for each of best, median and worst; fewer where an image would be shown twice.
     """
     from matplotlib.figure import Figure  # not pyplot: no display, no global state
 
     order = np.argsort([score.dice for score in scores])[::-1]
-    middle = max(len(order) // 2 - examples // 2, 0)
+    # Each image is shown once: of one image there is only a best, of two a best and a worst.
+    examples = max(min(examples, len(order) // 3), 1)
+    middle = (len(order) - examples) // 2
     chosen = {
         "best": order[:examples],
-        "median": order[middle : middle + examples],
-        "worst": order[-examples:],
+        "median": order[middle : middle + examples] if len(order) > 2 else [],
+        "worst": order[-examples:] if len(order) > 1 else [],
     }
     rows = [(name, index) for name, indices in chosen.items() for index in indices]
     figure = Figure(figsize=(10, 3.4 * len(rows)), layout="constrained")

@@ -3,13 +3,17 @@
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
+from segmentation.bundle import Bundle, load_bundle, write_bundle
 from segmentation.data.layouts import find_data_set
 from segmentation.data.normalisation import Normalisation
 from segmentation.data.synthetic import draw_fluorescence, draw_stained
+from segmentation.instances.targets import TARGETS
 from segmentation.training.config import TrainingConfig
+from segmentation.training.export import export_model
 from segmentation.training.prepared import Entry, PreparedImages, prepare
 
 
@@ -89,3 +93,34 @@ def tiny_config():
         return TrainingConfig(**(defaults | settings))
 
     return make
+
+
+@pytest.fixture
+def bright_bundle(tmp_path):
+    """A model that knows nothing but that nuclei are bright."""
+    image = keras.Input((None, None, 3))
+    brightness = keras.layers.Conv2D(1, 1, activation="sigmoid", name="foreground")
+    others = keras.layers.Conv2D(3, 1, name="others")
+    network = keras.Model(image, keras.layers.Concatenate()([brightness(image), others(image)]))
+    brightness.set_weights([np.full((1, 1, 3, 1), 4.0), np.array([-5.0])])
+    others.set_weights([np.zeros((1, 1, 3, 3)), np.array([0.0, 0.0, 3.0])])
+    folder = tmp_path / "model"
+    folder.mkdir()
+    export_model(network, folder)
+    write_bundle(
+        Bundle(
+            folder=folder,
+            targets="centre_offsets",
+            channels=TARGETS["centre_offsets"].channels,
+            normalisation={"lower_percentile": 1.0, "upper_percentile": 99.9},
+            diameter=16.0,
+            receptive_field_radius=0,
+            divisor=1,
+            thresholds={"foreground": 0.5},
+            min_area=3,
+            precisions={"f32": {}},
+            training={},
+            scores={},
+        )
+    )
+    return load_bundle(folder)

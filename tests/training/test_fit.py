@@ -261,6 +261,15 @@ def test_a_new_model_takes_the_weights_of_a_trained_one(tmp_path, undisturbed, t
     np.testing.assert_allclose(model.predict_on_batch(images), expected, atol=1e-5)
 
 
+def test_a_wider_network_begins_with_what_a_trained_one_computes(tmp_path, tiny_config):
+    trained = new_network(tiny_config())
+    trained.save(tmp_path / "model.keras")
+    model = new_model(tiny_config(base_filters=6, seed=11))
+    load_initial_weights(model, tmp_path)
+    images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
+    np.testing.assert_allclose(model.predict_on_batch(images), trained.predict_on_batch(images), atol=1e-5)
+
+
 def test_weights_of_a_network_built_otherwise_are_refused(tmp_path, tiny_config):
     new_network(tiny_config(base_filters=5)).save(tmp_path / "model.keras")
     model = new_model(tiny_config())

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import openvino
 import pytest
+from matplotlib.axes import Axes
 
 from segmentation.bundle import load_bundle
 from segmentation.data.normalisation import Normalisation
@@ -203,8 +204,10 @@ def test_dice_of_each_kind(subsets):
     np.testing.assert_array_equal(label_maps[0], subsets.val.label_map(0))
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_examples_are_drawn_however_few_there_are(tmp_path, drawn_images, count):
+@pytest.mark.parametrize(("count", "shown"), [(1, ["best"]), (2, ["best", "worst"]), (3, ["best", "median", "worst"])])
+def test_examples_are_drawn_once_each_however_few_there_are(tmp_path, drawn_images, count, shown, monkeypatch):
+    titles = []
+    monkeypatch.setattr(Axes, "set_title", lambda self, title, **options: titles.append(title))
     images = drawn_images.select(dict.fromkeys(drawn_images.ids[:count], SplitRow("val")))
     label_maps = [images.label_map(index) for index in range(count)]
     label_maps[0] = 0 * label_maps[0]  # nothing found
@@ -212,6 +215,10 @@ def test_examples_are_drawn_however_few_there_are(tmp_path, drawn_images, count)
     draw_examples(tmp_path / "validation.png", images, label_maps, scores)
     picture = cv2.imread(str(tmp_path / "validation.png"))
     assert picture is not None and picture.std() > 5
+    assert [title.partition(":")[0] for title in titles[::3]] == shown
+    assert len(set(titles[::3])) == count
+    # The first has lost its nuclei, so it is the worst of several.
+    assert images.ids[0][:12] in titles[-3]
 
 
 def test_export_reports_to_nobody(tmp_path, config, monkeypatch):

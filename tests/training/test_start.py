@@ -180,6 +180,10 @@ def test_a_network_of_another_shape_cannot_begin_with_a_model(output, trained, n
     assert not output.exists()
 
 
+def test_a_wider_network_may_begin_with_a_model(output, trained):
+    assert begin(output, {"init": str(trained), "base_filters": 32}, resume=False).config.base_filters == 32
+
+
 def test_a_model_to_begin_with_must_be_whole(output, trained):
     (trained / "model.bin").write_bytes(b"altered")
     with pytest.raises(StartError, match="--init: .*model.bin was altered"):
