@@ -8,7 +8,7 @@ choose bfloat16 by itself where the processor has it.
 import os
 import sys
 import threading
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
@@ -126,7 +126,7 @@ class OpenVINOEngine:
             # Pinned threads of two processes would share the same cores and leave others idle.
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = openvino.Core().compile_model(str(file), "CPU", configuration)
+        compiled = _core().compile_model(str(file), "CPU", configuration)
         names = {"float": "f32", "float32": "f32", "f32": "f32", "bfloat16": "bf16", "bf16": "bf16"}
         reported = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         self.precision = names.get(reported, reported)
@@ -218,6 +218,16 @@ class StoppableEngine:
     def stop(self) -> None:
         """From now on, calls raise `Stopped`; those that have begun come to their end."""
         self._stopped.set()
+
+
+@cache
+def _core():
+    """OpenVINO's core, once for the process and as long as it lives.
+
+    With the first model, a core gives the thread that asks for it another stack to handle signals on. If it was let go
+    of by another thread, that stack would be gone, and the next Ctrl-C a segmentation fault.
+    """
+    return _import_openvino().Core()
 
 
 def _import_openvino():

@@ -50,6 +50,27 @@ def test_openvino_comes_without_its_converter_and_the_converter_later(bundle):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_an_interrupt_after_another_thread_let_go_of_a_model_is_no_crash(bundle):
+    """napari calls from threads of its own, and a notebook's kernel is interrupted with SIGINT."""
+    code = (
+        "import signal, threading\n"
+        "from pathlib import Path\n"
+        "from segmentation.bundle import load_bundle\n"
+        "from segmentation.prediction.engines import open_engine\n"
+        f"kept = [open_engine(load_bundle(Path({str(bundle.folder)!r})))]\n"
+        "thread = threading.Thread(target=kept.clear)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try:\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert result.stdout == "interrupted\n"
+
+
 def test_batches_of_any_size_and_shape(bundle):
     engine = open_engine(bundle)
     for shape in [(1, 2, 2, 3), (3, 16, 40, 3), (2, 8, 8, 3), (3, 16, 40, 3)]:
