@@ -7,6 +7,7 @@ was cut from, and an 8-bit and a 16-bit copy of a picture reach the network as t
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 # Floats are counted by the upper half of their bits, and then, in the few bins that matter, by the lower half.
@@ -150,8 +151,16 @@ class Normalisation:
         """
         low, high = limits
         scale = 1 / (high - low) if high > low else 0.0
-        stretched = ((pixels.astype(np.float32) - np.float32(low)) * np.float32(scale)).clip(0, 1)
-        return np.repeat(stretched, 3, axis=-1) if pixels.shape[-1] == 1 else stretched
+
+        def stretch(intensities: np.ndarray) -> np.ndarray:
+            return ((intensities.astype(np.float32) - np.float32(low)) * np.float32(scale)).clip(0, 1)
+
+        if pixels.dtype == np.uint8:
+            # Looking up each of the 256 intensities takes half the time, and gives the same.
+            stretched = cv2.LUT(pixels, stretch(np.arange(256)))
+        else:
+            stretched = stretch(pixels)
+        return cv2.merge([stretched] * 3) if pixels.shape[-1] == 1 else stretched
 
 
 def _countable(pixels: np.ndarray) -> np.ndarray:
