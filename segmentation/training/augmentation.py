@@ -50,9 +50,9 @@ class Augmentation:
                 ),
                 A.InvertImg(p=0.08),
                 A.ToGray(p=0.1),
-                A.HueSaturationValue(hue_shift_limit=20, sat_shift_limit=40, val_shift_limit=0, p=0.4),
+                A.HueSaturationValue(hue_shift_limit=30, sat_shift_limit=40, val_shift_limit=0, p=0.4),
                 A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.25, p=0.6),
-                A.RandomGamma(gamma_limit=(60, 160), p=0.5),
+                A.RandomGamma(gamma_limit=(50, 200), p=0.5),
                 # Nearest neighbours, which Downscale takes otherwise, move the image by up to a pixel and a half.
                 A.OneOf(
                     [
@@ -63,7 +63,8 @@ class Augmentation:
                     ],
                     p=0.2,
                 ),
-                A.GaussNoise(std_range=(0.01, 0.08), p=0.25),
+                # The channels of a grey image have the same noise, so averaging them must not take it away.
+                A.GaussNoise(std_range=(0.01, 0.15), per_channel=False, p=0.25),
             ],
         )
 

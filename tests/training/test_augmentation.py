@@ -206,6 +206,13 @@ def test_no_transform_moves_the_image_off_its_label_map(name, rng):
     assert np.abs(apart).max() < 0.5
 
 
+def test_a_grey_image_has_the_same_noise_in_all_channels(rng):
+    image, label_map = disk(96)
+    noisy, _ = only(Augmentation(96, zoom=(1, 1), empty=0), "GaussNoise")(image, label_map, rng)
+    assert (noisy != noisy[..., :1]).sum() == 0
+    assert (noisy != image).mean() > 0.3
+
+
 _WITHOUT_SOCKETS = """
 import os, socket, sys
 class Refused(BaseException):
