@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""What the looks of an image do to its masks: scores on copies that are noisier, blurred, darker, stained otherwise.
+
+    python benchmarks/robustness.py --data stage1_train.zip --split data/dsb2018_split.csv --model models/nuclei
+
+Each image is stretched as the network sees it, so that a change is relative to its contrast; then it is changed, and
+predicted as `predict_masks.py` does by default. The masks of an image should not depend on any of these changes. They
+stand for other microscopes, stains and settings, as far as pictures of one microscope can.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+
+from scale import HERE, read_images
+from trials import print_table
+
+from segmentation.bundle import load_bundle
+from segmentation.data.images import RGB, Image
+from segmentation.data.normalisation import Normalisation
+from segmentation.evaluation.scores import score_image, set_figures
+from segmentation.prediction.predictor import open_predictor
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=HERE / "data" / "sample" / "test", metavar="FOLDER|ZIP")
+    parser.add_argument("--split", type=Path, metavar="CSV")
+    parser.add_argument("--subset", default="val", metavar="NAME", help="of the split (default: val)")
+    parser.add_argument("--model", type=Path, default=HERE / "models" / "nuclei", metavar="FOLDER")
+    return parser.parse_args()
+
+
+def noise(sigma: float) -> Callable:
+    """Gaussian noise, the same in all channels: as grey images have it."""
+
+    def change(stretched: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return stretched + rng.normal(0, sigma, stretched.shape[:2]).astype(np.float32)[..., None]
+
+    return change
+
+
+def blur(sigma: float) -> Callable:
+    """Out of focus, by a Gaussian; in pixels."""
+    return lambda stretched, rng: cv2.GaussianBlur(stretched, (0, 0), sigma)
+
+
+def gamma(exponent: float) -> Callable:
+    """Darker where the exponent is above 1."""
+    return lambda stretched, rng: stretched**exponent
+
+
+def background(stretched: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A background that rises from left to right by 0.3."""
+    return 0.7 * stretched + np.linspace(0, 0.3, stretched.shape[1], dtype=np.float32)[None, :, None]
+
+
+def shading(stretched: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Contrast that falls to a third from right to left."""
+    contrast = np.linspace(0.35, 1, stretched.shape[1], dtype=np.float32)[None, :, None]
+    is_dark = stretched.mean() < 0.5
+    return stretched * contrast if is_dark else 1 - (1 - stretched) * contrast
+
+
+def jpeg(quality: int) -> Callable:
+    """As a camera or a viewer may have compressed it."""
+
+    def change(stretched: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        encoded = cv2.imencode(".jpg", as_bytes(stretched), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        return cv2.imdecode(encoded, cv2.IMREAD_COLOR).astype(np.float32) / 255
+
+    return change
+
+
+def colour(turn: float = 0, saturation: float = 1) -> Callable:
+    """Hue turned by some degrees, from violet towards red; grey images stay as they are."""
+
+    def change(stretched: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        hue, saturated, value = cv2.split(cv2.cvtColor(stretched, cv2.COLOR_RGB2HSV))
+        turned = cv2.merge([(hue + turn) % 360, (saturated * saturation).clip(0, 1), value])
+        return cv2.cvtColor(turned, cv2.COLOR_HSV2RGB)
+
+    return change
+
+
+CHANGES = {
+    "as they are": lambda stretched, rng: stretched,
+    "noise, sigma 0.08": noise(0.08),
+    "noise, sigma 0.15": noise(0.15),
+    "blurred, sigma 2 pixels": blur(2),
+    "blurred, sigma 3 pixels": blur(3),
+    "JPEG, quality 20": jpeg(20),
+    "background rises by 0.3": background,
+    "contrast falls to a third": shading,
+    "gamma 0.5": gamma(0.5),
+    "gamma 2": gamma(2),
+    "hue - 40 degrees": colour(-40),
+    "hue + 30 degrees": colour(30),
+    "hue + 60 degrees": colour(60),
+    "saturation x 0.5": colour(saturation=0.5),
+    "saturation x 1.6": colour(saturation=1.6),
+    "inverted": lambda stretched, rng: 1 - stretched,
+}
+
+
+def as_bytes(stretched: np.ndarray) -> np.ndarray:
+    """Round to the 8 bits of a file, (H, W, 3) uint8."""
+    return np.rint(255 * stretched.clip(0, 1)).astype(np.uint8)
+
+
+def main() -> None:
+    args = parse_arguments()
+    predictor = open_predictor(load_bundle(args.model))
+    normalisation = Normalisation()
+    images = [
+        (kind, normalisation.apply(image.pixels, normalisation.limits(image.pixels)), label_map)
+        for kind, image, label_map in read_images(args.data, args.split, args.subset, every=1)
+    ]
+    kinds = list(dict.fromkeys(kind for kind, *_ in images))
+    rows = []
+    for name, change in CHANGES.items():
+        rng = np.random.default_rng(0)
+        scores = [
+            score_image(label_map, predictor(Image(as_bytes(change(stretched, rng)), RGB, None)))
+            for _, stretched, label_map in images
+        ]
+        figures = set_figures(scores)
+        of_kind = {
+            kind: [score.dice for score, (of, *_) in zip(scores, images, strict=True) if of == kind] for kind in kinds
+        }
+        values = [figures["dice"], figures["ap50"], figures["mean_ap"], *(np.mean(of_kind[kind]) for kind in kinds)]
+        rows.append([name, *(f"{value:.3f}" for value in values)])
+    print(f"{len(images)} images")
+    print_table(["", "Dice", "AP50", "mean AP 0.5-0.9", *(f"Dice, {kind}" for kind in kinds)], rows)
+
+
+if __name__ == "__main__":
+    main()
