@@ -38,7 +38,7 @@ from segmentation.bundle import Bundle, load_bundle
 from segmentation.data.images import Image
 from segmentation.prediction.engines import Engine, available_cores, callers_for
 from segmentation.prediction.predictor import Predictor, open_predictor
-from segmentation.prediction.tiling import BATCH_PIXELS, padded_shape
+from segmentation.prediction.tiling import padded_shape
 
 MASKS = ("masks", "labels")
 MATRIX = 3072
@@ -92,6 +92,7 @@ def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndar
 
     class Recorder:
         callers = 1  # so that they are recorded in their order
+        batch_pixels = predictor.engine.batch_pixels
 
         def __call__(self, tiles: np.ndarray) -> np.ndarray:
             batches.append(tiles)
@@ -103,7 +104,7 @@ def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndar
         prepared = predictor.prepare(Image(pixels, ("",) * pixels.shape[-1], None))
         by_shape[padded_shape(*prepared.shape[:2], predictor.divisor)].append(prepared)
     for (height, width), members in by_shape.items():
-        size = max(1, BATCH_PIXELS // predictor.engine.callers // (height * width))
+        size = max(1, predictor.engine.batch_pixels // (height * width))
         for start in range(0, len(members), size):
             recording.fit(members[start : start + size])
     return batches

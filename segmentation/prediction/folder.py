@@ -112,7 +112,14 @@ def predict_folder(
     large = []
     threads = min(MOST_THREADS, available_cores())
     for index, result in run_pipeline(
-        len(own), stages.read, stages.predict, stages.finish, threads, engine.callers, engine.stop
+        len(own),
+        stages.read,
+        stages.predict,
+        stages.finish,
+        threads,
+        engine.callers,
+        engine.batch_pixels,
+        engine.stop,
     ):
         if isinstance(result, ByBlocks):
             large.append(index)

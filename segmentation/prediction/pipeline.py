@@ -1,7 +1,7 @@
 """Read | predict | finish, overlapped: threads read ahead, predict, and finish behind.
 
-Images of one shape are predicted in batches. Which images share a batch follows from their order and the number of
-callers, not from which thread was faster, so a call gives the same numbers each time. What waits between the stages is
+Images of one shape are predicted in batches. Which images share a batch follows from their order alone, not from which
+thread was faster, so a call gives the same numbers each time. What waits between the stages is
 bounded in pixels.
 """
 
@@ -12,14 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from segmentation.prediction.tiling import BATCH_PIXELS
-
 # Read but not yet asked for; read but waiting for others of their shape; predicted, or waiting for that; predicted but
 # not yet written. In pixels: a pixel takes 12 to 30 bytes in each.
-READ_AHEAD = 2 * BATCH_PIXELS
-WAITING_FOR_SHAPE = 8 * BATCH_PIXELS
-PREDICTING = 16 * BATCH_PIXELS
-FINISHING = 8 * BATCH_PIXELS
+READ_AHEAD = 1 << 20
+WAITING_FOR_SHAPE = 4 << 20
+PREDICTING = 8 << 20
+FINISHING = 4 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +45,8 @@ def run_pipeline(
     predict: Callable[[list], Sequence],
     finish: Callable[[Any, Any], Any],
     threads: int,
-    callers: int = 1,
+    callers: int,
+    batch_pixels: int,
     cancel: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, Any]]:
     """Take images through three stages.
@@ -66,6 +65,8 @@ def run_pipeline(
         For reading, and as many for finishing.
     callers : int
         Threads for predicting.
+    batch_pixels : int
+        Images of one shape go together up to so many pixels; a larger one goes alone.
     cancel : callable
         Called when the caller stops listening, as on Ctrl-C: what `predict` is at is not wanted any more.
 
@@ -78,8 +79,6 @@ def run_pipeline(
     readers = _Readers(read, threads)
     network = _Network(predict, finish, threads, callers)
     waiting: dict[Hashable, list[tuple[int, Prepared]]] = {}  # the shape that waits longest is the first
-    # The callers share what keeps one of them busy: with less at a time, none is left alone for long with the last.
-    most = BATCH_PIXELS // callers
     try:
         for index, result in readers.results(count):
             yield from network.ready()
@@ -88,7 +87,7 @@ def run_pipeline(
                 continue
             batch = waiting.setdefault(result.shape, [])
             batch.append((index, result))
-            if (len(batch) + 1) * result.area > most:
+            if (len(batch) + 1) * result.area > batch_pixels:
                 yield from network.take(waiting.pop(result.shape))
             while sum(_area_of(batch) for batch in waiting.values()) > WAITING_FOR_SHAPE:
                 yield from network.take(waiting.pop(next(iter(waiting))))

@@ -24,7 +24,7 @@ class SymmetricEngine:
 
     def __init__(self, engine: Engine, targets: Targets):
         self.name, self.precision, self.version = engine.name, engine.precision, engine.version
-        self.callers = engine.callers
+        self.callers, self.batch_pixels = engine.callers, engine.batch_pixels
         self._engine, self._targets = engine, targets
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:

@@ -15,9 +15,6 @@ import numpy as np
 
 from segmentation.prediction.engines import LARGEST_TILE, Engine
 
-# Eight images of 256 x 256 keep many cores busy; more only cost memory.
-BATCH_PIXELS = 8 * 256 * 256
-
 
 @dataclass(frozen=True)
 class Span:
@@ -164,7 +161,7 @@ def plan_tiles(
 def _predict_in_tiles(engine: Engine, image: np.ndarray, rows: list[Span], columns: list[Span]) -> np.ndarray:
     tiles = [(row, column) for row in rows for column in columns]
     area = (rows[0].stop - rows[0].start) * (columns[0].stop - columns[0].start)
-    batch_size = max(1, BATCH_PIXELS // area)
+    batch_size = max(1, engine.batch_pixels // area)
     channels = None
     lock = threading.Lock()
 

@@ -102,6 +102,7 @@ def test_callers_at_once_get_what_one_alone_gets(bundle, callers):
 def test_alone_a_caller_gets_the_same_from_all_cores(bundle):
     shared = open_engine(bundle, callers=2)
     assert shared.alone.callers == 1
+    assert shared.alone.batch_pixels >= shared.batch_pixels >= 256 * 256
     assert shared.alone is shared.alone, "compiled once"
     np.testing.assert_allclose(shared.alone(noise(1, 32, 48, 3)), shared(noise(1, 32, 48, 3)), atol=1e-5)
     only = open_engine(bundle)

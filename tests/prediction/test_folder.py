@@ -24,7 +24,7 @@ from segmentation.prediction.predictor import Predictor
 class BrightEngine:
     """Bright is foreground."""
 
-    name, precision, version, callers = "bright", "f32", "1", 1
+    name, precision, version, callers, batch_pixels = "bright", "f32", "1", 1, 8 * 256 * 256
 
     def __init__(self):
         self.tiles = 0
@@ -193,7 +193,8 @@ def test_an_unexpected_error_is_one_sentence_and_leaves_nothing(images, tmp_path
     predictor, outputs = make_predictor(), dict(OUTPUTS)
     if stage == "engine":
         predictor = make_predictor(engine=fails)
-        fails.name, fails.precision, fails.version, fails.callers = "fails", "f32", "1", 1
+        fails.name, fails.precision, fails.version = "fails", "f32", "1"
+        fails.callers, fails.batch_pixels = 1, 8 * 256 * 256
     elif stage == "decode":
         predictor = Predictor(BrightEngine(), Normalisation(), 4, 4, fails, {})
     else:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class BrightEngine:
-    name, precision, version, callers = "bright", "f32", "1", 1
+    name, precision, version, callers, batch_pixels = "bright", "f32", "1", 1, 8 * 256 * 256
 
     @property
     def alone(self):

@@ -23,7 +23,7 @@ HALO = 32
 class TruthEngine:
     """Knows the truth and finds, by the intensities of a tile, where in the picture it lies."""
 
-    name, precision, version, callers = "truth", "f32", "1", 1
+    name, precision, version, callers, batch_pixels = "truth", "f32", "1", 1, 8 * 256 * 256
 
     @property
     def alone(self):
@@ -157,7 +157,7 @@ def test_everything_is_one_nucleus(tmp_path):
 class BlurEngine:
     """Sees 16 pixels far and cares for the grid of 16: a pooled and enlarged mean, and the pixel itself."""
 
-    name, precision, version, callers = "blur", "f32", "1", 1
+    name, precision, version, callers, batch_pixels = "blur", "f32", "1", 1, 8 * 256 * 256
 
     @property
     def alone(self):

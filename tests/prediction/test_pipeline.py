@@ -22,8 +22,9 @@ def run(
     finish=lambda content, output: output * 10,
     threads=2,
     callers=1,
+    batch_pixels=8 * SMALL,
 ):
-    return list(run_pipeline(count, read, predict, finish, threads, callers))
+    return list(run_pipeline(count, read, predict, finish, threads, callers, batch_pixels))
 
 
 def test_every_image_goes_through_the_three_stages():
@@ -31,8 +32,8 @@ def test_every_image_goes_through_the_three_stages():
     assert run(0) == []
 
 
-@pytest.mark.parametrize("callers", [1, 2])
-def test_batches_are_of_one_shape_and_follow_from_the_order_alone(callers):
+@pytest.mark.parametrize(("callers", "most"), [(1, 8), (2, 8), (2, 1)])
+def test_batches_are_of_one_shape_and_follow_from_the_order_alone(callers, most):
     rng = random.Random(1)
     shapes = [rng.choice([(256, 256), (512, 512), (2048, 2048)]) for _ in range(60)]
 
@@ -49,14 +50,14 @@ def test_batches_are_of_one_shape_and_follow_from_the_order_alone(callers):
             time.sleep(rng.random() / 500)
             return contents
 
-        assert len(run(60, read, predict, callers=callers)) == 60
+        assert len(run(60, read, predict, callers=callers, batch_pixels=most * SMALL)) == 60
         return sorted(seen)
 
     first = batches(1)
     assert first == batches(2)
     assert all(len({shapes[index] for index in batch}) == 1 for batch in first)
-    assert max(len(batch) for batch in first if shapes[batch[0]] == (256, 256)) == 8 // callers
-    assert max(len(batch) for batch in first if shapes[batch[0]] == (512, 512)) == 2 // callers
+    assert max(len(batch) for batch in first if shapes[batch[0]] == (256, 256)) == most
+    assert max(len(batch) for batch in first if shapes[batch[0]] == (512, 512)) == max(most // 4, 1)
 
 
 def test_callers_predict_at_once():
@@ -159,7 +160,7 @@ def test_stopping_in_the_middle_finishes_what_was_begun_and_drops_the_rest():
         finished.append(content)
         return output
 
-    results = run_pipeline(1000, prepared, lambda contents: contents, finish, 2)
+    results = run_pipeline(1000, prepared, lambda contents: contents, finish, 2, 1, 8 * SMALL)
     next(results)
     results.close()
     done = len(finished)
@@ -183,7 +184,7 @@ def test_an_interrupt_cancels_what_is_predicted():
         assert stopped.wait(10), "was not cancelled"
         return contents
 
-    results = run_pipeline(40, read, predict, lambda content, output: output, 2, 2, stopped.set)
+    results = run_pipeline(40, read, predict, lambda content, output: output, 2, 2, 8 * SMALL, stopped.set)
     assert next(results) == (2, "skipped")
     both.wait()
     with pytest.raises(KeyboardInterrupt):
@@ -200,14 +201,16 @@ def test_what_is_done_is_told_while_the_next_is_read():
         assert index < 2 or told.wait(10), "the first is held back"
         return prepared(index, (1024, 1024))
 
-    for _ in run_pipeline(3, read, lambda contents: contents, lambda c, o: o, 1):
+    for _ in run_pipeline(3, read, lambda contents: contents, lambda c, o: o, 1, 1, 8 * SMALL):
         told.set()
 
 
 def test_outputs_go_to_their_own_images():
     arrays = [np.full(3, index) for index in range(20)]
     read = lambda index: Prepared("shape", SMALL, arrays[index])  # noqa: E731
-    results = run_pipeline(20, read, lambda contents: [2 * content for content in contents], lambda c, o: (c, o), 3)
+    results = run_pipeline(
+        20, read, lambda contents: [2 * content for content in contents], lambda c, o: (c, o), 3, 1, 8 * SMALL
+    )
     for index, (content, output) in results:
         assert content[0] == index
         assert output[0] == 2 * index

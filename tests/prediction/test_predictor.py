@@ -22,7 +22,7 @@ class Seeing:
     """A network that sees the nuclei as they are, if they have about the size that it knows, and else mistakes their
     size, as real ones do."""
 
-    name, precision, version, callers = "seeing", "f32", "1", 1
+    name, precision, version, callers, batch_pixels = "seeing", "f32", "1", 1, 8 * 256 * 256
 
     def __init__(self):
         self.shapes = []

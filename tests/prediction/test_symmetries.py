@@ -10,7 +10,7 @@ TARGET = TARGETS["centre_offsets"]
 
 
 class Engine:
-    name, precision, version, callers = "fake", "f32", "1", 1
+    name, precision, version, callers, batch_pixels = "fake", "f32", "1", 1, 8 * 256 * 256
 
     def __init__(self, function):
         self.shapes = []

@@ -24,10 +24,12 @@ def network(tiles):
 
 
 network.callers = 2
+network.batch_pixels = 8 * 256 * 256
 
 
 class Counting:
     callers = 2
+    batch_pixels = 8 * 256 * 256
 
     def __init__(self):
         self.shapes = []

@@ -21,7 +21,7 @@ SHAPE = 500, 620
 
 
 class BrightEngine:
-    name, precision, version, callers = "bright", "f32", "1", 1
+    name, precision, version, callers, batch_pixels = "bright", "f32", "1", 1, 8 * 256 * 256
 
     @property
     def alone(self):
