@@ -208,7 +208,7 @@ class _Work:
         predictor, rescaling = self.predictor, self.predictor.rescaling
         seen = rescaling.image(tile) if rescaling else tile
         whole = math.prod(padded_shape(*seen.shape[:2], predictor.divisor))
-        channels = predict_channels(predictor.engine, seen, predictor.divisor, predictor.margin, whole)
+        channels = predict_channels(predictor.network, seen, predictor.divisor, predictor.margin, whole)
         return rescaling.channels(channels, tile.shape[:2]) if rescaling else channels
 
     def decode(self, block: Block, channels: np.ndarray) -> None:

@@ -45,6 +45,8 @@ class Predictor:
         Side of a pixel of all images, in micrometres, whatever their files say.
     channel : str, optional
         Which channel is read of images that have several, as in `segmentation.data.images.read_image`.
+    symmetric : callable, optional
+        ``Engine -> Engine``, for test-time augmentation; without it images are seen once.
     """
 
     engine: Engine
@@ -58,11 +60,17 @@ class Predictor:
     at: Callable[[Fraction], "Predictor"] | None = None
     pixel_size_um: float | None = None
     channel: str | None = None
+    symmetric: Callable[[Engine], Engine] | None = None
 
     @property
     def scale(self) -> Fraction:
         """Pixels to the network for each pixel of an image."""
         return self.rescaling.scale if self.rescaling else Fraction(1)
+
+    @property
+    def network(self) -> Engine:
+        """What images are given to: the engine, or what asks it several times."""
+        return self.symmetric(self.engine) if self.symmetric else self.engine
 
     def with_engine(self, engine: Engine) -> "Predictor":
         """This predictor, at whatever scale, with another engine."""
@@ -76,11 +84,11 @@ class Predictor:
     def predict(self, prepared: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run the network on prepared images of one padded shape: ``(H, W, C)`` float32 for each."""
         if not self.rescaling:
-            return predict_batch(self.engine, prepared, self.divisor, self.margin)
+            return predict_batch(self.network, prepared, self.divisor, self.margin)
         # Enlarged images are larger than those that were put together for a batch, so they go one by one.
         return [
             self.rescaling.channels(
-                predict_channels(self.engine, self.rescaling.image(image), self.divisor, self.margin), image.shape[:2]
+                predict_channels(self.network, self.rescaling.image(image), self.divisor, self.margin), image.shape[:2]
             )
             for image in prepared
         ]
@@ -202,8 +210,6 @@ def open_predictor(
         "tta": tta,
         "channel": channel,
     }
-    if tta:
-        opened = SymmetricEngine(opened, targets)
 
     def at(scale: Fraction) -> Predictor:
         least = round(bundle.min_area / scale**2) if min_area is None else min_area
@@ -219,6 +225,7 @@ def open_predictor(
             rescaling,
             pixel_size_um=pixel_size_um,
             channel=channel,
+            symmetric=partial(SymmetricEngine, targets=targets) if tta else None,
         )
 
     if diameter is None:

@@ -1,7 +1,5 @@
 """Test-time augmentation: what the network says of a picture, averaged over the eight symmetries of the square."""
 
-from functools import cached_property
-
 import numpy as np
 
 from segmentation.instances.symmetries import SYMMETRIES
@@ -33,7 +31,3 @@ class SymmetricEngine:
             channels = self._engine(np.ascontiguousarray(symmetry(tiles)))
             total += self._targets.turn(channels, symmetry.inverse)
         return total / len(SYMMETRIES)
-
-    @cached_property
-    def alone(self) -> "SymmetricEngine":
-        return SymmetricEngine(self._engine.alone, self._targets)

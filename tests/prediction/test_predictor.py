@@ -9,6 +9,7 @@ from segmentation.data.images import GREY, Image
 from segmentation.data.normalisation import Normalisation
 from segmentation.instances.targets import TARGETS
 from segmentation.prediction import predictor as module
+from segmentation.prediction.engines import StoppableEngine, Stopped
 from segmentation.prediction.predictor import open_predictor
 from segmentation.prediction.rescaling import DiameterError
 from tests.instances.label_maps import draw_disks, overlaps
@@ -177,6 +178,23 @@ def test_tta_gives_the_same_where_the_network_does_not_mind_how_a_picture_lies(b
     np.testing.assert_allclose(averaged.channels, once.channels, atol=1e-5)
     np.testing.assert_array_equal(averaged.label_map(), once.label_map())
     assert len(engine.shapes) == 9
+
+
+def test_with_tta_a_stop_is_noticed_between_two_of_the_eight(bundle, engine, monkeypatch):
+    see = engine._see
+
+    def stop_at_the_third(grey):
+        if len(engine.shapes) == 3:
+            stoppable.stop()
+        return see(grey)
+
+    monkeypatch.setattr(engine, "_see", stop_at_the_third)
+    stoppable = StoppableEngine(engine)
+    predictor = open_predictor(bundle, tta=True).with_engine(stoppable)
+    image, _ = picture(21.0, shape=(64, 80))
+    with pytest.raises(Stopped):
+        predictor(image)
+    assert len(engine.shapes) == 3
 
 
 def test_all_that_decides_is_in_the_settings(bundle, engine):
