@@ -191,6 +191,21 @@ def test_threshold_is_found_where_the_truth_is(subsets, best):
     assert choose_threshold(subsets.val, channels, decode) == pytest.approx(best)
 
 
+def test_noise_is_not_decoded_to_find_its_threshold(subsets):
+    """It would take longer than a short training."""
+    rng = np.random.default_rng(0)
+    channels = [
+        (rng.random((*subsets.val.label_map(index).shape, 1), np.float32) < 0.05) * np.float32(0.65)
+        for index in range(3)
+    ]
+
+    def decode(predicted, thresholds):
+        raise AssertionError("decoded")
+
+    # All thresholds below 0.65 give the same; of equals it is the one nearest to one half.
+    assert choose_threshold(subsets.val, channels, decode) == 0.5
+
+
 def test_dice_of_each_kind(subsets):
     """Perfect on all images but the last, where nothing is found."""
     channels = [subsets.val.label_map(0), subsets.val.label_map(1), 0 * subsets.val.label_map(2)]
