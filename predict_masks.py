@@ -27,7 +27,7 @@ examples:
   python predict_masks.py stage1_train.zip --split data/dsb2018_split.csv --subset test --outputs labels rle
       the test images of the 2018 Data Science Bowl, with run lengths for Kaggle
   python predict_masks.py scans/ --shard 3/8
-      the third eighth of the images: eight such processes share the work, on one machine or on several
+      every eighth image from the third on: eight such processes share the work, on one machine or on several
 """
 
 

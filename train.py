@@ -47,10 +47,20 @@ def parse_arguments() -> argparse.Namespace:
     setting(data, "--skip-bad", "train without the samples that cannot be used", action="store_true")
     data.add_argument("--output", help="folder of the model (default: models/ and the name of the data)", type=Path)
     network = parser.add_argument_group("network")
-    setting(network, "--init", "begin with the weights of this model, and its network's settings", metavar="FOLDER")
+    setting(
+        network,
+        "--init",
+        "begin with the weights of this model, its targets, its depth and its filters, or more of them",
+        metavar="FOLDER",
+    )
     setting(network, "--targets", "what the network learns of a nucleus", choices=TARGETS)
     setting(network, "--loss", "loss of the foreground channel", choices=FOREGROUND_LOSSES)
-    setting(network, "--base-filters", "filters of the first level", metavar="N")
+    setting(
+        network,
+        "--base-filters",
+        "filters of the first level; with --init as many as that model's, or more",
+        metavar="N",
+    )
     setting(network, "--depth", "how many times the image is halved", metavar="N")
     setting(network, "--dropout", "fraction of the feature maps that is dropped", metavar="P")
     training = parser.add_argument_group("training")
@@ -118,6 +128,7 @@ def main() -> int:
     with quietly():
         import keras  # noqa: F401
     from segmentation.training.callbacks import Interrupted, TimeLimit
+    from segmentation.training.checkpoint import read_state
     from segmentation.training.fit import TrainingError, fit, load_initial_weights, new_model
     from segmentation.training.history import plot_history
     from segmentation.training.package import package
@@ -125,7 +136,7 @@ def main() -> int:
     time_limit = TimeLimit(STARTED, 60 * args.time_limit) if args.time_limit else None
     model = new_model(run.config)
     try:
-        if run.init:
+        if run.init and read_state(args.output / "checkpoint") is None:
             load_initial_weights(model, Path(run.init))
         history = fit(
             model,

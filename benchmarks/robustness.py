@@ -5,7 +5,7 @@
 
 Each image is stretched as the network sees it, so that a change is relative to its contrast; then it is changed, and
 predicted as `predict_masks.py` does by default. The masks of an image should not depend on any of these changes. They
-stand for other microscopes, stains and settings, as far as pictures of one microscope can.
+stand for other microscopes, stains and settings, as far as changed copies can. Images without nuclei are left out.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from trials import print_table
 
 from segmentation.bundle import load_bundle
 from segmentation.data.images import RGB, Image
-from segmentation.data.normalisation import Normalisation
 from segmentation.evaluation.scores import score_image, set_figures
 from segmentation.prediction.predictor import open_predictor
 
@@ -72,8 +71,9 @@ def jpeg(quality: int) -> Callable:
     """As a camera or a viewer may have compressed it."""
 
     def change(stretched: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        encoded = cv2.imencode(".jpg", as_bytes(stretched), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        return cv2.imdecode(encoded, cv2.IMREAD_COLOR).astype(np.float32) / 255
+        blue_first = np.ascontiguousarray(as_bytes(stretched)[..., ::-1])
+        encoded = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
 
     return change
 
@@ -117,7 +117,7 @@ def as_bytes(stretched: np.ndarray) -> np.ndarray:
 def main() -> None:
     args = parse_arguments()
     predictor = open_predictor(load_bundle(args.model))
-    normalisation = Normalisation()
+    normalisation = predictor.normalisation
     images = [
         (kind, normalisation.apply(image.pixels, normalisation.limits(image.pixels)), label_map)
         for kind, image, label_map in read_images(args.data, args.split, args.subset, every=1)

@@ -211,6 +211,17 @@ def test_a_training_begins_where_another_model_stands(tmp_path, undisturbed, run
     assert trained.training["init"] is None
 
 
+def test_a_training_goes_on_without_the_model_that_it_began_with(tmp_path, undisturbed, run, data):
+    settings = ["--crop-size", 64, "--batch-size", 2, "--dropout", 0, "--seed", 1]
+    model = shutil.copytree(undisturbed[0], tmp_path / "to_begin_with")
+    begun = run("--data", data, "--init", model, "--output", tmp_path / "m", "--epochs", 1, *settings)
+    assert begun[0] == 0, begun[2]
+    shutil.rmtree(model)
+    status, _, errors = run("--output", tmp_path / "m", "--resume", "--epochs", 2)
+    assert status == 0, errors
+    assert len(history_of(tmp_path / "m")) == 2
+
+
 def test_time_limit_ends_it_with_a_model(tmp_path, run, data):
     status, _, errors = run(
         "--data", data, "--output", tmp_path / "m", "--time-limit", 0.6, "--epochs", 10_000, *SETTINGS, timeout=280

@@ -30,6 +30,8 @@ MOST_CALLERS = 4
 # at a time instead of four, the first pass over 103 images, two cores, took a tenth less, and the second as long.
 _PIXELS_FOR_A_CORE = 256 * 256
 
+_ONE_AT_A_TIME = threading.Lock()
+
 
 class EngineError(RuntimeError):
     """An engine that cannot be had as asked for; the message is one sentence that says why and what to do."""
@@ -50,8 +52,6 @@ class Engine(Protocol):
         How many calls it answers at once. With several, more of them wait; with one, it is for one thread.
     batch_pixels : int
         Up to so many pixels at once are worth their while: images of equal shape go together until there are more.
-    alone : Engine
-        The same network for one caller, who gets all cores.
     """
 
     name: str
@@ -59,13 +59,24 @@ class Engine(Protocol):
     version: str
     callers: int
     batch_pixels: int
-    alone: "Engine"
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         """Run the network on ``(N, H, W, 3)`` float32 and return ``(N, H, W, C)`` float32."""
 
 
-def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None, callers: int = 1) -> Engine:
+class OpenedEngine(Engine, Protocol):
+    """What `open_engine` gives.
+
+    Attributes
+    ----------
+    alone : OpenedEngine
+        The same network for one caller, who gets all cores.
+    """
+
+    alone: "OpenedEngine"
+
+
+def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None, callers: int = 1) -> OpenedEngine:
     """Make the network of a bundle ready to run.
 
     Parameters
@@ -82,7 +93,7 @@ def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None
 
     Returns
     -------
-    engine : Engine
+    engine : OpenedEngine
 
     Raises
     ------
@@ -145,7 +156,7 @@ class OpenVINOEngine:
 
         self.version = openvino.__version__.split("-")[0]
         self.callers = callers
-        self.batch_pixels = _PIXELS_FOR_A_CORE * -(-available_cores() // callers)
+        self.batch_pixels = min(_PIXELS_FOR_A_CORE * -(-available_cores() // callers), LARGEST_TILE)
         self._file = file
         self._requests = SimpleQueue()
         for _ in range(callers):
@@ -206,10 +217,10 @@ class StoppableEngine:
 
     Parameters
     ----------
-    engine : Engine
+    engine : OpenedEngine
     """
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: OpenedEngine):
         self.name, self.precision, self.version = engine.name, engine.precision, engine.version
         self.callers, self.batch_pixels = engine.callers, engine.batch_pixels
         self._engine = engine
@@ -221,7 +232,7 @@ class StoppableEngine:
         return self._engine(tiles)
 
     @property
-    def alone(self) -> Engine:
+    def alone(self) -> OpenedEngine:
         return self._engine.alone
 
     def stop(self) -> None:
@@ -229,13 +240,18 @@ class StoppableEngine:
         self._stopped.set()
 
 
-@cache
 def _core():
-    """OpenVINO's core, once for the process and as long as it lives.
+    """OpenVINO's core, one for the process and as long as it lives.
 
     With the first model, a core gives the thread that asks for it another stack to handle signals on. If it was let go
     of by another thread, that stack would be gone, and the next Ctrl-C a segmentation fault.
     """
+    with _ONE_AT_A_TIME:  # two threads would make two
+        return _new_core()
+
+
+@cache
+def _new_core():
     return _import_openvino().Core()
 
 

@@ -1,7 +1,7 @@
 """Read | predict | finish, overlapped: threads read ahead, predict, and finish behind.
 
-Images of one shape are predicted in batches. Which images share a batch follows from their order alone, not from which
-thread was faster, so a call gives the same numbers each time. What waits between the stages is
+Images of one shape are predicted in batches. Which images share a batch follows from their order and the size of a
+batch, not from which thread was faster, so a call gives the same numbers each time. What waits between the stages is
 bounded in pixels.
 """
 

@@ -12,7 +12,7 @@ from segmentation.data.images import Image
 from segmentation.data.normalisation import Normalisation
 from segmentation.instances.targets import TARGETS
 from segmentation.prediction.diameter import MOST_PASSES, DiameterSearch
-from segmentation.prediction.engines import Engine, open_engine
+from segmentation.prediction.engines import Engine, OpenedEngine, open_engine
 from segmentation.prediction.rescaling import LARGEST_SCALE, SMALLEST_SCALE, DiameterError, Rescaling, scale_for
 from segmentation.prediction.symmetries import SymmetricEngine
 from segmentation.prediction.tiling import predict_batch, predict_channels
@@ -27,7 +27,7 @@ class Predictor:
 
     Attributes
     ----------
-    engine : Engine
+    engine : OpenedEngine
     normalisation : Normalisation
     divisor, margin : int
         Of the network: 2 ** depth, and its receptive-field radius in pixels.
@@ -49,7 +49,7 @@ class Predictor:
         ``Engine -> Engine``, for test-time augmentation; without it images are seen once.
     """
 
-    engine: Engine
+    engine: OpenedEngine
     normalisation: Normalisation
     divisor: int
     margin: int
@@ -72,7 +72,7 @@ class Predictor:
         """What images are given to: the engine, or what asks it several times."""
         return self.symmetric(self.engine) if self.symmetric else self.engine
 
-    def with_engine(self, engine: Engine) -> "Predictor":
+    def with_engine(self, engine: OpenedEngine) -> "Predictor":
         """This predictor, at whatever scale, with another engine."""
         at = self.at and (lambda scale: self.at(scale).with_engine(engine))
         return replace(self, engine=engine, at=at)

@@ -71,12 +71,13 @@ def load_initial_weights(model: keras.Model, folder: Path) -> None:
     TrainingError
         If its network is not built as `model` is: another version of this code built it.
     """
-    trained = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
     try:
+        trained = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
         widen(trained, model)
     except ValueError as error:
         raise TrainingError(
-            f"the network in {folder} is built in another way than this code builds it ({error}); leave out --init"
+            f"the network in {folder} cannot be begun with, or is built in another way than this code builds it "
+            f"({error}); leave out --init"
         ) from error
 
 

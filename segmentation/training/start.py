@@ -125,10 +125,9 @@ def _inherit(model: Path, config_given: dict, output: Path) -> tuple[dict, str]:
     for name, value in inherited.items():
         asked = config_given.get(name, value)
         if asked != value and not (name == "base_filters" and asked > value):
-            at_least = "at least " if name == "base_filters" else ""
+            what_else = "give at least as many" if name == "base_filters" else "leave one of the two out"
             raise StartError(
-                f"--{name.replace('_', '-')} is {asked}, but the model {model} to begin with has {value}: "
-                f"expected {at_least}that; leave one of the two out"
+                f"--{name.replace('_', '-')} is {asked}, but the model {model} to begin with has {value}: {what_else}"
             )
     return inherited | {"learning_rate": _GENTLE_LEARNING_RATE}, bundle.digest
 

@@ -13,9 +13,10 @@ from segmentation.training.prepared import PreparedImages
 # What is tried; a network that is unsure of borders has them too far out at 0.5.
 THRESHOLDS = np.arange(30, 85, 5) / 100
 
-# With a lower Dice coefficient than this at every threshold, there are no nuclei to tell apart. What a network gives
-# after an epoch is noise, which takes twenty times as long to decode as nuclei do: more than the epoch took.
-_UNLEARNT = 0.3
+# A Dice coefficient that is not at least this fraction of the way from what all pixels give to 1, at any threshold, is
+# that of noise. A network gives noise after an epoch, and it takes twenty times as long to decode as nuclei do: more
+# than the epoch took.
+_LEARNT = 0.1
 
 
 def predict_images(predictor: Predictor, images: PreparedImages) -> list[np.ndarray]:
@@ -46,9 +47,10 @@ def choose_threshold(
 
     Of a network that has not learnt to find nuclei, the one at which the Dice coefficient of the foreground is highest.
     """
-    dice = {threshold: _foreground_dice(images, channels, threshold) for threshold in THRESHOLDS}
+    dice = {threshold: _foreground_dice(images, channels, threshold) for threshold in (-np.inf, *THRESHOLDS)}
     best = max(THRESHOLDS, key=lambda threshold: (dice[threshold], -abs(threshold - 0.5)))
-    if dice[best] < _UNLEARNT:
+    chance = dice[-np.inf]
+    if dice[best] < chance + _LEARNT * (1 - chance):
         return float(best)
 
     def gain(threshold: float) -> float:
@@ -61,13 +63,14 @@ def choose_threshold(
 
 
 def _foreground_dice(images: PreparedImages, channels: list[np.ndarray], threshold: float) -> float:
-    """Mean over the images of the Dice coefficient of all pixels above a threshold."""
+    """Mean of the Dice coefficient of all pixels above a threshold, over the images with nuclei; 1.0 without any."""
     values = []
     for index, predicted in enumerate(channels):
         found, truth = predicted[..., 0] > threshold, images.label_map(index) > 0
-        both = np.count_nonzero(found) + np.count_nonzero(truth)
-        values.append(2 * np.count_nonzero(found & truth) / both if both else 1.0)
-    return float(np.mean(values))
+        if truth.any():
+            both = np.count_nonzero(found) + np.count_nonzero(truth)
+            values.append(2 * np.count_nonzero(found & truth) / both)
+    return float(np.mean(values)) if values else 1.0
 
 
 def summarise(images: PreparedImages, scores: list[ImageScore]) -> dict:

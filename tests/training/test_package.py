@@ -191,19 +191,20 @@ def test_threshold_is_found_where_the_truth_is(subsets, best):
     assert choose_threshold(subsets.val, channels, decode) == pytest.approx(best)
 
 
-def test_noise_is_not_decoded_to_find_its_threshold(subsets):
-    """It would take longer than a short training."""
+@pytest.mark.parametrize("foreground", [0.05, 0.2, 0.5, 0.8])
+def test_noise_is_not_decoded_to_find_its_threshold(in_memory, foreground):
+    """It would take longer than a short training; also of dense data, and with an empty image among them."""
     rng = np.random.default_rng(0)
-    channels = [
-        (rng.random((*subsets.val.label_map(index).shape, 1), np.float32) < 0.05) * np.float32(0.65)
-        for index in range(3)
-    ]
+    blank = np.zeros((64, 64, 3), np.uint8)
+    truths = [(rng.random((64, 64)) < foreground).astype(np.int32), np.zeros((64, 64), np.int32)]
+    images = in_memory([(blank, truth, "fluorescence") for truth in truths])
+    channels = [rng.uniform(0.3, 0.7, (64, 64, 1)).astype(np.float32) for _ in truths]
 
     def decode(predicted, thresholds):
         raise AssertionError("decoded")
 
-    # All thresholds below 0.65 give the same; of equals it is the one nearest to one half.
-    assert choose_threshold(subsets.val, channels, decode) == 0.5
+    # The more is taken for foreground, the better.
+    assert choose_threshold(images, channels, decode) == pytest.approx(0.3)
 
 
 def test_dice_of_each_kind(subsets):
