@@ -1,7 +1,7 @@
 """Score predicted masks against the truth.
 
     python evaluate_masks.py predictions data/sample/test
-    python evaluate_masks.py predictions stage1_train.zip --split data/dsb2018_split.csv --output scores.json
+    python evaluate_masks.py predictions data/dsb2018 --split data/dsb2018_split.csv --output scores.json
 
 Dice and IoU are those of the foreground, averaged over the images. AP at t is TP / (TP + FP + FN) over all nuclei,
 matched at IoU > t. The Bowl score is that of the 2018 Data Science Bowl. Intervals draw groups of images: tiles of one

@@ -2,7 +2,7 @@
 
     python predict_masks.py cells.png
     python predict_masks.py scans/*.tif --output results --outputs masks labels table
-    python predict_masks.py stage1_train.zip --split data/dsb2018_split.csv --subset test
+    python predict_masks.py data/dsb2018 --split data/dsb2018_split.csv --subset test
 
 Needs no TensorFlow: requirements-predict.txt is enough. Exit status 0: all images are done; 1: some failed, named on
 standard error and in summary.json, and the others are done; 2: nothing could be done; 130: interrupted.
@@ -24,7 +24,7 @@ examples:
       masks, label maps, overlays and nuclei.csv of one image, in predictions/
   python predict_masks.py scans/*.tif more_scans/ --output results --outputs labels table
       only label maps and measurements of many images; the same command again does only what is not done yet
-  python predict_masks.py stage1_train.zip --split data/dsb2018_split.csv --subset test --outputs labels rle
+  python predict_masks.py data/dsb2018 --split data/dsb2018_split.csv --subset test --outputs labels rle
       the test images of the 2018 Data Science Bowl, with run lengths for Kaggle
   python predict_masks.py scans/ --shard 3/8
       every eighth image from the third on: eight such processes share the work, on one machine or on several

@@ -2,7 +2,7 @@
 """How accurate our network is beside StarDist: both trained on the same images for the same minutes, scored alike.
 
     python -m venv ~/stardist && ~/stardist/bin/python -m pip install stardist==0.9.2 tensorflow==2.21.0 scikit-image
-    python benchmarks/accuracy.py --data stage1_train.zip --split data/dsb2018_split.csv --minutes 20 \\
+    python benchmarks/accuracy.py --data data/dsb2018 --split data/dsb2018_split.csv --minutes 20 \\
         --stardist-python ~/stardist/bin/python --work /tmp/accuracy
 
 The two train one after the other on this machine, with all of its cores; StarDist tunes its thresholds on the

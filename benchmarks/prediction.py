@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast `predict_masks.py` is: beside StarDist, beside its own network alone, beside what the processor can do.
 
-    python benchmarks/prediction.py --data stage1_train.zip --split data/dsb2018_split.csv \\
+    python benchmarks/prediction.py --data data/dsb2018 --split data/dsb2018_split.csv \\
         --stardist-python ~/stardist/bin/python --stardist-model ~/stardist/model
     python benchmarks/prediction.py --gigapixel      # a picture of a gigapixel beside pictures of 1024 x 1024
 

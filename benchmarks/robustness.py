@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the looks of an image do to its masks: scores on copies that are noisier, blurred, darker, stained otherwise.
 
-    python benchmarks/robustness.py --data stage1_train.zip --split data/dsb2018_split.csv --model models/nuclei
+    python benchmarks/robustness.py --data data/dsb2018 --split data/dsb2018_split.csv --model models/nuclei
 
 Each image is stretched as the network sees it, so that a change is relative to its contrast; then it is changed, and
 predicted as `predict_masks.py` does by default. The masks of an image should not depend on any of these changes. They

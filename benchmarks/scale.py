@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What rescaling to the known nuclear diameter is worth: scores on magnified copies of the images of a data set.
 
-    python benchmarks/scale.py --data stage1_train.zip --split data/dsb2018_split.csv --subset val --model models/nuclei
+    python benchmarks/scale.py --data data/dsb2018 --split data/dsb2018_split.csv --subset val --model models/nuclei
 
 Each image and its true label map are magnified by each factor, and predicted as `predict_masks.py` does with
 ``--diameter none``, with ``--diameter auto``, and with the true median diameter of each copy. AP50 is that of all the
