@@ -158,6 +158,9 @@ class OpenVINOEngine:
         self.callers = callers
         self.batch_pixels = min(_PIXELS_FOR_A_CORE * -(-available_cores() // callers), LARGEST_TILE)
         self._file = file
+        # What OpenVINO knows of NumPy's types is made when first asked for. Two threads that ask at once wait for each
+        # other for ever: one has the interpreter's lock, the other that of what is being made.
+        np.copy(openvino.Tensor(np.zeros(1, np.float32), shared_memory=True).data)
         self._requests = SimpleQueue()
         for _ in range(callers):
             self._requests.put(compiled.create_infer_request())

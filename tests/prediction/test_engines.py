@@ -71,6 +71,28 @@ def test_an_interrupt_after_another_thread_let_go_of_a_model_is_no_crash(bundle)
     assert result.stdout == "interrupted\n"
 
 
+def test_first_calls_at_once_do_not_wait_for_each_other_for_ever(bundle):
+    """OpenVINO hung in every second of such processes."""
+    code = (
+        "import sys, threading\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from pathlib import Path\n"
+        "import numpy as np\n"
+        "from segmentation.bundle import load_bundle\n"
+        "from segmentation.prediction.engines import open_engine\n"
+        "sys.setswitchinterval(1e-6)\n"
+        f"engine = open_engine(load_bundle(Path({str(bundle.folder)!r})), callers=4)\n"
+        "together = threading.Barrier(4)\n"
+        "def call(tiles):\n"
+        "    together.wait()\n"
+        "    return engine(tiles)\n"
+        "with ThreadPoolExecutor(4) as callers:\n"
+        "    list(callers.map(call, 4 * [np.zeros((1, 32, 32, 3), np.float32)]))\n"
+    )
+    for _ in range(6):
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def test_batches_of_any_size_and_shape(bundle):
     engine = open_engine(bundle)
     for shape in [(1, 2, 2, 3), (3, 16, 40, 3), (2, 8, 8, 3), (3, 16, 40, 3)]:
