@@ -29,9 +29,9 @@ from statistics import median
 import cv2
 import numpy as np
 
-HERE = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(HERE), str(HERE / "benchmarks")]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from images import HERE, new_parser
 from peer import export_images, run_stardist
 
 from segmentation.bundle import Bundle, load_bundle
@@ -47,18 +47,23 @@ PIECE = 1024
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=HERE / "data" / "sample" / "test", metavar="FOLDER|ZIP")
-    parser.add_argument("--split", type=Path, metavar="CSV")
-    parser.add_argument("--subset", default="test", metavar="NAME", help="of the split (default: test)")
-    parser.add_argument("--model", type=Path, default=HERE / "models" / "nuclei", metavar="FOLDER")
+    parser = new_parser(__doc__, subset="test")
     parser.add_argument("--stardist-python", type=Path, metavar="FILE", help="interpreter that has StarDist installed")
     parser.add_argument("--stardist-model", type=Path, metavar="FOLDER")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
-    parser.add_argument("--gigapixel", action="store_true", help="measure a picture of a gigapixel instead")
+    parser.add_argument(
+        "--gigapixel",
+        type=int,
+        nargs="?",
+        const=GIGAPIXEL_SIDE,
+        metavar="SIDE",
+        help=f"measure a picture of so many pixels a side instead (without a number: {GIGAPIXEL_SIDE}, a gigapixel)",
+    )
     arguments = parser.parse_args()
     if (arguments.stardist_python is None) != (arguments.stardist_model is None):
         parser.error("--stardist-python and --stardist-model go together")
+    if arguments.gigapixel is not None and not (arguments.gigapixel > 0 and arguments.gigapixel % (4 * PIECE) == 0):
+        parser.error(f"argument --gigapixel: expected a multiple of {4 * PIECE}, got {arguments.gigapixel}")
     return arguments
 
 
@@ -221,6 +226,7 @@ def gigapixel(arguments: argparse.Namespace, folder: Path) -> None:
     """Print rate and memory for a picture of a gigapixel, and for pictures of 1024 x 1024 of the same."""
     import tifffile
 
+    side = arguments.gigapixel
     export_images(HERE / "data" / "sample" / "test", None, ["test"], folder / "exported")
     images = [
         pixels
@@ -233,27 +239,27 @@ def gigapixel(arguments: argparse.Namespace, folder: Path) -> None:
         for column in range(4):
             piece = field[row * PIECE : (row + 1) * PIECE, column * PIECE : (column + 1) * PIECE]
             cv2.imwrite(str(folder / "pieces" / f"{row}{column}.png"), piece)
-    repeats = GIGAPIXEL_SIDE // len(field)
+    repeats = side // len(field)
 
     def tiles():
-        for row in range(GIGAPIXEL_SIDE // 512):
-            for column in range(GIGAPIXEL_SIDE // 512):
+        for row in range(side // 512):
+            for column in range(side // 512):
                 top, left = (512 * place % len(field) for place in (row, column))
                 yield field[top : top + 512, left : left + 512]
 
     (folder / "slide").mkdir()
     tifffile.imwrite(
-        folder / "slide" / "slide.tif", tiles(), shape=(GIGAPIXEL_SIDE, GIGAPIXEL_SIDE), dtype=np.uint8,
+        folder / "slide" / "slide.tif", tiles(), shape=(side, side), dtype=np.uint8,
         tile=(512, 512), bigtiff=True, photometric="minisblack",
     )  # fmt: skip
     small = predict_masks(folder / "pieces", arguments.model, MASKS)
     large = predict_masks(folder / "slide", arguments.model, MASKS)
     again = predict_masks(folder / "pieces", arguments.model, MASKS)
     megapixels = field.size / 1e6
-    rate = GIGAPIXEL_SIDE**2 / 1e6 / large["total"]
+    rate = side**2 / 1e6 / large["total"]
     small_rate = median([megapixels / small["total"], megapixels / again["total"]])
     print(f"16 pictures of 1024 x 1024     {small_rate:.2f} MP/s")
-    print(f"one picture of {GIGAPIXEL_SIDE} x {GIGAPIXEL_SIDE} ({repeats} x {repeats} times the same)  {rate:.2f} MP/s")
+    print(f"one picture of {side} x {side} ({repeats} x {repeats} times the same)  {rate:.2f} MP/s")
     print(f"ratio {rate / small_rate:.2f};  peak memory {large['memory'] / 1e9:.2f} GB")
 
 

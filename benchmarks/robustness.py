@@ -8,7 +8,6 @@ predicted as `predict_masks.py` does by default. The masks of an image should no
 stand for other microscopes, stains and settings, as far as changed copies can. Images without nuclei are left out.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,24 +15,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from scale import HERE, read_images
+from images import by_kind, new_parser, read_images
 from trials import print_table
 
 from segmentation.bundle import load_bundle
 from segmentation.data.images import RGB, Image
 from segmentation.evaluation.scores import score_image, set_figures
 from segmentation.prediction.predictor import open_predictor
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=HERE / "data" / "sample" / "test", metavar="FOLDER|ZIP")
-    parser.add_argument("--split", type=Path, metavar="CSV")
-    parser.add_argument("--subset", default="val", metavar="NAME", help="of the split (default: val)")
-    parser.add_argument("--model", type=Path, default=HERE / "models" / "nuclei", metavar="FOLDER")
-    return parser.parse_args()
 
 
 def noise(sigma: float) -> Callable:
@@ -115,12 +105,12 @@ def as_bytes(stretched: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    args = parse_arguments()
+    args = new_parser(__doc__, subset="val").parse_args()
     predictor = open_predictor(load_bundle(args.model))
     normalisation = predictor.normalisation
     images = [
         (kind, normalisation.apply(image.pixels, normalisation.limits(image.pixels)), label_map)
-        for kind, image, label_map in read_images(args.data, args.split, args.subset, every=1)
+        for kind, image, label_map in read_images(args.data, args.split, args.subset)
     ]
     kinds = list(dict.fromkeys(kind for kind, *_ in images))
     rows = []
@@ -131,10 +121,8 @@ def main() -> None:
             for _, stretched, label_map in images
         ]
         figures = set_figures(scores)
-        of_kind = {
-            kind: [score.dice for score, (of, *_) in zip(scores, images, strict=True) if of == kind] for kind in kinds
-        }
-        values = [figures["dice"], figures["ap50"], figures["mean_ap"], *(np.mean(of_kind[kind]) for kind in kinds)]
+        of_kinds = [set_figures(of_kind)["dice"] for of_kind in by_kind(scores, images).values()]
+        values = [figures["dice"], figures["ap50"], figures["mean_ap"], *of_kinds]
         rows.append([name, *(f"{value:.3f}" for value in values)])
     print(f"{len(images)} images")
     print_table(["", "Dice", "AP50", "mean AP 0.5-0.9", *(f"Dice, {kind}" for kind in kinds)], rows)

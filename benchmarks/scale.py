@@ -17,43 +17,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from images import by_kind, new_parser, read_images
 
 from segmentation.bundle import load_bundle
 from segmentation.data.images import Image
-from segmentation.data.kinds import kind_of
-from segmentation.data.layouts import find_samples
-from segmentation.data.splits import read_split
 from segmentation.evaluation.scores import score_image, set_figures
 from segmentation.prediction.predictor import Predictor, open_predictor
 from segmentation.prediction.rescaling import scale_for
 
-HERE = Path(__file__).resolve().parent.parent
-
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=HERE / "data" / "sample" / "test", metavar="FOLDER|ZIP")
-    parser.add_argument("--split", type=Path, metavar="CSV")
-    parser.add_argument("--subset", default="val", metavar="NAME", help="of the split (default: val)")
+    parser = new_parser(__doc__, subset="val")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th image, by kind")
     parser.add_argument("--factors", type=float, nargs="+", default=[0.33, 0.5, 0.71, 1, 1.41, 2, 3], metavar="X")
-    parser.add_argument("--model", type=Path, default=HERE / "models" / "nuclei", metavar="FOLDER")
     return parser.parse_args()
-
-
-def read_images(data: Path, split: Path | None, subset: str, every: int) -> list[tuple[str, Image, np.ndarray]]:
-    """Kind, image and label map of the chosen images, by kind; images without nuclei have no diameter and are left."""
-    rows = read_split(split) if split else None
-    found = []
-    for sample in find_samples(data):
-        if rows is None or (sample.id in rows and rows[sample.id].subset == subset):
-            image = sample.read_image()
-            label_map = sample.read_labels(image.pixels.shape[:2])
-            if label_map.any():
-                found.append((kind_of(image.pixels), sample.id, image, label_map))
-    found.sort(key=lambda entry: entry[:2])
-    return [(kind, image, label_map) for kind, _, image, label_map in found[::every]]
 
 
 def magnify(image: Image, label_map: np.ndarray, factor: float) -> tuple[Image, np.ndarray]:
@@ -87,13 +66,12 @@ def measure(images: list[tuple[str, Image, np.ndarray]], auto: Predictor, known:
             scores[name].append(score_image(truth, predicted))
     for name, of_images in scores.items():
         figures = set_figures(of_images)
-        by_kind = {}
-        for score, (kind, *_) in zip(of_images, images, strict=True):
-            by_kind.setdefault(kind, []).append(score)
         print(
             f"{factor:6g} {name:>8} {figures['dice']:6.3f} {figures['ap50']:6.3f} {figures['mean_ap']:7.3f} "
             f"{seconds[name] / seconds['none']:5.2f}  "
-            + ", ".join(f"{kind} {set_figures(scores)['ap50']:.3f}" for kind, scores in by_kind.items()),
+            + ", ".join(
+                f"{kind} {set_figures(scores)['ap50']:.3f}" for kind, scores in by_kind(of_images, images).items()
+            ),
             flush=True,
         )
 

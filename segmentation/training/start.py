@@ -124,8 +124,9 @@ def _inherit(model: Path, config_given: dict, output: Path) -> tuple[dict, str]:
     inherited = {name: trained[name] for name in _OF_THE_NETWORK}
     for name, value in inherited.items():
         asked = config_given.get(name, value)
-        if asked != value and not (name == "base_filters" and asked > value):
-            what_else = "give at least as many" if name == "base_filters" else "leave one of the two out"
+        may_be_more = name == "base_filters"
+        if asked < value if may_be_more else asked != value:
+            what_else = "give at least as many" if may_be_more else "leave one of the two out"
             raise StartError(
                 f"--{name.replace('_', '-')} is {asked}, but the model {model} to begin with has {value}: {what_else}"
             )

@@ -1,6 +1,6 @@
 """What a trained model gives on its validation images: the figures, and pictures of the best and the worst."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,30 +47,33 @@ def choose_threshold(
 
     Of a network that has not learnt to find nuclei, the one at which the Dice coefficient of the foreground is highest.
     """
-    dice = {threshold: _foreground_dice(images, channels, threshold) for threshold in (-np.inf, *THRESHOLDS)}
-    best = max(THRESHOLDS, key=lambda threshold: (dice[threshold], -abs(threshold - 0.5)))
-    chance = dice[-np.inf]
-    if dice[best] < chance + _LEARNT * (1 - chance):
-        return float(best)
+    chance, *of_thresholds = _foreground_dice(images, channels, (-np.inf, *THRESHOLDS))
+    if max(of_thresholds) < chance + _LEARNT * (1 - chance):
+        return _best_threshold(of_thresholds)
 
     def gain(threshold: float) -> float:
         _, scores = score_images(images, channels, lambda predicted: decode(predicted, {"foreground": threshold}))
         figures = set_figures(scores)
         return figures["dice"] + figures["mean_ap"]
 
-    # Of equals the one nearest to one half.
-    return float(max(THRESHOLDS, key=lambda threshold: (gain(threshold), -abs(threshold - 0.5))))
+    return _best_threshold([gain(threshold) for threshold in THRESHOLDS])
 
 
-def _foreground_dice(images: PreparedImages, channels: list[np.ndarray], threshold: float) -> float:
-    """Mean of the Dice coefficient of all pixels above a threshold, over the images with nuclei; 1.0 without any."""
+def _best_threshold(gains: list[float]) -> float:
+    """The threshold with the highest gain; of equals the one nearest to one half."""
+    best = max(range(len(THRESHOLDS)), key=lambda index: (gains[index], -abs(THRESHOLDS[index] - 0.5)))
+    return float(THRESHOLDS[best])
+
+
+def _foreground_dice(images: PreparedImages, channels: list[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
+    """Dice coefficient of all pixels above each threshold: means over the images with nuclei, 1.0 without any."""
     values = []
     for index, predicted in enumerate(channels):
-        found, truth = predicted[..., 0] > threshold, images.label_map(index) > 0
+        truth = images.label_map(index) > 0
         if truth.any():
-            both = np.count_nonzero(found) + np.count_nonzero(truth)
-            values.append(2 * np.count_nonzero(found & truth) / both)
-    return float(np.mean(values)) if values else 1.0
+            found = [predicted[..., 0] > threshold for threshold in thresholds]
+            values.append([2 * np.count_nonzero(f & truth) / (np.count_nonzero(f) + truth.sum()) for f in found])
+    return np.mean(values, axis=0) if values else np.ones(len(thresholds))
 
 
 def summarise(images: PreparedImages, scores: list[ImageScore]) -> dict:
