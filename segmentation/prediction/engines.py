@@ -8,7 +8,7 @@ choose bfloat16 by itself where the processor has it.
 import os
 import sys
 import threading
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
@@ -65,15 +65,10 @@ class Engine(Protocol):
 
 
 class OpenedEngine(Engine, Protocol):
-    """What `open_engine` gives.
+    """What `open_engine` gives."""
 
-    Attributes
-    ----------
-    alone : OpenedEngine
-        The same network for one caller, who gets all cores.
-    """
-
-    alone: "OpenedEngine"
+    def with_callers(self, callers: int) -> "OpenedEngine":
+        """The same network for another number of callers, among whom all cores are shared out."""
 
 
 def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None, callers: int = 1) -> OpenedEngine:
@@ -173,9 +168,8 @@ class OpenVINOEngine:
         finally:
             self._requests.put(request)
 
-    @cached_property
-    def alone(self) -> "OpenVINOEngine":
-        return self if self.callers == 1 else OpenVINOEngine(self._file, self.precision)
+    def with_callers(self, callers: int) -> "OpenVINOEngine":
+        return self if callers == self.callers else OpenVINOEngine(self._file, self.precision, callers)
 
 
 class KerasEngine:
@@ -206,8 +200,7 @@ class KerasEngine:
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         return np.asarray(self._model.predict_on_batch(tiles), np.float32)
 
-    @property
-    def alone(self) -> "KerasEngine":
+    def with_callers(self, callers: int) -> "KerasEngine":
         return self
 
 
@@ -234,9 +227,9 @@ class StoppableEngine:
             raise Stopped
         return self._engine(tiles)
 
-    @property
-    def alone(self) -> OpenedEngine:
-        return self._engine.alone
+    def with_callers(self, callers: int) -> OpenedEngine:
+        """One that has not been told to stop."""
+        return self._engine.with_callers(callers)
 
     def stop(self) -> None:
         """From now on, calls raise `Stopped`; those that have begun come to their end."""

@@ -1,8 +1,8 @@
 """One picture that does not fit in memory: read, predicted and decoded by blocks, and put together without seams.
 
-Reading goes ahead of the network by one block and decoding behind it by a few, in threads, so that memory is bounded
-whatever the size of the picture. What a block gives is kept on disk: a killed call goes on with the first block that is
-missing.
+The network runs on as many blocks at once as the engine takes callers; reading goes ahead of it and decoding behind it
+by a few, in threads, so that memory is bounded whatever the size of the picture. What a block gives is kept on disk: a
+killed call goes on with the first block that is missing.
 """
 
 import math
@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from segmentation.data.images import is_grey
 from segmentation.data.large import LargeImage
 from segmentation.prediction.block_store import BlockStore
 from segmentation.prediction.blocks import Block, Grid, plan_blocks
+from segmentation.prediction.engines import StoppableEngine
 from segmentation.prediction.large_prediction import LargePrediction
 from segmentation.prediction.outputs import Output
 from segmentation.prediction.pieces import find_pieces
@@ -108,6 +110,8 @@ def predict_large(
     """
     identity = {"sha256": digest, "settings": predictor.settings, "measured": measure is not None}
     store = BlockStore(folder, identity)
+    engine = StoppableEngine(predictor.engine)
+    predictor = predictor.with_engine(engine)
     with timed("survey"):
         survey = store.recall("survey") or store.remember("survey", _survey(image, predictor))
     if survey["grey"]:
@@ -116,7 +120,7 @@ def predict_large(
         predictor = predictor.at(Fraction(survey["scale"]))
     grid = plan(image.shape, predictor.divisor, predictor.margin, predictor.scale)
     store.open(grid)
-    work = _Work(image, tuple(survey["limits"]), grid, store, predictor, measure, timed)
+    work = _Work(image, tuple(survey["limits"]), grid, store, predictor, engine, measure, timed)
     missing = [block for block in grid if not store.is_finished(block)]
     for done, _ in enumerate(work.run(missing, threads), len(grid) - len(missing) + 1):
         report(done, len(grid))
@@ -162,19 +166,27 @@ class _Work:
     grid: Grid
     store: BlockStore
     predictor: Predictor
+    engine: StoppableEngine
     measure: Measure | None
     timed: Callable[[str], AbstractContextManager]
 
     def run(self, blocks: list[Block], threads: int) -> Iterator[None]:
         """Do some blocks; yields after each."""
-        with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(threads, "decode") as decoders:
+        with (
+            ThreadPoolExecutor(1, "read") as reader,
+            ThreadPoolExecutor(self.engine.callers, "predict") as callers,
+            ThreadPoolExecutor(threads, "decode") as decoders,
+        ):
+            ahead = ((block, callers.submit(self.predict, block, reader.submit(self.read, block))) for block in blocks)
             decoding: deque[Future] = deque()
             try:
-                following = reader.submit(self.read, blocks[0]) if blocks else None
-                for index, block in enumerate(blocks):
-                    tile = following.result()
-                    following = reader.submit(self.read, blocks[index + 1]) if index + 1 < len(blocks) else None
-                    channels = self.predict(block, tile)
+                # One more than there are callers, so that none of them waits while a block is handed on.
+                predicting = deque(islice(ahead, self.engine.callers + 1))
+                while predicting:
+                    # In the order of the grid: a block is decoded once the edges above and to its left are there.
+                    block, predicted = predicting.popleft()
+                    channels = predicted.result()
+                    predicting.extend(islice(ahead, 1))
                     self.store.write_edges(block, channels)
                     while len(decoding) >= threads:
                         yield decoding.popleft().result()
@@ -183,8 +195,9 @@ class _Work:
                     yield decoding.popleft().result()
             finally:
                 # On Ctrl-C, too: the blocks that are being decoded are finished, the rest is left for the next call.
-                reader.shutdown(cancel_futures=True)
-                decoders.shutdown(cancel_futures=True)
+                self.engine.stop()
+                for pool in (reader, callers, decoders):
+                    pool.shutdown(cancel_futures=True)
 
     def read(self, block: Block) -> np.ndarray:
         """What the network sees, without the padding: (h, w, 3) float32."""
@@ -193,11 +206,12 @@ class _Work:
             pixels = self.image.read(slice(rows.start, rows.stop), slice(columns.start, columns.stop))
             return self.predictor.normalisation.apply(pixels, self.limits)
 
-    def predict(self, block: Block, tile: np.ndarray) -> np.ndarray:
+    def predict(self, block: Block, tile: Future) -> np.ndarray:
         """The yield of a tile: (h, w, C) float32."""
         rows, columns = block.rows.tile, block.columns.tile
+        seen = tile.result()
         with self.timed("predict"):
-            channels = self._channels(tile)
+            channels = self._channels(seen)
         # A copy, so that the margins do not stay in memory along with it.
         return channels[
             rows.keep_start - rows.start : rows.keep_stop - rows.start,

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ import numpy as np
 from segmentation.atomic import written_whole
 from segmentation.data.images import Image, read_image
 from segmentation.data.large import LARGEST_WHOLE, LargeImage, content_digest, open_large
+from segmentation.prediction.blocks import BLOCKS_AT_ONCE
+from segmentation.prediction.engines import callers_for
 from segmentation.prediction.inputs import Input
 from segmentation.prediction.outputs import ImageOutput, Output, PageOutput, Prediction, TableOutput
 from segmentation.prediction.pipeline import Prepared
@@ -112,6 +114,11 @@ class Stages:
         self._largest_whole = largest_whole
         self._lock = threading.Lock()
 
+    @cached_property
+    def _by_blocks(self) -> Predictor:
+        """The predictor with an engine for several blocks at once."""
+        return self._predictor.with_engine(self._predictor.engine.with_callers(callers_for(BLOCKS_AT_ONCE)))
+
     def read(self, index: int) -> Prepared | Outcome | ByBlocks:
         """Read, look whether it is finished, normalise."""
         source = self._inputs[index]
@@ -205,7 +212,7 @@ class Stages:
             image,
             sha256,
             blocks,
-            self._predictor.with_engine(self._predictor.engine.alone),  # the blocks come one by one
+            self._by_blocks,
             measure=measures[0] if measures else None,
             threads=threads,
             timed=self._timed,

@@ -132,13 +132,12 @@ def test_callers_at_once_get_what_one_alone_gets(bundle, callers):
             np.testing.assert_allclose(output, one, atol=1e-5)
 
 
-def test_alone_a_caller_gets_the_same_from_all_cores(bundle):
+def test_another_number_of_callers_gets_the_same(bundle):
     shared = open_engine(bundle, callers=2)
-    assert shared.alone.callers == 1
-    assert shared.alone is shared.alone, "compiled once"
-    np.testing.assert_allclose(shared.alone(noise(1, 32, 48, 3)), shared(noise(1, 32, 48, 3)), atol=1e-5)
-    only = open_engine(bundle)
-    assert only.alone is only
+    alone = shared.with_callers(1)
+    assert (alone.callers, alone.precision) == (1, shared.precision)
+    np.testing.assert_allclose(alone(noise(1, 32, 48, 3)), shared(noise(1, 32, 48, 3)), atol=1e-5)
+    assert shared.with_callers(2) is shared, "not compiled again"
 
 
 def test_a_stopped_engine_answers_no_more(bundle):
@@ -149,7 +148,7 @@ def test_a_stopped_engine_answers_no_more(bundle):
     engine.stop()
     with pytest.raises(Stopped):
         engine(noise(1, 8, 8, 3))
-    assert engine.alone is inner.alone
+    assert engine.with_callers(2) is inner, "which goes on for others"
 
 
 def test_a_caller_for_each_core_but_not_more_than_images_or_memory(monkeypatch):

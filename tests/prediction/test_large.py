@@ -1,7 +1,11 @@
 """Pictures done by blocks come out as pictures done whole, with nuclei on every seam, and go on after a kill."""
 
+import threading
+import time
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from itertools import count
 
 import numpy as np
 import pytest
@@ -25,8 +29,7 @@ class TruthEngine:
 
     name, precision, version, callers, batch_pixels = "truth", "f32", "1", 1, 8 * 256 * 256
 
-    @property
-    def alone(self):
+    def with_callers(self, callers):
         return self
 
     def __init__(self, labels):
@@ -159,8 +162,7 @@ class BlurEngine:
 
     name, precision, version, callers, batch_pixels = "blur", "f32", "1", 1, 8 * 256 * 256
 
-    @property
-    def alone(self):
+    def with_callers(self, callers):
         return self
 
     def __call__(self, tiles):
@@ -255,6 +257,54 @@ def test_an_interrupted_call_goes_on(tmp_path, after):
     np.testing.assert_array_equal(labels, expected)
     assert len(predictor.engine.tiles) == len(prediction.grid) - len(finished), "finished blocks were done again"
     assert times == {file: file.stat().st_mtime_ns for file in times}
+
+
+class CrowdEngine(TruthEngine):
+    """Answers several callers at once, the first of them last."""
+
+    callers = 3
+
+    def __init__(self, labels):
+        super().__init__(labels)
+        self.begun = count()
+        self.all_here = threading.Barrier(self.callers)
+
+    def __call__(self, tiles):
+        number = next(self.begun)
+        if number < self.callers:
+            self.all_here.wait(timeout=60)
+        time.sleep(0.05 * (self.callers - number % self.callers))
+        return super().__call__(tiles)
+
+
+def test_several_blocks_at_once_give_what_one_after_another_gives(tmp_path):
+    truth = discs((600, 600), 30, 12)
+    tifffile.imwrite(tmp_path / "cells.tif", picture_of_places(truth.shape), tile=(64, 64))
+    _, expected = go(tmp_path / "cells.tif", tmp_path / "one", truth_predictor(truth), small_blocks(176))
+    predictor = replace(truth_predictor(truth), engine=CrowdEngine(truth))
+    prediction, labels = go(tmp_path / "cells.tif", tmp_path / "three", predictor, small_blocks(176), threads=2)
+    assert len(prediction.grid) > 2 * CrowdEngine.callers
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_ctrl_c_waits_for_the_calls_that_have_begun_and_for_no_more(tmp_path):
+    truth = discs((600, 600), 30, 12)
+    tifffile.imwrite(tmp_path / "cells.tif", picture_of_places(truth.shape), tile=(64, 64))
+    engine = CrowdEngine(truth)
+
+    def looking_eight_times(engine):
+        return lambda tiles: [engine(tiles) for _ in range(8)][0]
+
+    calls = []
+
+    def interrupt(done, total):
+        calls.append(len(engine.tiles))
+        raise KeyboardInterrupt
+
+    predictor = replace(truth_predictor(truth), engine=engine, symmetric=looking_eight_times)
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "cells.tif", tmp_path / "blocks", predictor, small_blocks(176), report=interrupt)
+    assert len(engine.tiles) <= calls[0] + engine.callers
 
 
 def test_blocks_of_another_picture_or_other_settings_are_not_used(tmp_path):
