@@ -36,7 +36,7 @@ from peer import export_images, run_stardist
 
 from segmentation.bundle import Bundle, load_bundle
 from segmentation.data.images import Image
-from segmentation.prediction.engines import Engine, available_cores, callers_for
+from segmentation.prediction.engines import Engine, available_cores, callers_for, open_engine
 from segmentation.prediction.predictor import Predictor, open_predictor
 from segmentation.prediction.tiling import padded_shape
 
@@ -170,7 +170,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     images = write_images(folder / "images", folder / "exported" / arguments.subset)
     megapixels = sum(pixels.shape[0] * pixels.shape[1] for pixels in images) / 1e6
     bundle = load_bundle(arguments.model)
-    predictor = open_predictor(bundle, callers=callers_for(len(images)))
+    predictor = open_predictor(bundle, open_engine(bundle, callers=callers_for(len(images))))
     batches = make_batches(predictor, images)  # which also warms up: kernels are made for each shape when first met
     (folder / "one").mkdir()
     cv2.imwrite(str(folder / "one" / "one.png"), np.resize(images[0], (256, 256, images[0].shape[-1])))

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
 from segmentation.atomic import written_whole
@@ -209,6 +208,8 @@ def _sha256(file: Path) -> str:
 
 
 def _installed_versions() -> dict[str, str]:
+    from importlib import metadata  # which takes as long as two images to import, and prediction does not need
+
     versions = {}
     for name in LIBRARIES:
         try:

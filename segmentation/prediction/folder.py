@@ -14,13 +14,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from segmentation.atomic import is_unfinished, written_whole
 from segmentation.data.large import LARGEST_WHOLE
 from segmentation.prediction.engines import StoppableEngine, available_cores
-from segmentation.prediction.inputs import Input
+from segmentation.prediction.inputs import Input, Shard
 from segmentation.prediction.outputs import ImageOutput, Output, PageOutput, TableOutput
 from segmentation.prediction.pipeline import run_pipeline
 from segmentation.prediction.predictor import Predictor
@@ -33,18 +32,6 @@ MOST_THREADS = 4
 
 class FolderError(ValueError):
     """An output folder that cannot be used; the message is one sentence."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of several processes that share the images: the `number`-th of `count`, from 1."""
-
-    number: int = 1
-    count: int = 1
-
-    def select(self, inputs: Sequence) -> Sequence:
-        """The part of the inputs that is this one's."""
-        return inputs[self.number - 1 :: self.count]
 
 
 def predict_folder(

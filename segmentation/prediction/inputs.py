@@ -36,6 +36,18 @@ class Input:
     file: Path
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One of several processes that share the images: the `number`-th of `count`, from 1."""
+
+    number: int = 1
+    count: int = 1
+
+    def select(self, inputs: Sequence) -> Sequence:
+        """The part of the inputs that is this one's."""
+        return inputs[self.number - 1 :: self.count]
+
+
 def find_inputs(
     arguments: Sequence[str], subset: Collection[str] | None = None, ignored: Collection[Path] = ()
 ) -> list[Input]:

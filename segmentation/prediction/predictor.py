@@ -139,23 +139,21 @@ class Fit:
 
 def open_predictor(
     bundle: Bundle,
-    engine: str = "auto",
-    precision: str | None = None,
+    engine: OpenedEngine | None = None,
     threshold: float | None = None,
     min_area: int | None = None,
     diameter: float | str | None = "auto",
     pixel_size_um: float | None = None,
     tta: bool = False,
     channel: str | None = None,
-    callers: int = 1,
 ) -> Predictor:
     """Make a bundle ready to turn images into label maps.
 
     Parameters
     ----------
     bundle : Bundle
-    engine, precision
-        As in `segmentation.prediction.engines.open_engine`.
+    engine : OpenedEngine, optional
+        What runs the bundle's network; without it the one that `segmentation.prediction.engines.open_engine` gives.
     threshold : float, optional
         Least probability of foreground; without it the bundle's.
     min_area : int, optional
@@ -171,8 +169,6 @@ def open_predictor(
         Average over the eight symmetries of the square.
     channel : str, optional
         Name or number (from 1) of the channel to read of images that have several.
-    callers : int
-        As in `segmentation.prediction.engines.open_engine`.
 
     Raises
     ------
@@ -181,7 +177,7 @@ def open_predictor(
     BundleError
         If this code does not know the targets or the normalisation that the bundle names.
     EngineError
-        If the engine cannot be had.
+        If there is no engine, and none can be had.
     """
     if bundle.targets not in TARGETS:
         raise BundleError(
@@ -197,7 +193,7 @@ def open_predictor(
         ) from error
     targets = TARGETS[bundle.targets]
     thresholds = bundle.thresholds | ({} if threshold is None else {"foreground": threshold})
-    opened = open_engine(bundle, engine, precision, callers)
+    opened = engine or open_engine(bundle)
     settings = {
         "version": RESULTS_VERSION,
         "model": bundle.digest,

@@ -8,7 +8,7 @@ import numpy as np
 from segmentation.bundle import Bundle
 from segmentation.evaluation.scores import ImageScore, set_figures
 from segmentation.instances.targets import TARGETS
-from segmentation.prediction.engines import EngineError
+from segmentation.prediction.engines import EngineError, open_engine
 from segmentation.prediction.predictor import open_predictor
 from segmentation.training.prepared import PreparedImages
 from segmentation.training.validation import choose_threshold, predict_images, score_images, summarise
@@ -57,7 +57,7 @@ def calibrate(bundle: Bundle, images: PreparedImages) -> Calibration:
         compute in bf16, what the bundle says of it stays, as long as the threshold does.
     """
     targets = TARGETS[bundle.targets]
-    channels = predict_images(open_predictor(bundle, precision="f32", diameter=None), images)
+    channels = predict_images(open_predictor(bundle, open_engine(bundle, precision="f32"), diameter=None), images)
     threshold = choose_threshold(images, channels, partial(targets.decode, min_area=bundle.min_area))
     thresholds = bundle.thresholds | {"foreground": threshold}
     decode = partial(targets.decode, thresholds=thresholds, min_area=bundle.min_area)
@@ -66,7 +66,7 @@ def calibrate(bundle: Bundle, images: PreparedImages) -> Calibration:
     known = bundle.precisions if thresholds == bundle.thresholds else {}
     precisions, losses = {"f32": {}} | known, {}
     try:
-        predictor = open_predictor(bundle, precision="bf16", diameter=None)
+        predictor = open_predictor(bundle, open_engine(bundle, precision="bf16"), diameter=None)
     except EngineError:
         pass  # not on this processor
     else:

@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from segmentation.data.images import read_image
 from segmentation.data.normalisation import Normalisation
-from segmentation.prediction.folder import FolderError, Shard, predict_folder
-from segmentation.prediction.inputs import find_inputs
+from segmentation.prediction.folder import FolderError, predict_folder
+from segmentation.prediction.inputs import Shard, find_inputs
 from segmentation.prediction.outputs import ImageOutput, TableOutput
 from segmentation.prediction.predictor import Predictor
 

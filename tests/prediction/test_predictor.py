@@ -47,7 +47,7 @@ def bundle(tmp_path):
 @pytest.fixture
 def engine(monkeypatch):
     engine = Seeing()
-    monkeypatch.setattr(module, "open_engine", lambda bundle, name, precision, callers: engine)
+    monkeypatch.setattr(module, "open_engine", lambda bundle: engine)
     return engine
 
 
@@ -127,7 +127,7 @@ def test_an_image_of_nothing_but_noise_ends(bundle, monkeypatch):
             return channels
 
     engine = Fickle()
-    monkeypatch.setattr(module, "open_engine", lambda bundle, name, precision, callers: engine)
+    monkeypatch.setattr(module, "open_engine", lambda bundle: engine)
     auto = open_predictor(bundle)
     image, truth = picture(20.0, shape=(40, 50))
     fit = auto.fit([auto.prepare(image)])[0]

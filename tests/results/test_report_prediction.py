@@ -10,8 +10,8 @@ import tifffile
 from segmentation.data.images import Image
 from segmentation.data.large import open_large
 from segmentation.prediction.blocks import plan_blocks
-from segmentation.prediction.folder import Shard, predict_folder
-from segmentation.prediction.inputs import find_inputs
+from segmentation.prediction.folder import predict_folder
+from segmentation.prediction.inputs import Shard, find_inputs
 from segmentation.prediction.large import predict_large
 from segmentation.prediction.outputs import ImageOutput, PageOutput, Prediction
 from segmentation.results.report.prediction import image_part, large_image_part, write_prediction_page

@@ -9,32 +9,40 @@ import pytest
 from segmentation.bundle import load_bundle, write_bundle
 from segmentation.evaluation.scores import set_figures
 from segmentation.instances.targets import TARGETS
-from segmentation.prediction.engines import EngineError
+from segmentation.prediction.engines import EngineError, open_engine
 from segmentation.prediction.predictor import open_predictor
 from segmentation.training import calibration as module
 from segmentation.training.calibration import LARGEST_LOSS, calibrate, describe
 from segmentation.training.validation import predict_images, score_images
 
 
+class Biased:
+    """An engine whose foreground is off by a bias."""
+
+    precision = "bf16"
+
+    def __init__(self, exact, bias):
+        self.name, self.version = exact.name, exact.version
+        self.callers, self.batch_pixels = exact.callers, exact.batch_pixels
+        self._exact = exact
+        self._bias = np.array([bias, 0, 0, 0], np.float32)
+
+    def __call__(self, tiles):
+        return self._exact(tiles) + self._bias
+
+
 def bf16_that_adds(bias):
-    """An `open_predictor` whose bf16 is off by a bias of the foreground."""
+    """An `open_engine` that has such a bf16."""
 
-    def open_it(bundle, precision=None, **options):
-        predictor = open_predictor(bundle, precision="f32", **options)
-        if precision != "bf16":
-            return predictor
-        exact = predictor.engine
-
-        def engine(tiles):
-            return exact(tiles) + np.array([bias, 0, 0, 0], np.float32)
-
-        return replace(predictor, engine=engine)
+    def open_it(bundle, precision=None):
+        exact = open_engine(bundle, precision="f32")
+        return Biased(exact, bias) if precision == "bf16" else exact
 
     return open_it
 
 
 def test_a_harmless_precision_is_validated_and_what_it_costs_recorded(bright_bundle, drawn_images, monkeypatch):
-    monkeypatch.setattr(module, "open_predictor", bf16_that_adds(1e-7))
+    monkeypatch.setattr(module, "open_engine", bf16_that_adds(1e-7))
     calibration = calibrate(bright_bundle, drawn_images)
     assert calibration.bundle.precisions == {"f32": {}, "bf16": calibration.losses["bf16"]}
     assert max(calibration.losses["bf16"].values()) < LARGEST_LOSS
@@ -48,14 +56,15 @@ def test_a_harmless_precision_is_validated_and_what_it_costs_recorded(bright_bun
 def test_a_precision_that_costs_too_much_is_refused_even_if_it_was_validated_before(
     bright_bundle, drawn_images, monkeypatch
 ):
-    monkeypatch.setattr(module, "open_predictor", bf16_that_adds(-0.2))
+    monkeypatch.setattr(module, "open_engine", bf16_that_adds(-0.2))
     before = replace(bright_bundle, precisions={"f32": {}, "bf16": {"dice": 0.0, "mean_ap": 0.0}})
     calibration = calibrate(before, drawn_images)
     assert calibration.bundle.precisions == {"f32": {}}
     assert "refused" in describe(bright_bundle, calibration)
 
     # The loss is that of label maps made with the same threshold.
-    predictor = bf16_that_adds(-0.2)(bright_bundle, precision="bf16", diameter=None)
+    engine = bf16_that_adds(-0.2)(bright_bundle, precision="bf16")
+    predictor = open_predictor(bright_bundle, engine, diameter=None)
     decode = partial(
         TARGETS["centre_offsets"].decode, thresholds=calibration.bundle.thresholds, min_area=bright_bundle.min_area
     )
@@ -65,16 +74,16 @@ def test_a_precision_that_costs_too_much_is_refused_even_if_it_was_validated_bef
     assert calibration.losses["bf16"]["dice"] > LARGEST_LOSS
 
 
-def without_bf16(bundle, precision=None, **options):
+def without_bf16(bundle, precision=None):
     if precision == "bf16":
         raise EngineError("OpenVINO computes in f32 on this processor")
-    return open_predictor(bundle, precision=precision, **options)
+    return open_engine(bundle, precision=precision)
 
 
 def test_on_a_processor_without_bf16_what_was_validated_stays_with_its_threshold(
     bright_bundle, drawn_images, monkeypatch
 ):
-    monkeypatch.setattr(module, "open_predictor", without_bf16)
+    monkeypatch.setattr(module, "open_engine", without_bf16)
     calibration = calibrate(bright_bundle, drawn_images)
     assert calibration.losses == {} and calibration.bundle.precisions == {"f32": {}}
     assert "does not compute in it" in describe(bright_bundle, calibration)
