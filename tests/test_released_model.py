@@ -35,6 +35,7 @@ def shot_noise(seed):
         pytest.param(np.full((*SHAPE, 3), 255, np.uint8), id="saturated"),
         pytest.param(np.full(SHAPE, 65535, np.uint16), id="saturated, 16 bit"),
         pytest.param(np.full((*SHAPE, 3), (235, 170, 200), np.uint8), id="pink"),
+        pytest.param(np.full((*SHAPE, 3), (120, 60, 160), np.uint8), id="purple"),
         pytest.param(noise(0), id="noise"),
         pytest.param(noise(1, np.uint16, 1000, 90), id="noise, 16 bit"),
         pytest.param(noise(2, mean=235, deviation=4), id="noise on white"),

@@ -49,11 +49,12 @@ class Normalisation:
             In units of the image's intensities. The channels share them, so that the hue of a stained image is kept:
             `low` is the least of the channels' lower percentiles, `high` the greatest of their upper ones. Where these
             are equal, as in a picture of a few nuclei on a background of all zeros, `low` is the least intensity of
-            the image and `high` the greatest.
+            the image and `high` the greatest; and so are both the least in an image of one single colour, in which
+            there is nothing to see.
         """
         channels = np.moveaxis(pixels, -1, 0)
         limits = np.array([self._channel_limits(channel) for channel in channels])
-        return self._choose(limits, lambda: (pixels.min(), pixels.max()))
+        return self._choose(limits, lambda: np.array([(channel.min(), channel.max()) for channel in channels]))
 
     def limits_of_blocks(self, blocks: Callable[[], Iterable[np.ndarray]]) -> tuple[float, float]:
         """Measure the intensities that become 0 and 1 of an image that does not fit in memory.
@@ -87,7 +88,7 @@ class Normalisation:
             return self._limits_of_float_blocks(blocks, counts, ranks)
         return self._choose(
             np.array([np.searchsorted(np.cumsum(count), ranks) for count in counts]),
-            lambda: (np.flatnonzero(counts.any(0))[0], np.flatnonzero(counts.any(0))[-1]),
+            lambda: np.array([np.flatnonzero(count)[[0, -1]] for count in counts]),
         )
 
     def _limits_of_float_blocks(self, blocks, counts, ranks) -> tuple[float, float]:
@@ -112,7 +113,7 @@ class Normalisation:
                 position = np.searchsorted(np.cumsum(lower[channel, index]), rank - before)
                 found[channel, column] = index * _HALF + position
         values = _from_countable(found)
-        return self._choose(values[:, :2], lambda: (values[:, 2].min(), values[:, 3].max()))
+        return self._choose(values[:, :2], lambda: values[:, 2:])
 
     def _channel_limits(self, channel: np.ndarray) -> np.ndarray:
         if channel.dtype.kind != "u":
@@ -128,11 +129,15 @@ class Normalisation:
         return np.ceil(percentiles / 100 * n_pixels).clip(1)
 
     @staticmethod
-    def _choose(limits: np.ndarray, extremes: Callable[[], tuple[float, float]]) -> tuple[float, float]:
-        """Make one pair of limits of those of the channels, (C, 2)."""
+    def _choose(limits: np.ndarray, extremes: Callable[[], np.ndarray]) -> tuple[float, float]:
+        """Make one pair of limits of those of the channels, (C, 2), and of their least and greatest values."""
         low, high = limits[:, 0].min(), limits[:, 1].max()
-        if low == high:
-            low, high = extremes()
+        if (limits[:, 0] == limits[:, 1]).all():
+            least, greatest = extremes().T
+            if (least == greatest).all():
+                high = low
+            elif low == high:
+                low, high = least.min(), greatest.max()
         return float(low), float(high)
 
     def apply(self, pixels: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
@@ -147,7 +152,7 @@ class Normalisation:
         Returns
         -------
         (H, W, 3) ndarray of float32, in [0, 1]
-            Grey is repeated in the three channels. An image of one single intensity gives zeros.
+            Grey is repeated in the three channels. An image of one single intensity or colour gives zeros.
         """
         low, high = limits
         scale = 1 / (high - low) if high > low else 0.0

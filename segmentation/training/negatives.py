@@ -9,8 +9,8 @@ from segmentation.data.normalisation import Normalisation
 def draw_negative(rng: np.random.Generator, size: int) -> np.ndarray:
     """Draw what a camera gives where nothing is: one intensity, one colour, or noise of some grain on uneven light.
 
-    Normalisation stretches noise to the full range when there is nothing else, and the channels of one single colour
-    too, so this is what the network sees of an empty field.
+    Normalisation stretches noise to the full range when there is nothing else, and the channels of one single colour as
+    soon as a speck is on it, so this is what the network sees of an empty field.
 
     Parameters
     ----------
@@ -25,7 +25,8 @@ def draw_negative(rng: np.random.Generator, size: int) -> np.ndarray:
     if rng.random() < 0.2:
         if rng.random() < 0.7:
             return np.full((size, size, 3), rng.integers(256), np.uint8)
-        return _normalised(np.full((size, size, 3), rng.random(3), np.float32))
+        colour = rng.random(3)
+        return np.full((size, size, 3), np.rint((colour - colour.min()) / np.ptp(colour) * 255), np.uint8)
     coloured = rng.random() < 0.2
     noise = rng.normal(size=(size, size, 3 if coloured else 1)).astype(np.float32)
     grain = rng.uniform(0, 2.5)

@@ -46,7 +46,7 @@ def test_limits_are_intensities_of_the_image_counted_by_hand():
 def test_channels_share_the_widest_limits():
     pixels = np.stack([np.full((5, 5), 40), np.arange(25).reshape(5, 5), np.full((5, 5), 90)], axis=-1).astype(np.uint8)
     assert Normalisation(0, 100).limits(pixels) == (0, 90)
-    assert Normalisation(0, 100).limits(pixels[..., [2, 0]]) == (40, 90)
+    assert Normalisation(0, 100).limits(pixels[..., [1, 0]]) == (0, 40)
 
 
 @pytest.mark.parametrize("name", ["grey", "stained"])
@@ -103,6 +103,16 @@ def test_hue_is_kept(stained):
 def test_an_image_of_one_intensity_gives_zeros(dtype, channels, value):
     output = normalised(np.full((6, 7, channels), value, dtype))
     assert output.shape == (6, 7, 3) and not output.any()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_an_image_of_one_colour_gives_zeros_and_one_with_a_speck_does_not(dtype):
+    pixels = np.full((60, 70, 3), (120, 60, 160), dtype)
+    assert STRETCH.limits(pixels) == (60, 60) and not normalised(pixels).any()
+    assert STRETCH.limits_of_blocks(_blocks(pixels)) == (60, 60)
+    pixels[30, 30] = 200, 200, 200
+    assert STRETCH.limits(pixels) == STRETCH.limits_of_blocks(_blocks(pixels)) == (60, 160)
+    assert normalised(pixels).any()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
