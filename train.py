@@ -153,13 +153,13 @@ def main() -> int:
         return 128 + interrupted.signal_number
     except TrainingError as error:
         return refuse(error)
-    minutes = (time.monotonic() - STARTED) / 60
     plot_history(args.output / "curves.png", history)
-    scores = package(model, run, subsets, history, minutes, args.output)
+    scores = package(model, run, subsets, history, args.output)
     finish(args.output)
 
     best = min(history, key=lambda epoch: epoch["val_loss"])["epoch"] + 1
     why = "stopped early, " if best + run.config.patience <= len(history) < run.config.epochs else ""
+    minutes = sum(epoch["seconds"] for epoch in history) / 60
     print(f"{len(history)} epochs in {minutes:.1f} minutes, {why}kept the weights of epoch {best}")
     for name in ("dice", "iou", "ap50", "mean_ap", "bowl"):
         figure = scores["figures"][name]

@@ -48,7 +48,7 @@ class Bundle:
     precisions : dict of str to dict
         The precisions validated for this model, each with what it cost: ``{"f32": {}, "bf16": {"dice": -0.0002}}``.
     training : dict
-        The configuration that trained it, the digest of the data, the minutes it took.
+        The configuration that trained it, the digest of the data, the minutes that its epochs took.
     scores : dict
         The scores it reached, and on which subset.
     libraries : dict of str to str

@@ -63,6 +63,16 @@ class EpochSetter(keras.callbacks.Callback):
         self._sequence.epoch = epoch
 
 
+class Stopwatch(keras.callbacks.Callback):
+    """Add to the figures of an epoch how many seconds it took, validation included."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["seconds"] = round(time.monotonic() - self._started, 3)
+
+
 class TimeLimit(keras.callbacks.Callback):
     """Stop in time for validation and export to end before a limit.
 

@@ -111,7 +111,7 @@ def fit(
     Returns
     -------
     list of dict
-        The figures of each epoch, from the first on, also those before a kill.
+        The figures of each epoch, from the first on, also those before a kill; and the seconds that it took.
 
     Raises
     ------
@@ -153,6 +153,7 @@ def fit(
     }
     used = [
         callbacks.EpochSetter(batches),
+        callbacks.Stopwatch(),
         keras.callbacks.TerminateOnNaN(raise_error=True),
         *([time_limit] if time_limit else []),
         schedule,

@@ -20,7 +20,7 @@ from segmentation.training.subsets import Subsets
 from segmentation.training.validation import draw_examples
 
 
-def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict], minutes: float, folder: Path) -> dict:
+def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict], folder: Path) -> dict:
     """Write the bundle of a trained network, ``validation.png`` and ``report.html``.
 
     Parameters
@@ -31,8 +31,6 @@ def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict],
     subsets : Subsets
     history : list of dict
         From `segmentation.training.fit.fit`.
-    minutes : float
-        What the training took.
     folder : Path
 
     Returns
@@ -64,7 +62,7 @@ def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict],
                 "data_sha256": subsets.digest,
                 "images": {"train": len(subsets.train), "val": len(subsets.val)},
                 "epochs": len(history),
-                "minutes": round(minutes, 1),
+                "minutes": round(sum(epoch["seconds"] for epoch in history) / 60, 1),
                 "backend": keras.backend.backend(),
             },
             scores={},

@@ -14,6 +14,7 @@ from segmentation.training.callbacks import (
     InterruptHandler,
     LearningRateSchedule,
     PlateauReader,
+    Stopwatch,
     TimeLimit,
 )
 
@@ -31,6 +32,16 @@ def model_with(learning_rate):
     return SimpleNamespace(
         optimizer=SimpleNamespace(learning_rate=learning_rate), stop_training=False, metrics=[], get_weights=list
     )
+
+
+def test_the_seconds_of_an_epoch_are_among_its_figures(clock):
+    stopwatch, logs = Stopwatch(), {"loss": 1.0}
+    for epoch, seconds in enumerate((90.0, 12.5)):
+        stopwatch.on_epoch_begin(epoch)
+        clock.now += seconds
+        stopwatch.on_epoch_end(epoch, logs)
+        assert logs == {"loss": 1.0, "seconds": seconds}
+        clock.now += 7.0
 
 
 class Training:

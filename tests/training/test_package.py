@@ -57,8 +57,8 @@ def packaged(tmp_path_factory, model, config, subsets):
     folder = tmp_path_factory.mktemp("bundle")
     run = Run(data="/somewhere/nuclei.zip", config=config)
     figures = ("loss", "val_loss", "dice", "val_dice", "learning_rate", "learning_rate_used")
-    history = [{"epoch": epoch, **dict.fromkeys(figures, 1 / (epoch + 1))} for epoch in range(3)]
-    return folder, package(model, run, subsets, history, 1.26, folder)
+    history = [{"epoch": epoch, "seconds": 25.2, **dict.fromkeys(figures, 1 / (epoch + 1))} for epoch in range(3)]
+    return folder, package(model, run, subsets, history, folder)
 
 
 @pytest.fixture
