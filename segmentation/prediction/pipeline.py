@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 # Read but not yet asked for; read but waiting for others of their shape; predicted, or waiting for that; predicted but
@@ -18,6 +19,8 @@ READ_AHEAD = 1 << 20
 WAITING_FOR_SHAPE = 4 << 20
 PREDICTING = 8 << 20
 FINISHING = 4 << 20
+# In images: more than there are small ones in `READ_AHEAD`.
+_READS_AHEAD = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +118,18 @@ class _Readers:
         self._stopped = False
 
     def results(self, count: int) -> Iterator[tuple[int, Any]]:
-        for index, future in enumerate([self._pool.submit(self._read_in_turn, index) for index in range(count)]):
-            result = future.exception() or future.result()
+        ahead = (self._pool.submit(self._read_in_turn, index) for index in range(count))
+        reading = deque(islice(ahead, _READS_AHEAD))
+        for index in range(count):
+            # Whoever holds a future holds the image that it read.
+            result = _result(reading.popleft())
+            reading.extend(islice(ahead, 1))
             with self._changed:
                 self._wanted = index + 1
                 self._unused -= _area(result)
                 self._changed.notify_all()
             yield index, result
+            del result
 
     def stop(self) -> None:
         with self._changed:
@@ -142,6 +150,11 @@ class _Readers:
         with self._changed:
             self._unused += _area(result)
         return result
+
+
+def _result(future: Future) -> Any:
+    """What a call gave, or the exception that it raised."""
+    return future.exception() or future.result()
 
 
 def _area(result: Any) -> int:
@@ -210,8 +223,7 @@ class _Network:
 
     def _finished(self) -> tuple[int, Any]:
         index, _, future = self._finishing.popleft()
-        error = future.exception()
-        return index, future.result() if error is None else error
+        return index, _result(future)
 
 
 def _area_of(batch: list[tuple[int, Prepared]]) -> int:
