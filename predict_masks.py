@@ -123,40 +123,23 @@ def parse_arguments(argv=None) -> argparse.Namespace:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Do what the command line says; return the exit status."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from segmentation.bundle import BundleError, load_bundle
     from segmentation.data.problems import DatasetError
-    from segmentation.prediction.engines import callers_for, open_engine
+    from segmentation.prediction.engines import EngineError, callers_for, open_engine
+    from segmentation.prediction.folder import FolderError, predict_folder
     from segmentation.prediction.inputs import InputError, Shard, find_inputs
+    from segmentation.prediction.predictor import open_predictor
+    from segmentation.prediction.rescaling import DiameterError
 
     try:
         subset = read_subset(arguments.split, arguments.subset) if arguments.split else None
         inputs = find_inputs(arguments.images, subset, ignored=[arguments.output / name for name in OUTPUTS])
+        shard = Shard(*arguments.shard) if arguments.shard else None
+        count = len(shard.select(inputs) if shard else inputs)
         bundle = load_bundle(arguments.model)
-    except (BundleError, DatasetError, InputError) as error:
-        return refuse(error)
-    shard = Shard(*arguments.shard) if arguments.shard else Shard()
-    callers = callers_for(len(shard.select(inputs)))
-    # OpenVINO makes the network ready while Python imports the rest: the first mask is there sooner.
-    with ThreadPoolExecutor(1) as helper:
-        opening = helper.submit(open_engine, bundle, arguments.engine, arguments.precision, callers)
-        return predict_images(arguments, inputs, shard, bundle, opening)
-
-
-def predict_images(arguments: argparse.Namespace, inputs, shard, bundle, opening) -> int:
-    """Predict the images that were found, once the engine is there; return the exit status."""
-    from segmentation.bundle import BundleError
-    from segmentation.prediction.engines import EngineError
-    from segmentation.prediction.folder import FolderError, predict_folder
-    from segmentation.prediction.predictor import open_predictor
-    from segmentation.prediction.rescaling import DiameterError
-
-    outputs = open_outputs(arguments.outputs, bundle)
-    try:
         predictor = open_predictor(
             bundle,
-            opening.result(),
+            open_engine(bundle, arguments.engine, arguments.precision, callers_for(count)),
             arguments.threshold,
             arguments.min_area,
             arguments.diameter,
@@ -164,26 +147,22 @@ def predict_images(arguments: argparse.Namespace, inputs, shard, bundle, opening
             arguments.tta,
             arguments.channel,
         )
-        with progress(len(shard.select(inputs))) as (report, report_block):
+        outputs = open_outputs(arguments.outputs, bundle)
+        with progress(count) as (report, report_block):
             outcomes = predict_folder(
                 inputs,
                 arguments.output,
                 predictor,
                 outputs,
                 overwrite=arguments.overwrite,
-                shard=shard if arguments.shard else None,
+                shard=shard,
                 report=report,
                 report_block=report_block,
             )
-    except (BundleError, DiameterError, EngineError, FolderError) as error:
-        return refuse(error)
+    except (BundleError, DatasetError, DiameterError, EngineError, FolderError, InputError) as error:
+        print(f"predict_masks.py: {error}", file=sys.stderr)
+        return 2
     return summarise(outcomes, arguments.output, predictor)
-
-
-def refuse(error: Exception) -> int:
-    """Say why nothing could be done; return the exit status."""
-    print(f"predict_masks.py: {error}", file=sys.stderr)
-    return 2
 
 
 def read_subset(split: str, subset: str) -> set[str]:
