@@ -82,7 +82,7 @@ def parse_arguments() -> argparse.Namespace:
     if args.tensorboard and find_spec("tensorboard") is None:
         parser.error("argument --tensorboard: the package is not installed; pip install tensorboard")
     if args.output is None:
-        args.output = Path("models") / Path(getattr(args, "data", "sample")).stem
+        args.output = Path("models") / Path(getattr(args, "data", "sample")).resolve().stem
     return args
 
 

@@ -10,7 +10,8 @@ def written_whole(file):
     """Give a path beside `file` to write to; at the end it takes the place of `file` in one step.
 
     Whoever looks at `file` sees what was there before or all of the new content, even if the process is killed in
-    between. If the block raises, the new file is removed and `file` stays as it was.
+    between, or another one writes `file` at the same time: the last to end stays. If the block raises, the new file is
+    removed and `file` stays as it was; if the process is killed, what it had begun is left (`is_unfinished`).
 
     Parameters
     ----------
@@ -22,8 +23,8 @@ def written_whole(file):
     Path
     """
     file = Path(file)
-    # The same name each time: what a killed process left behind is overwritten, not collected.
-    temporary = file.with_name(f".{file.stem}.part{file.suffix}")
+    # A name of its own each time: another process may be writing the same file.
+    temporary = file.with_name(f".{file.stem}.{os.urandom(4).hex()}.part{file.suffix}")
     try:
         yield temporary
         os.replace(temporary, file)

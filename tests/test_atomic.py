@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segmentation.atomic import written_whole
+from segmentation.atomic import is_unfinished, written_whole
 
 
 def test_replaces_the_file_and_leaves_nothing_else(tmp_path):
@@ -42,4 +42,17 @@ def test_a_kill_leaves_what_was_there(tmp_path):
     assert file.read_text() == "before"
     with written_whole(file) as temporary:
         temporary.write_text("after")
+    assert file.read_text() == "after"
+    assert [left for left in tmp_path.iterdir() if not is_unfinished(left)] == [file]
+
+
+def test_two_may_write_one_file_at_once(tmp_path):
+    file = tmp_path / "a.txt"
+    with written_whole(file) as one:
+        one.write_text("one, half")
+        with written_whole(file) as other:
+            other.write_text("other")
+        assert file.read_text() == "other"
+        one.write_text("one")
+    assert file.read_text() == "one"
     assert list(tmp_path.iterdir()) == [file]

@@ -164,14 +164,11 @@ def _open_source(file: Path, channel: str | None, largest_whole: int):
     except OSError:
         return None
     area = source.shape[0] * source.shape[1]
-    if area > largest_whole and source.readable:
+    if area > largest_whole and not source.obstacle:
         return source
     source.close()
     if area > MAX_PIXELS:
-        raise DecodeError(
-            f"stores its {source.shape[1]:,} x {source.shape[0]:,} pixels in strips or tiles of more than "
-            f"{MAX_PIXELS // 4:,}, where smaller ones were expected: save it as a tiled TIFF"
-        )
+        raise DecodeError(source.obstacle)
     return None
 
 

@@ -120,6 +120,7 @@ class BlockStore:
         with self._lock:
             self._finished.add(name)
             self._drop_edges(block.row - 1)
+            self._drop_edges(block.row)
 
     def read_pieces(self, block: Block) -> Pieces:
         """What is known of the nuclei of a finished block."""

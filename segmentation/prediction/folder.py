@@ -141,7 +141,7 @@ def _prepare_folder(folder: Path, outputs: Sequence[Output], clean: bool) -> Non
         for own in folders:
             if own.is_dir() and any(own.iterdir()):
                 raise FolderError(f"{own} holds files that no prediction wrote; name another folder with --output")
-    for own in (folder / RECORDS, *folders):
+    for own in (folder, folder / RECORDS, *folders):
         own.mkdir(parents=True, exist_ok=True)
         if clean:  # of what a killed process had begun; other shards may be at work on theirs
             for unfinished in filter(is_unfinished, list(own.iterdir())):

@@ -150,5 +150,6 @@ Output = ImageOutput | TableOutput | PageOutput
 
 
 def _write_rows(file: Path, rows: Iterable[Sequence]) -> None:
-    with file.open("w", newline="", encoding="utf-8") as stream:
+    # Names of files need not be text: what is no character stays as it is.
+    with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         csv.writer(stream, lineterminator="\n").writerows(rows)

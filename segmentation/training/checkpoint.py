@@ -72,9 +72,12 @@ class Checkpoint(keras.callbacks.Callback):
 def read_state(folder: Path) -> dict | None:
     """Return the saved state of a training, or None if there is none."""
     try:
-        return json.loads((folder / "state.json").read_text())
+        state = json.loads((folder / "state.json").read_text())
     except FileNotFoundError:
         return None
+    for figures in state["history"]:
+        figures.setdefault("seconds", 0.0)  # which earlier versions did not measure
+    return state
 
 
 def discard_unfinished(folder: Path, state: dict | None) -> None:

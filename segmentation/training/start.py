@@ -5,7 +5,7 @@ import os
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from segmentation.bundle import BundleError, load_bundle
+from segmentation.bundle import DESCRIPTION, BundleError, load_bundle
 from segmentation.training.config import TrainingConfig
 
 # What may differ from the training that is gone on with: how long, and how fast.
@@ -70,8 +70,8 @@ def begin(output: Path, given: dict, resume: bool) -> Run:
     ------
     StartError
         If there is nothing to resume; if a setting differs from that of the training to resume; if the folder holds an
-        unfinished training that is not to be resumed; if the model to begin with cannot be read, or is of another
-        shape than asked for.
+        unfinished training that is not to be resumed, or a model that was put there; if the model to begin with cannot
+        be read, or is of another shape than asked for.
     ValueError
         If a setting is out of its range.
     """
@@ -84,6 +84,11 @@ def begin(output: Path, given: dict, resume: bool) -> Run:
             raise StartError(
                 f"{output} holds an unfinished training: add --resume to go on with it, "
                 f"or delete {checkpoint} to begin anew"
+            )
+        if (output / DESCRIPTION).exists() and not checkpoint.exists():
+            raise StartError(
+                f"{output} holds a model that was not trained there, which would be lost: "
+                "name another folder with --output"
             )
         inherited, digest = {}, None
         if "init" in run_given:
@@ -120,7 +125,9 @@ def _inherit(model: Path, config_given: dict, output: Path) -> tuple[dict, str]:
         bundle = load_bundle(model)
     except BundleError as error:
         raise StartError(f"--init: {error}") from error
-    trained = bundle.training["config"]
+    trained = bundle.training.get("config", {})
+    if not trained.keys() >= set(_OF_THE_NETWORK):
+        raise StartError(f"--init: {model} does not say how its network is built; train it with train.py")
     inherited = {name: trained[name] for name in _OF_THE_NETWORK}
     for name, value in inherited.items():
         asked = config_given.get(name, value)

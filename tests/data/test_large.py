@@ -95,6 +95,14 @@ def test_other_values(rng, file):
     assert_reads_as_whole(file)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.uint32, np.int16])
+def test_what_is_white_follows_from_the_whole_picture_of_other_values_so_they_are_read_whole(rng, file, dtype):
+    tifffile.imwrite(file, (rng.random((50, 60)) * 100).astype(dtype), photometric="miniswhite")
+    assert read_image(file).pixels.any()
+    assert open_large(file) is None
+    assert open_large(file, largest_whole=0) is None
+
+
 @pytest.mark.parametrize(
     "options", [{"ome": True}, {"imagej": True}, {"metadata": None}, {"ome": True, "tile": (64, 64)}]
 )

@@ -1,11 +1,15 @@
 import csv
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +17,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from segmentation.atomic import written_whole
 from segmentation.data.images import read_image
 from segmentation.data.normalisation import Normalisation
 from segmentation.prediction.folder import FolderError, predict_folder
@@ -46,7 +51,8 @@ def make_predictor(threshold=0.5, engine=None):
 
 
 def write_png(path, array):
-    assert cv2.imwrite(str(path), array)
+    with written_whole(path) as part:
+        part.write_bytes(cv2.imencode(".png", array)[1].tobytes())
 
 
 OUTPUTS = {
@@ -208,7 +214,11 @@ def test_an_unexpected_error_is_one_sentence_and_leaves_nothing(images, tmp_path
 def test_what_a_killed_process_had_begun_is_cleared_away_and_nothing_else(images, tmp_path):
     masks = tmp_path / "out" / "masks"
     go(images, tmp_path / "out")
-    begun = [masks / ".cell01.part.png", tmp_path / "out" / ".records" / ".a.part.json"]
+    begun = [
+        masks / ".cell01.part.png",
+        tmp_path / "out" / ".records" / ".a.part.json",
+        tmp_path / "out" / ".nuclei.0123abcd.part.csv",
+    ]
     others = [masks / ".gitignore", masks / ".cell.png"]
     for file in begun + others:
         file.write_bytes(b"")
@@ -235,6 +245,38 @@ def test_shards_share_the_work_and_the_last_leaves_the_whole_table(images, tmp_p
         assert (tmp_path / "out" / f"summary-{number}-of-{count}.json").exists()
     assert sorted(o.input.name for o in done) == [f"cell{i:02}" for i in range(12)]
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_shards_that_end_at_once_do_not_disturb_each_other(images, tmp_path):
+    go(images, tmp_path / "whole")
+    both, calls = threading.Barrier(2), itertools.count()
+
+    class Header(tuple):
+        """Is written by both shards at once."""
+
+        def __iter__(self):
+            if next(calls) < 2:
+                both.wait(timeout=60)
+            return super().__iter__()
+
+    outputs = OUTPUTS | {"table": replace(OUTPUTS["table"], header=Header(OUTPUTS["table"].header))}
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(go, images, tmp_path / "out", make_predictor(), outputs, shard=Shard(number, 2)) for number in (1, 2)]:  # fmt: skip # noqa: E501
+            assert {outcome.status for outcome in done.result()} == {"done"}
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_name_that_is_no_text_is_kept(tmp_path):
+    name = os.fsdecode(b"cell \xff")
+    try:
+        draw(tmp_path / "a.png", 3)
+        (tmp_path / "a.png").rename(tmp_path / f"{name}.png")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    outcomes = go(tmp_path / f"{name}.png", tmp_path / "out")
+    assert statuses(outcomes) == ["done"]
+    table = (tmp_path / "out" / "nuclei.csv").read_bytes().splitlines()
+    assert len(table) == 1 + outcomes[0].nuclei > 1 and table[1].startswith(b"cell \xff,1,")
 
 
 def test_an_output_folder_that_cannot_be_written_is_refused(images, tmp_path):

@@ -223,3 +223,9 @@ def test_unfinished_files_are_discarded(tmp_path):
 def test_no_state_is_none(tmp_path):
     assert read_state(tmp_path) is None
     assert read_state(tmp_path / "nowhere") is None
+
+
+def test_epochs_whose_seconds_were_not_measured_count_as_none(tmp_path):
+    history = [{"epoch": 0, "loss": 1.0}, {"epoch": 1, "loss": 0.5, "seconds": 12.5}]
+    (tmp_path / "state.json").write_text(json.dumps({"history": history}))
+    assert [figures["seconds"] for figures in read_state(tmp_path)["history"]] == [0.0, 12.5]

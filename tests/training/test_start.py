@@ -99,6 +99,14 @@ def test_a_finished_training_is_replaced(output):
     assert (output / "model.xml").exists()
 
 
+def test_a_model_that_was_put_there_is_not_overwritten(output):
+    output.mkdir()
+    (output / "bundle.json").write_text("{}")
+    with pytest.raises(StartError, match="model holds a model that was not trained there, .*another folder with --out"):
+        begin(output, {}, resume=False)
+    assert [file.name for file in output.iterdir()] == ["bundle.json"]
+
+
 def test_a_finished_training_can_be_gone_on_with(output):
     with_an_epoch(output, epochs=5)
     finish(output)

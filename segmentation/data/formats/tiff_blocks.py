@@ -33,8 +33,9 @@ class TiffBlocks:
         Height and width in pixels.
     description : Decoded
         What `read` gives, with a single pixel of zeros.
-    readable : bool
-        Whether parts of it can be read: no strip or tile is larger than what may be read at once.
+    obstacle : str or None
+        Why parts of it cannot be read, a sentence without its subject: a strip or tile is larger than what may be read
+        at once, or what is white follows from the whole picture alone. None if they can.
 
     Raises
     ------
@@ -77,17 +78,26 @@ class TiffBlocks:
             self._chunk = page.tilelength, page.tilewidth
         else:
             self._chunk = min(page.rowsperstrip, page.imagelength), page.imagewidth
-        self.readable = math.prod(self._chunk) <= MAX_PIXELS // 4
         self._chunks_across = -(-page.imagewidth // self._chunk[1])
         self._chunks_down = -(-page.imagelength // self._chunk[0])
         # Everything about the picture except its pixels, which are put in for each block.
         empty = np.zeros((self._planes, 1, 1) if page.axes == "SYX" else (1, 1, self._samples), page.dtype)
         self.description = as_decoded(self._tiff, self._plane, empty[..., 0] if page.axes == "YX" else empty)
+        self.obstacle = self._find_obstacle()
+
+    def _find_obstacle(self) -> str | None:
+        page = self._plane.key
+        if math.prod(self._chunk) > MAX_PIXELS // 4:
+            return (
+                f"stores its {page.imagewidth:,} x {page.imagelength:,} pixels in strips or tiles of more than "
+                f"{MAX_PIXELS // 4:,}, where smaller ones were expected: save it as a tiled TIFF"
+            )
         if self.description.black is not None and not _has_natural_white(page):
-            raise DecodeError(
+            return (
                 f"stores {page.dtype} pixels with 0 for white, where uint8 or uint16 was expected of a picture that is "
                 "read by blocks"
             )
+        return None
 
     def read(self, rows: slice, columns: slice) -> Decoded:
         """Decode a part of the plane; threads may do so at once.
