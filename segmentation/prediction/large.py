@@ -5,7 +5,7 @@ by a few, in threads, so that memory is bounded whatever the size of the picture
 killed call goes on with the first block that is missing.
 """
 
-import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +27,6 @@ from segmentation.prediction.outputs import Output
 from segmentation.prediction.pieces import find_pieces
 from segmentation.prediction.predictor import Predictor
 from segmentation.prediction.stitching import stitch
-from segmentation.prediction.tiling import padded_shape, predict_channels
 
 # How large the nuclei are is judged from the liveliest of nine samples of so many pixels a side.
 _SAMPLE = 1024
@@ -211,19 +210,13 @@ class _Work:
         rows, columns = block.rows.tile, block.columns.tile
         seen = tile.result()
         with self.timed("predict"):
-            channels = self._channels(seen)
+            # The blocks are as large as the network may be given.
+            channels = self.predictor.predict_alone(seen, largest_tile=sys.maxsize)
         # A copy, so that the margins do not stay in memory along with it.
         return channels[
             rows.keep_start - rows.start : rows.keep_stop - rows.start,
             columns.keep_start - columns.start : columns.keep_stop - columns.start,
         ].copy()
-
-    def _channels(self, tile: np.ndarray) -> np.ndarray:
-        predictor, rescaling = self.predictor, self.predictor.rescaling
-        seen = rescaling.image(tile) if rescaling else tile
-        whole = math.prod(padded_shape(*seen.shape[:2], predictor.divisor))
-        channels = predict_channels(predictor.network, seen, predictor.divisor, predictor.margin, whole)
-        return rescaling.channels(channels, tile.shape[:2]) if rescaling else channels
 
     def decode(self, block: Block, channels: np.ndarray) -> None:
         """Label the window and keep what lies in its core."""

@@ -11,8 +11,9 @@ from segmentation.bundle import Bundle, BundleError
 from segmentation.data.images import Image
 from segmentation.data.normalisation import Normalisation
 from segmentation.instances.targets import TARGETS
+from segmentation.prediction.blocks import plan_blocks
 from segmentation.prediction.diameter import MOST_PASSES, DiameterSearch
-from segmentation.prediction.engines import Engine, OpenedEngine, open_engine
+from segmentation.prediction.engines import LARGEST_TILE, Engine, OpenedEngine, open_engine
 from segmentation.prediction.rescaling import LARGEST_SCALE, SMALLEST_SCALE, DiameterError, Rescaling, scale_for
 from segmentation.prediction.symmetries import SymmetricEngine
 from segmentation.prediction.tiling import predict_batch, predict_channels
@@ -86,12 +87,29 @@ class Predictor:
         if not self.rescaling:
             return predict_batch(self.network, prepared, self.divisor, self.margin)
         # Enlarged images are larger than those that were put together for a batch, so they go one by one.
-        return [
-            self.rescaling.channels(
-                predict_channels(self.network, self.rescaling.image(image), self.divisor, self.margin), image.shape[:2]
-            )
-            for image in prepared
-        ]
+        return [self._predict_enlarged(image) if self.scale > 1 else self.predict_alone(image) for image in prepared]
+
+    def predict_alone(self, image: np.ndarray, largest_tile: int = LARGEST_TILE) -> np.ndarray:
+        """Run the network on one prepared image, or on a tile of one: ``(H, W, C)`` float32."""
+        seen = self.rescaling.image(image) if self.rescaling else image
+        channels = predict_channels(self.network, seen, self.divisor, self.margin, largest_tile)
+        return self.rescaling.channels(channels, image.shape[:2]) if self.rescaling else channels
+
+    def _predict_enlarged(self, image: np.ndarray) -> np.ndarray:
+        """Enlarge tile by tile, as the whole image may have sixteen times its pixels to the network."""
+        height, width = image.shape[:2]
+        grid = plan_blocks((height, width), self.divisor, self.margin, self.scale, halo=0, largest_tile=LARGEST_TILE)
+        channels = None
+        for block in grid:
+            rows, columns = block.rows.tile, block.columns.tile
+            predicted = self.predict_alone(image[rows.start : rows.stop, columns.start : columns.stop])
+            if channels is None:
+                channels = np.empty((height, width, predicted.shape[-1]), np.float32)
+            channels[rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = predicted[
+                rows.keep_start - rows.start : rows.keep_stop - rows.start,
+                columns.keep_start - columns.start : columns.keep_stop - columns.start,
+            ]
+        return channels
 
     def fit(self, prepared: Sequence[np.ndarray]) -> list["Fit"]:
         """Run the network on prepared images of one padded shape, each at the scale that suits it."""

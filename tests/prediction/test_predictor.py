@@ -224,3 +224,30 @@ def test_with_the_real_engine(bundle):
     np.testing.assert_array_equal(open_predictor(bundle)(image) > 0, open_predictor(bundle, diameter=None)(image) > 0)
     shrunk = open_predictor(bundle, diameter=60.0)(image) > 0
     assert np.mean(shrunk == (truth > 0)) > 0.95
+
+
+@pytest.mark.parametrize("scale", [Fraction(4), Fraction(7, 4), Fraction(5, 3)])
+def test_enlarged_tile_by_tile_is_as_enlarged_whole(bundle, monkeypatch, scale):
+    class Blurring:
+        """Sees eight pixels far."""
+
+        name, precision, version, callers, batch_pixels = "blurring", "f32", "1", 1, 8 * 256 * 256
+
+        def __init__(self):
+            self.areas = []
+
+        def __call__(self, tiles):
+            self.areas.append(tiles.shape[1] * tiles.shape[2])
+            blurred = ndimage.uniform_filter(tiles.mean(axis=-1), (0, 17, 17), mode="constant")
+            return np.stack([blurred, tiles[..., 0], tiles[..., 1], tiles[..., 2]], axis=-1)
+
+    engine = Blurring()
+    predictor = replace(open_predictor(bundle, engine, diameter=float(KNOWN / scale)), margin=8)
+    image = np.random.default_rng(0).random((203, 331, 3), dtype=np.float32)
+    whole = predictor.predict([image])[0]
+    assert len(engine.areas) == 1
+    monkeypatch.setattr(module, "LARGEST_TILE", 20_000)
+    tiled = predictor.predict([image])[0]
+    assert len(engine.areas) > 5 and max(engine.areas[1:]) <= 20_000
+    assert tiled.shape == whole.shape == (203, 331, 4)
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
