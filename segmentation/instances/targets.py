@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from segmentation.instances import centre_offsets, distance, flows, touching_border
+from segmentation.instances.connected import make_connected
 from segmentation.instances.symmetries import Symmetry
 
 
@@ -47,7 +48,10 @@ class Targets:
     _decode: Callable[..., np.ndarray]
 
     def decode(
-        self, predicted: np.ndarray, thresholds: Mapping[str, float] | None = None, min_area: int = 0
+        self,
+        predicted: np.ndarray,
+        thresholds: Mapping[str, float] | None = None,
+        min_area: int = 0,
     ) -> np.ndarray:
         """Turn predicted channels into a label map.
 
@@ -73,12 +77,43 @@ class Targets:
         ValueError
             If `predicted` has not the channels of this encoding.
         """
+        return drop_small(self._label(predicted, thresholds), min_area)
+
+    def find_nuclei(
+        self,
+        predicted: np.ndarray,
+        thresholds: Mapping[str, float] | None = None,
+        min_area: int = 0,
+        cut: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Make of what a network gave a label map whose nuclei are in one piece and have no holes.
+
+        Parameters
+        ----------
+        predicted, thresholds, min_area
+            As in `decode`.
+        cut : (H, W) ndarray of bool, optional
+            Where the picture goes on beyond the map, as `segmentation.instances.connected.make_connected` takes it.
+
+        Returns
+        -------
+        (H, W) ndarray of int32
+            0 = background, 1..n = nuclei.
+
+        Raises
+        ------
+        ValueError
+            As in `decode`.
+        """
+        return drop_small(make_connected(self._label(predicted, thresholds), cut), min_area)
+
+    def _label(self, predicted: np.ndarray, thresholds: Mapping[str, float] | None) -> np.ndarray:
         if predicted.ndim != 3 or predicted.shape[-1] != len(self.channels):
             raise ValueError(
                 f"predicted must have shape (H, W, {len(self.channels)}) for the targets {self.name!r}, "
                 f"got {predicted.shape}"
             )
-        return drop_small(self._decode(predicted, **(thresholds or {})), min_area)
+        return self._decode(predicted, **(thresholds or {}))
 
     def resize(self, channels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """Bring the channels of a picture to another size: lengths in pixels grow and shrink with the picture.
@@ -133,6 +168,8 @@ def drop_small(label_map: np.ndarray, min_area: int) -> np.ndarray:
     """Drop the nuclei of less than `min_area` pixels, and number the others 1..n in their order."""
     area = np.bincount(label_map.ravel(), minlength=1)
     kept = area >= max(min_area, 1)
+    if kept[1:].all():
+        return label_map.astype(np.int32, copy=False)
     kept[0] = False
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[label_map]
 

@@ -24,7 +24,7 @@ from segmentation.prediction.blocks import Block, Grid, plan_blocks
 from segmentation.prediction.engines import StoppableEngine
 from segmentation.prediction.large_prediction import LargePrediction
 from segmentation.prediction.outputs import Output
-from segmentation.prediction.pieces import find_pieces
+from segmentation.prediction.pieces import edge_of, find_pieces
 from segmentation.prediction.predictor import Predictor
 from segmentation.prediction.stitching import stitch
 
@@ -222,7 +222,7 @@ class _Work:
         """Label the window and keep what lies in its core."""
         with self.timed("decode"):
             window = self.store.read_window(block, channels)
-            labels = self.predictor.decode(window)
+            labels = self.predictor.decode(window, cut=edge_of(block, self.grid))
             del window, channels
             labels, pieces = find_pieces(block, self.grid, labels)
             if self.measure is not None:

@@ -55,7 +55,7 @@ def find_pieces(block: Block, grid: Grid, labels: np.ndarray) -> tuple[np.ndarra
     pieces : Pieces
     """
     labels, count = _renumbered(labels, block)
-    divided = _divide(labels, _edge(block, grid), count)
+    divided = _divide(labels, edge_of(block, grid), count)
     if divided is not labels:
         labels, count = _renumbered(divided, block)
     core = labels[block.core_in_window]
@@ -65,7 +65,7 @@ def find_pieces(block: Block, grid: Grid, labels: np.ndarray) -> tuple[np.ndarra
     return labels, Pieces(
         core_area=np.bincount(core.ravel(), minlength=count + 1)[1:],
         window_area=np.bincount(labels.ravel(), minlength=count + 1)[1:],
-        is_cut=np.bincount(labels[_edge(block, grid)], minlength=count + 1)[1:] > 0,
+        is_cut=np.bincount(labels[edge_of(block, grid)], minlength=count + 1)[1:] > 0,
         box=box,
     )
 
@@ -77,7 +77,7 @@ def _renumbered(labels: np.ndarray, block: Block) -> tuple[np.ndarray, int]:
     return np.where(in_core, np.cumsum(in_core), 0).astype(np.int32)[labels], np.count_nonzero(in_core)
 
 
-def _edge(block: Block, grid: Grid) -> np.ndarray:
+def edge_of(block: Block, grid: Grid) -> np.ndarray:
     """The pixels of a window at whose side the picture goes on, (h, w) bool."""
     edge = np.zeros(block.window_shape, bool)
     edge[0] = block.row > 0

@@ -33,7 +33,8 @@ class Predictor:
     divisor, margin : int
         Of the network: 2 ** depth, and its receptive-field radius in pixels.
     decode : callable
-        ``(H, W, C) float32 -> (H, W) int32``, a label map 0..n, of what `predict` gives.
+        ``(H, W, C) float32 -> (H, W) int32``, a label map 0..n, of what `predict` gives; takes `cut`, too, as
+        `segmentation.instances.targets.Targets.find_nuclei` does.
     settings : dict
         All that decides a label map besides the image, in JSON's types: the model's digest, thresholds, precision.
     rescaling : Rescaling, optional
@@ -227,7 +228,7 @@ def open_predictor(
 
     def at(scale: Fraction) -> Predictor:
         least = round(bundle.min_area / scale**2) if min_area is None else min_area
-        decode = partial(targets.decode, thresholds=thresholds, min_area=least)
+        decode = partial(targets.find_nuclei, thresholds=thresholds, min_area=least)
         rescaling = Rescaling(scale, targets) if scale != 1 else None
         return Predictor(
             opened,

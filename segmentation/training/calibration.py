@@ -58,9 +58,9 @@ def calibrate(bundle: Bundle, images: PreparedImages) -> Calibration:
     """
     targets = TARGETS[bundle.targets]
     channels = predict_images(open_predictor(bundle, open_engine(bundle, precision="f32"), diameter=None), images)
-    threshold = choose_threshold(images, channels, partial(targets.decode, min_area=bundle.min_area))
+    threshold = choose_threshold(images, channels, partial(targets.find_nuclei, min_area=bundle.min_area))
     thresholds = bundle.thresholds | {"foreground": threshold}
-    decode = partial(targets.decode, thresholds=thresholds, min_area=bundle.min_area)
+    decode = partial(targets.find_nuclei, thresholds=thresholds, min_area=bundle.min_area)
     label_maps, scores = score_images(images, channels, decode)
 
     known = bundle.precisions if thresholds == bundle.thresholds else {}

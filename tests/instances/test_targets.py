@@ -4,6 +4,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from segmentation.data.layouts import find_samples
 from segmentation.instances.targets import TARGETS, drop_small
@@ -169,3 +170,15 @@ def test_dropping_renumbers_in_order_and_gaps_close():
     label_map = np.array([[0, 7, 7, 7, 2], [9, 9, 0, 5, 5]])
     assert np.array_equal(drop_small(label_map, 2), [[0, 2, 2, 2, 0], [3, 3, 0, 1, 1]])
     assert np.array_equal(drop_small(label_map, 0), [[0, 3, 3, 3, 1], [4, 4, 0, 2, 2]])
+
+
+@every_encoding
+@pytest.mark.parametrize("seed", range(3))
+def test_nuclei_are_found_in_one_piece_each_and_the_small_ones_are_dropped_afterwards(targets, seed):
+    predicted = np.random.default_rng(seed).normal(0, 3, (60, 70, len(targets.channels))).astype(np.float32)
+    found = targets.find_nuclei(predicted, {"foreground": 0.4}, min_area=5)
+    assert np.array_equal(np.unique(found), np.arange(found.max() + 1)) and np.bincount(found.ravel())[1:].min() >= 5
+    for label in range(1, found.max() + 1):
+        assert ndimage.label(found == label, np.ones((3, 3)))[1] == 1
+    everything = targets.find_nuclei(predicted, {"foreground": 0.4}, cut=np.ones(found.shape, bool))
+    assert np.array_equal(everything, targets.decode(predicted, {"foreground": 0.4}))

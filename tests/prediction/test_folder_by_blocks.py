@@ -44,7 +44,7 @@ def make_predictor(engine=None, **fields):
         Normalisation(),
         divisor=16,
         margin=16,
-        decode=lambda channels: ndimage.label(channels[..., 0] > 0.5)[0].astype(np.int32),
+        decode=lambda channels, cut=None: ndimage.label(channels[..., 0] > 0.5)[0].astype(np.int32),
         settings={},
         **fields,
     )

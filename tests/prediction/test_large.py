@@ -53,7 +53,7 @@ def truth_predictor(labels, min_area=0):
         Normalisation(0, 100),
         divisor=16,
         margin=16,
-        decode=partial(TARGET.decode, thresholds={"foreground": 0.5}, min_area=min_area),
+        decode=partial(TARGET.find_nuclei, thresholds={"foreground": 0.5}, min_area=min_area),
         settings={},
     )
 
@@ -183,7 +183,7 @@ def test_channels_of_the_windows_are_those_of_the_whole(tmp_path, scale):
     tifffile.imwrite(tmp_path / "cells.tif", pixels, tile=(64, 64))
     seen = []
 
-    def decode(channels):
+    def decode(channels, cut):
         seen.append(channels)
         return np.zeros(channels.shape[:2], np.int32)
 

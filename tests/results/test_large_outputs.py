@@ -36,7 +36,7 @@ def predictor():
         Normalisation(),
         divisor=16,
         margin=16,
-        decode=lambda channels: ndimage.label(channels[..., 0] > 0.5)[0].astype(np.int32),
+        decode=lambda channels, cut=None: ndimage.label(channels[..., 0] > 0.5)[0].astype(np.int32),
         settings={},
     )
 

@@ -66,7 +66,7 @@ def test_a_precision_that_costs_too_much_is_refused_even_if_it_was_validated_bef
     engine = bf16_that_adds(-0.2)(bright_bundle, precision="bf16")
     predictor = open_predictor(bright_bundle, engine, diameter=None)
     decode = partial(
-        TARGETS["centre_offsets"].decode, thresholds=calibration.bundle.thresholds, min_area=bright_bundle.min_area
+        TARGETS["centre_offsets"].find_nuclei, thresholds=calibration.bundle.thresholds, min_area=bright_bundle.min_area
     )
     _, scores = score_images(drawn_images, predict_images(predictor, drawn_images), decode)
     worse, best = set_figures(scores), set_figures(calibration.scores)
