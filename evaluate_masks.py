@@ -15,7 +15,7 @@ from pathlib import Path
 EXIT_STATUS = """\
 exit status:
   0  every image of TRUTH had a prediction
-  1  some predictions are missing or unreadable: named on standard error and scored as empty
+  1  some predictions are missing, unreadable or of another size: named on standard error and scored as empty
   2  the command line, the predictions or the truth are unusable
 """
 

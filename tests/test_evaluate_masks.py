@@ -82,12 +82,12 @@ def test_subset_of_a_split(predictions, truth, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("1 image (1 smear) in 1 group")
 
 
-def test_another_size_is_unusable(predictions, truth, tmp_path, capsys):
+def test_another_size_is_named_and_the_others_are_scored(predictions, truth, tmp_path, capsys):
     tifffile.imwrite(predictions / "labels" / "c.tif", np.zeros((30, 31), np.uint8))
-    assert run(predictions, truth, "--output", tmp_path / "scores.json") == 2
+    assert run(predictions, truth, "--output", tmp_path / "scores.json") == 1
     out, err = capsys.readouterr()
-    assert out == "" and "c.tif has 30 x 31 pixels" in err
-    assert not (tmp_path / "scores.json").exists()
+    assert "c.tif has 30 x 31 pixels" in err
+    assert out and (tmp_path / "scores.json").exists()
 
 
 def test_no_prediction_fits(predictions, truth, capsys):

@@ -48,7 +48,7 @@ class ScoredImage:
     image : TrueImage
     score : ImageScore
     problem : str or None
-        Why the prediction counted as empty: it is missing or unreadable. None where it was scored.
+        Why the prediction counted as empty: it is missing, unreadable or of another size. None where it was scored.
     """
 
     image: TrueImage
@@ -137,7 +137,7 @@ def read_labels(file):
 
 
 def score_images(images, predictions):
-    """Score predictions one image after the other; a missing or unreadable one counts as empty.
+    """Score predictions one image after the other; one that is missing, unreadable or of another size counts as empty.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def score_images(images, predictions):
     Raises
     ------
     EvaluationError
-        If a truth is unreadable, or a prediction has another size than its truth.
+        If a truth is unreadable.
     """
     for image in images:
         truth = image.read()
@@ -166,10 +166,11 @@ def score_images(images, predictions):
             except ImageError as error:
                 problem = str(error)
         if prediction.shape != truth.shape:
-            raise EvaluationError(
+            problem = (
                 f"{file} has {_size(prediction)} pixels (rows x columns), the truth of {image.id} {_size(truth)}; "
-                "expected equal sizes."
+                "expected equal sizes"
             )
+            prediction = np.zeros(truth.shape, np.uint8)
         yield ScoredImage(image, score_image(truth, prediction), problem)
 
 

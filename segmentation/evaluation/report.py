@@ -29,7 +29,7 @@ class Evaluation:
     kinds : dict of str to int
         Images of each kind, where it is known.
     problems : tuple of str
-        Predictions that counted as empty because they are missing or unreadable, one sentence each.
+        Predictions that counted as empty because they are missing, unreadable or of another size, one sentence each.
     missed : dict of str to int
         True nuclei that no prediction matches at IoU > 0.5, by the reason, see `misses.count_misses`.
     figures : dict of str to Figure

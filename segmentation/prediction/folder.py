@@ -90,6 +90,7 @@ def predict_folder(
     stages = Stages(own, folder, predictor, outputs, overwrite, largest_whole)
     try:
         _prepare_folder(folder, outputs.values(), clean=shard is None)
+        _remove_stale(folder, predictor.settings)
         for file in (summary, *(folder / output.file for output in (*tables, *pages))):
             file.unlink(missing_ok=True)
     except OSError as error:
@@ -124,14 +125,22 @@ def predict_folder(
         report(result)
     in_order = [outcomes[index] for index in range(len(own))]
 
-    for table in tables:
-        _write_table(folder, table, inputs, stages.records, predictor.settings)
-    seconds = {"total": time.perf_counter() - started, **stages.seconds}
-    description = _summary(in_order, predictor, outputs, shard, seconds)
-    with written_whole(summary) as part:
-        part.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    for page in pages:
-        _write_page(folder, page, inputs, stages.records, predictor.settings, shard)
+    failed = {outcome.input.name for outcome in in_order if outcome.status == FAILED}
+    shown = [source for source in inputs if source.name not in failed]
+    try:
+        for table in tables:
+            _write_table(folder, table, shown, stages.records, predictor.settings)
+        seconds = {"total": time.perf_counter() - started, **stages.seconds}
+        description = _summary(in_order, predictor, outputs, shard, seconds)
+        with written_whole(summary) as part:
+            part.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        for page in pages:
+            _write_page(folder, page, shown, len(inputs), stages.records, predictor.settings, shard)
+    except OSError as error:
+        raise FolderError(
+            f"Tables and summary cannot be written to the output folder {folder} ({error.strerror}); the images that "
+            "are done are kept, and the same command goes on from there"
+        ) from error
     return in_order
 
 
@@ -151,6 +160,16 @@ def _prepare_folder(folder: Path, outputs: Sequence[Output], clean: bool) -> Non
                     unfinished.unlink()
         with tempfile.TemporaryFile(dir=own):  # a folder may exist and yet take no file
             pass
+
+
+def _remove_stale(folder: Path, settings: dict) -> None:
+    """Remove the tables and pages of calls with other settings: what they tell of is replaced image by image."""
+    for file in folder.glob("summary*.json"):
+        with suppress(ValueError):  # not one of ours
+            summary = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(summary, dict) and summary.get("settings") != settings:
+                for name in summary.get("tables", ()):
+                    (folder / Path(name).name).unlink(missing_ok=True)
 
 
 def _write_table(folder: Path, table: TableOutput, inputs: Sequence[Input], records: Records, settings: dict) -> None:
@@ -178,7 +197,13 @@ def _write_table(folder: Path, table: TableOutput, inputs: Sequence[Input], reco
 
 
 def _write_page(
-    folder: Path, page: PageOutput, inputs: Sequence[Input], records: Records, settings: dict, shard: Shard | None
+    folder: Path,
+    page: PageOutput,
+    inputs: Sequence[Input],
+    count: int,
+    records: Records,
+    settings: dict,
+    shard: Shard | None,
 ) -> None:
     """Write a page about all finished images, in the order of the inputs."""
     pattern = f"summary-*-of-{shard.count}.json" if shard else "summary.json"
@@ -194,7 +219,7 @@ def _write_page(
     finished, summaries = known()
     while True:
         images = [(record, json.loads(part_file(folder, page, record.name).read_text())) for record in finished]
-        page.write(folder / page.file, summaries, images, len(inputs))
+        page.write(folder / page.file, summaries, images, count)
         now = known()
         if now == (finished, summaries):
             return
@@ -237,6 +262,7 @@ def _summary(
             if predictor.search and outcome.status != FAILED
         },
         "outputs": list(outputs),
+        "tables": [output.file for output in outputs.values() if not isinstance(output, ImageOutput)],
         "shard": f"{shard.number}/{shard.count}" if shard else None,
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "libraries": {

@@ -78,7 +78,11 @@ def find_inputs(
     ignored = {folder.resolve() for folder in ignored}
     files = {}  # by what tells two files apart: (id, file)
     for argument in arguments:
-        for identifier, file in _expand(argument):
+        try:
+            expanded = _expand(argument)
+        except PermissionError as error:
+            raise InputError(f"{error.filename} cannot be read ({error.strerror})") from error
+        for identifier, file in expanded:
             key = file.resolve() if isinstance(file, Path) else str(file)
             if not (isinstance(key, Path) and key.parent in ignored):
                 files.setdefault(key, (identifier, file))
@@ -172,4 +176,5 @@ def _is_image(path: Path) -> bool:
         return False
     if path.suffix.lower() == ".zarr":
         return path.is_dir() and is_zarr(path)
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    # A link to nothing is one that cannot be read, and not silently none.
+    return path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or path.is_symlink() and not path.exists())

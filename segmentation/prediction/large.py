@@ -51,7 +51,7 @@ def check_outputs(image: LargeImage, outputs: Mapping[str, Output]) -> None:
         height, width = image.shape
         raise LargeImageError(
             f"{image.file} has {width:,} x {height:,} pixels and is done by blocks, of which {' and '.join(missing)} "
-            f"cannot be written; leave out: --outputs {' '.join(missing)}"
+            f"cannot be written: name only others after --outputs"
         )
 
 

@@ -8,6 +8,7 @@ made, and how large each is. It is written after them, so results without a reco
 import dataclasses
 import json
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Records:
         """The record of an image; None without one, or if it is not one that this code wrote."""
         try:
             return Record(**json.loads(self._file(name).read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError):
             return None
 
     def store(self, record: Record) -> None:
@@ -101,8 +102,12 @@ class Records:
             return None
 
     def _remove(self, files: Collection[str]) -> None:
-        for file in files:
+        for file in map(Path, files):
             (self.folder / file).unlink(missing_ok=True)
+            # Folders within those of the outputs are Zarr stores: empty ones would look like results.
+            for store in list(file.parents)[:-2]:
+                with suppress(OSError):
+                    (self.folder / store).rmdir()
 
     @staticmethod
     def _files_of(record: Record | None) -> set[str]:

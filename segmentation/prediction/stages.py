@@ -1,6 +1,7 @@
 """What happens to one image: read, predict, finish, or fail; or, to a large one, all by blocks."""
 
 import hashlib
+import os
 import shutil
 import threading
 import time
@@ -26,6 +27,10 @@ from segmentation.prediction.records import RECORDS, Record, Records
 from segmentation.prediction.tiling import padded_shape
 
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
+
+
+class TakenError(ValueError):
+    """Results of another image have the name of an image's; the message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ class Stages:
         self._overwrite = overwrite
         self._largest_whole = largest_whole
         self._lock = threading.Lock()
+        self._being_written: set[str] = set()
 
     @cached_property
     def _by_blocks(self) -> Predictor:
@@ -133,11 +139,9 @@ class Stages:
                 read_image(source.file)  # says it in a sentence
                 raise
             sha256 = hashlib.sha256(content).hexdigest()
-            record = self.records.load(source.name)
-            if not self._overwrite and self.records.is_finished(
-                record, sha256, self._predictor.settings, self._outputs.keys()
-            ):
-                return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
+            finished = self._find_finished(source, sha256)
+            if finished:
+                return finished
             image = read_image(_Content(source.file, content), self._predictor.channel)
             if self._predictor.pixel_size_um is not None:
                 image = replace(image, pixel_size_um=self._predictor.pixel_size_um)
@@ -156,6 +160,7 @@ class Stages:
         with self._timed("decode"):
             labels = fit.label_map()
         name = job.input.name
+        self._being_written.add(name)
         prediction = Prediction(name, job.image, labels, fit.channels)
         nuclei = int(labels.max())
         with self._timed("write"):
@@ -189,11 +194,9 @@ class Stages:
         try:
             with self._timed("read"):
                 sha256 = content_digest(source.file)
-            record = self.records.load(source.name)
-            if not self._overwrite and self.records.is_finished(
-                record, sha256, predictor.settings, self._outputs.keys()
-            ):
-                return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
+            finished = self._find_finished(source, sha256)
+            if finished:
+                return finished
             if predictor.pixel_size_um is not None:
                 image = replace(image, pixel_size_um=predictor.pixel_size_um)
             return self._predict_by_blocks(source, image, sha256, threads, partial(report, source.name))
@@ -219,6 +222,7 @@ class Stages:
             report=report,
         )
         files = {}
+        self._being_written.add(source.name)
         with self._timed("write"):
             for key, output in self._outputs.items():
                 if isinstance(output, ImageOutput):
@@ -249,10 +253,42 @@ class Stages:
         return Outcome(source, DONE, prediction.nuclei, scale=prediction.scale, diameter=prediction.diameter)
 
     def fail(self, index: int, error: Exception) -> Outcome:
-        """Remove what an earlier call wrote for the image, lest it be taken for the result of this one."""
+        """Say why an image failed.
+
+        What an earlier call wrote for it is removed if the file has changed since, lest it be taken for the result of
+        this call, or if a part of it was written anew already; else it stays.
+        """
         source = self._inputs[index]
-        self.records.discard(source.name)
+        is_stale = not isinstance(error, TakenError) and self._has_changed(source)
+        if is_stale or source.name in self._being_written:
+            self.records.discard(source.name)
         return Outcome(source, FAILED, reason=_sentence(source, error))
+
+    def _find_finished(self, source: Input, sha256: str) -> Outcome | None:
+        """What an earlier call did that need not be done again; `TakenError` if that was another image's."""
+        if self._overwrite:
+            return None
+        record = self.records.load(source.name)
+        if self.records.is_finished(record, sha256, self._predictor.settings, self._outputs.keys()):
+            return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
+        if record and record.sha256 != sha256 and os.path.abspath(record.input) != os.path.abspath(str(source.file)):
+            raise TakenError(
+                f"{source.file}: {self._folder} holds results of another image of the name {source.name}, "
+                f"{record.input}; name another folder with --output, or replace them with --overwrite"
+            )
+        return None
+
+    def _has_changed(self, source: Input) -> bool:
+        """Whether the content of a file is known to be another than that of which there are results."""
+        record = self.records.load(source.name)
+        if record is None:
+            return False
+        try:
+            is_path = isinstance(source.file, Path)
+            sha256 = content_digest(source.file) if is_path else hashlib.sha256(source.file.read_bytes()).hexdigest()
+        except OSError:
+            return False
+        return sha256 != record.sha256
 
     def _write(self, output: Output, prediction: Prediction) -> dict[str, int]:
         if isinstance(output, ImageOutput):

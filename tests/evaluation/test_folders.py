@@ -112,9 +112,11 @@ def test_missing_and_unreadable_predictions_count_as_empty(tmp_path):
     assert "b.tif" in b.problem and c.problem == "c: no prediction of that name"
 
 
-def test_another_size_is_refused_with_both_names(tmp_path):
+def test_another_size_counts_as_empty_and_both_are_named(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", square())
     (tmp_path / "p").mkdir()
     tifffile.imwrite(tmp_path / "p" / "a.tif", square().T)
-    with pytest.raises(EvaluationError, match=r"a.tif has 24 x 20 pixels .* the truth of a 20 x 24"):
-        list(score_images(find_truth(tmp_path), find_predictions(tmp_path / "p")))
+    (scored,) = score_images(find_truth(tmp_path), find_predictions(tmp_path / "p"))
+    assert scored.score.dice == 0
+    assert scored.problem.startswith(f"{tmp_path / 'p' / 'a.tif'} has 24 x 20 pixels")
+    assert "the truth of a 20 x 24; expected equal sizes" in scored.problem

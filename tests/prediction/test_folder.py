@@ -45,7 +45,7 @@ def make_predictor(threshold=0.5, engine=None):
         Normalisation(),
         divisor=4,
         margin=4,
-        decode=lambda channels: ndimage.label(channels[..., 0] > threshold)[0].astype(np.int32),
+        decode=lambda channels, cut=None: ndimage.label(channels[..., 0] > threshold)[0].astype(np.int32),
         settings={"threshold": threshold},
     )
 
@@ -179,6 +179,74 @@ def test_bad_images_do_not_stop_the_others_and_are_reported_at_once(images, tmp_
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["images"]["failed"] == 3
     assert [failure["reason"] for failure in summary["failures"]] == list(failed.values())
+
+
+def test_what_is_refused_leaves_the_results_of_an_earlier_call(images, tmp_path):
+    """The content is the same, and nothing was written: it is the option that was wrong."""
+    go(images, tmp_path / "out")
+    before = contents(tmp_path / "out")
+
+    def refuses(tiles):
+        raise ValueError("there is no such way")
+
+    refuses.name, refuses.precision, refuses.version = "refuses", "f32", "1"
+    refuses.callers, refuses.batch_pixels = 1, 8 * 256 * 256
+    outcomes = go(images, tmp_path / "out", make_predictor(0.4, refuses), {"masks": OUTPUTS["masks"]})
+    assert statuses(outcomes) == ["failed"] * 12
+    after = contents(tmp_path / "out")
+    assert {name: before[name] for name in after} == after
+    assert before.keys() - after.keys() == {"nuclei.csv"}, "a table tells of the last call"
+
+
+def test_a_file_that_cannot_be_read_keeps_its_results_but_is_not_in_the_table(images, tmp_path):
+    go(images, tmp_path / "out")
+    (images / "cell02.png").rename(tmp_path / "elsewhere.png")
+    (images / "cell02.png").symlink_to(tmp_path / "nowhere.png")
+    outcomes = go(images, tmp_path / "out")
+    (failed,) = (outcome for outcome in outcomes if outcome.status == "failed")
+    assert failed.reason.startswith(f"{images / 'cell02.png'} does not exist")
+    assert (tmp_path / "out" / "masks" / "cell02.png").exists()
+    rows = list(csv.DictReader((tmp_path / "out" / "nuclei.csv").open()))
+    assert {row["image"] for row in rows} == {o.input.name for o in outcomes if o.status == "skipped"}
+
+
+def test_results_of_another_image_of_that_name_are_not_replaced_unasked(images, tmp_path):
+    go(images, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    other = tmp_path / "other"
+    other.mkdir()
+    draw(other / "cell03.png", 77)
+    (other / "cell04.png").write_bytes((images / "cell04.png").read_bytes())
+    outcomes = go(other, tmp_path / "out")
+    assert statuses(outcomes) == ["failed", "skipped"]
+    assert outcomes[0].reason == (
+        f"{other / 'cell03.png'}: {tmp_path / 'out'} holds results of another image of the name cell03, "
+        f"{images / 'cell03.png'}; name another folder with --output, or replace them with --overwrite"
+    )
+    kept = contents(tmp_path / "out")
+    assert all(kept[name] == before[name] for name in before if name != "nuclei.csv")
+    assert statuses(go(other, tmp_path / "out", overwrite=True)) == ["done", "done"]
+
+
+def test_tables_of_other_settings_are_removed_although_they_are_not_asked_for(images, tmp_path):
+    masks = {"masks": OUTPUTS["masks"]}
+    go(images, tmp_path / "out")
+    go(images, tmp_path / "out", outputs=masks)
+    assert (tmp_path / "out" / "nuclei.csv").exists(), "it is as true as before"
+    go(images, tmp_path / "out")
+    go(images, tmp_path / "out", make_predictor(0.4), outputs=masks)
+    assert not (tmp_path / "out" / "nuclei.csv").exists()
+
+
+def test_a_table_that_cannot_be_written_at_the_end_is_said_and_the_images_are_kept(images, tmp_path):
+    class Full(tuple):
+        def __iter__(self):
+            raise OSError(28, "No space left on device")
+
+    outputs = OUTPUTS | {"table": replace(OUTPUTS["table"], header=Full(OUTPUTS["table"].header))}
+    with pytest.raises(FolderError, match=r"Tables and summary cannot .* \(No space left on device\); the images that"):
+        go(images, tmp_path / "out", outputs=outputs)
+    assert statuses(go(images, tmp_path / "out")) == ["skipped"] * 12
 
 
 def test_several_callers_give_what_one_gives(images, tmp_path):

@@ -134,6 +134,12 @@ def test_a_zarr_store_gives_a_zarr_store(tmp_path):
         found = group["labels/nuclei/0"][:]
         assert found.shape == (300, 350) and found.max() == outcomes[-1].nuclei > 20
         assert {outcome.status for outcome in go([argument], tmp_path / f"out{argument.name}")} == {"skipped"}
+    (tmp_path / "in" / "slide.zarr").rename(tmp_path / "slide.zarr")
+    assert go([tmp_path / "slide.zarr"], tmp_path / "outslide.zarr", largest_whole=10)[0].status == "skipped"
+    rois = {"rois": ImageOutput("rois", ".zip", lambda file, p: file.write_bytes(b""))}
+    assert go([tmp_path / "slide.zarr"], tmp_path / "outslide.zarr", outputs=rois)[0].status == "failed"
+    assert (tmp_path / "outslide.zarr" / "labels" / "slide.zarr").exists(), "it was refused, not done wrong"
+    (tmp_path / "slide.zarr").rename(tmp_path / "in" / "slide.zarr")
     chunks = (path for path in (tmp_path / "in" / "slide.zarr" / "0").rglob("*") if path.is_file())
     next(path for path in chunks if path.name[0].isdecimal()).unlink()
     assert go([tmp_path / "in" / "slide.zarr"], tmp_path / "outslide.zarr")[0].status == "done"
@@ -158,8 +164,8 @@ def test_what_cannot_be_done_by_blocks_fails_alone(tmp_path):
     outcomes = go([tmp_path / "in" / "large.tif", tmp_path / "in" / "small.tif"], tmp_path / "rois", outputs=rois, largest_whole=10_000)  # fmt: skip # noqa: E501
     assert [outcome.status for outcome in outcomes] == ["failed", "done"]
     assert outcomes[0].reason == (
-        f"{tmp_path / 'in' / 'large.tif'} has 350 x 300 pixels and is done by blocks, of which rois cannot be written; "
-        "leave out: --outputs rois"
+        f"{tmp_path / 'in' / 'large.tif'} has 350 x 300 pixels and is done by blocks, of which rois cannot be written: "
+        "name only others after --outputs"
     )
 
 

@@ -91,3 +91,18 @@ def test_images_that_share_a_name_are_kept_apart(paths, expected):
     found = unique_names([(Path(path).stem, path) for path in paths])
     assert found == expected
     assert len({name.casefold() for name in found}) == len(paths)
+
+
+def test_a_link_to_nothing_is_taken_so_that_reading_it_says_so(tmp_path):
+    (tmp_path / "a.png").symlink_to(tmp_path / "nowhere")
+    assert [found.name for found in find_inputs([str(tmp_path)])] == ["a"]
+    assert [found.name for found in find_inputs([str(tmp_path / "a.png")])] == ["a"]
+
+
+def test_a_folder_that_must_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(InputError, match=rf"^{tmp_path} cannot be read \(Permission denied\)$"):
+        find_inputs([str(tmp_path)])

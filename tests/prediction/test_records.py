@@ -62,3 +62,13 @@ def test_a_record_takes_stale_results_with_it(folder):
 def test_a_record_of_another_hand_counts_as_none(folder, text):
     (folder / RECORDS / "a.json").write_text(text)
     assert Records(folder).load("a") is None
+
+
+def test_folders_of_a_store_go_with_its_files(folder):
+    records = Records(folder)
+    store = folder / "labels" / "a.zarr" / "labels" / "nuclei"
+    store.mkdir(parents=True)
+    (store / "0").write_bytes(b"12345")
+    records.store(record(folder, files={"labels": {"labels/a.zarr/labels/nuclei/0": 5}}))
+    records.discard("a")
+    assert (folder / "labels").is_dir() and not (folder / "labels" / "a.zarr").exists()
