@@ -111,7 +111,7 @@ def intensities(decoded, channel=None):
     pixels = decoded.pixels
     if decoded.palette is not None:
         pixels = _expand(pixels, decoded.palette)
-    pixels = _as_image_dtype(pixels)
+    pixels = as_image_dtype(pixels)
     if decoded.black is not None:
         pixels = pixels.dtype.type(decoded.black) - pixels
     if channel is None or decoded.chosen:
@@ -238,7 +238,23 @@ def is_grey(colours):
     )
 
 
-def _as_image_dtype(pixels):
+def as_image_dtype(pixels):
+    """Bring numbers to a type in which images are.
+
+    Parameters
+    ----------
+    pixels : ndarray of bool, integers or floats
+
+    Returns
+    -------
+    ndarray of uint8, uint16 or float32
+        The same numbers; True becomes 255.
+
+    Raises
+    ------
+    DecodeError
+        If there are NaN or infinite values, or integers below 0 or above 65,535.
+    """
     dtype = pixels.dtype
     if dtype.kind == "b":
         return pixels.astype(np.uint8) * 255

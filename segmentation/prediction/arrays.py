@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.bundle import DESCRIPTION, load_bundle
-from segmentation.data.images import GREY, RGB, Image
+from segmentation.data.formats.decoded import DecodeError
+from segmentation.data.images import GREY, RGB, Image, as_image_dtype
 from segmentation.prediction.predictor import Predictor, open_predictor
 
 DEFAULT_MODEL = Path(__file__).parents[2] / "models" / "nuclei"
@@ -24,7 +25,7 @@ def segment(array, model=DEFAULT_MODEL, *, threshold=None, min_area=None, diamet
 
     Parameters
     ----------
-    array : (H, W) or (H, W, 3) array_like of uint8, uint16 or floats
+    array : (H, W), (H, W, 1) or (H, W, 3) array_like of integers from 0 to 65,535, of floats or of bool
         A grey picture, or one in red, green and blue, of any size. Floats may have any range, but must be finite.
     model : str or Path
         Folder of a trained model; without it ``models/nuclei`` of this repository.
@@ -46,9 +47,9 @@ def segment(array, model=DEFAULT_MODEL, *, threshold=None, min_area=None, diamet
     Raises
     ------
     TypeError
-        If the array holds other numbers than these.
+        If the array holds no numbers.
     ValueError
-        If its shape is another one, it is empty or not finite, or an option is out of range.
+        If its shape is another one, it is empty, it holds other numbers than these, or an option is out of range.
     BundleError
         If there is no such model, or it is incomplete or altered.
 
@@ -69,6 +70,8 @@ def segment(array, model=DEFAULT_MODEL, *, threshold=None, min_area=None, diamet
         raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
     if min_area is not None and min_area < 0:
         raise ValueError(f"min_area must be 0 or more, got {min_area}")
+    if isinstance(diameter, str) and diameter != "auto":
+        raise ValueError(f"diameter must be a number, 'auto' or None, got {diameter!r}")
     image = _as_image(array)
     with _ONE_AT_A_TIME:
         return _predictor(model, threshold=threshold, min_area=min_area, diameter=diameter, tta=tta)(image)
@@ -76,9 +79,9 @@ def segment(array, model=DEFAULT_MODEL, *, threshold=None, min_area=None, diamet
 
 def _as_image(array) -> Image:
     pixels = np.asarray(array)
-    if not (pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2) and pixels.dtype.kind != "f":
-        raise TypeError(f"array must hold uint8, uint16 or floats, got {pixels.dtype}")
-    if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
+    if pixels.dtype.kind not in "biuf":
+        raise TypeError(f"array must hold integers, floats or bool, got {pixels.dtype}")
+    if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
         hint = ""
         if pixels.shape[2:] == (4,):
             hint = "; array[..., :3] leaves out the transparency"
@@ -87,14 +90,10 @@ def _as_image(array) -> Image:
         raise ValueError(f"array must have the shape (H, W) or (H, W, 3), got {pixels.shape}{hint}")
     if not pixels.size:
         raise ValueError(f"array must not be empty, got the shape {pixels.shape}")
-    if pixels.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
-            pixels = pixels.astype(np.float32, copy=False)
-        if not np.isfinite(pixels).all():
-            raise ValueError("array must be finite in float32, got NaN or infinite values")
-    else:
-        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    pixels = np.ascontiguousarray(np.atleast_3d(pixels))
+    try:
+        pixels = np.ascontiguousarray(np.atleast_3d(as_image_dtype(pixels)))
+    except DecodeError as error:
+        raise ValueError(f"array {error}") from error
     return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, None)
 
 

@@ -67,13 +67,14 @@ class DiameterSearch:
         diameter : float or None
             Of the nuclei, in pixels of the picture; None where there are none.
         scale : Fraction
-            The same if the network saw what it knows; else what to try next.
+            What to try next: the picture as it is if the network knows nuclei of that size, or has found none; the same
+            scale if it saw them at a size that it knows; else what brings them to that size.
         """
         diameter = self.targets.median_diameter(channels, self.foreground)
-        return diameter, scale if diameter is None else self._next_scale(diameter, scale)
+        return diameter, Fraction(1) if diameter is None else self._next_scale(diameter, scale)
 
     def _next_scale(self, diameter: float, scale: Fraction) -> Fraction:
-        seen = diameter * float(scale)
-        if self.known / TOLERANCE <= seen <= self.known * TOLERANCE:
-            return scale
+        for candidate in (Fraction(1), scale):
+            if self.known / TOLERANCE <= diameter * float(candidate) <= self.known * TOLERANCE:
+                return candidate
         return scale_for(diameter, self.known)

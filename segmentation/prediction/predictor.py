@@ -119,10 +119,12 @@ class Predictor:
     def _fit(self, image: np.ndarray, channels: np.ndarray) -> "Fit":
         predictor, diameter = self, None
         if self.search:
+            tried = {predictor.scale}
             for _ in range(MOST_PASSES - 1):
                 diameter, scale = self.search.next_scale(channels, predictor.scale)
-                if scale == predictor.scale:
+                if scale in tried:
                     break
+                tried.add(scale)
                 predictor = self.at(scale)
                 channels = predictor.predict([image])[0]
         return Fit(predictor, channels, diameter)

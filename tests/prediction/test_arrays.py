@@ -42,10 +42,15 @@ def test_it_is_the_label_map_of_a_file_with_these_pixels(model, grey, tmp_path, 
     np.testing.assert_array_equal(labels, expected)
 
 
-@pytest.mark.parametrize("dtype", [np.uint16, ">u2", np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.uint16, ">u2", np.int16, np.int64, np.float16, np.float32, np.float64])
 def test_depth_does_not_matter(model, grey, dtype):
     array = grey.astype(dtype) * (256 if np.dtype(dtype).kind == "u" else 1)
     np.testing.assert_array_equal(segment(array, model), segment(grey, model))
+    np.testing.assert_array_equal(segment(array[..., None], model), segment(grey, model))
+
+
+def test_a_mask_of_bool_is_a_picture_of_black_and_white(model, grey):
+    np.testing.assert_array_equal(segment(grey > 100, model), segment(np.uint8(grey > 100), model))
 
 
 def test_views_and_lists_of_arrays_are_taken_as_they_are_and_left_alone(model, grey):
@@ -90,9 +95,9 @@ def test_the_symmetries_are_averaged_on_request(model, grey):
         (np.zeros(9, np.uint8), ValueError, r"got \(9,\)"),
         (np.zeros((0, 9), np.uint8), ValueError, "must not be empty"),
         (np.full((9, 9), np.nan), ValueError, "finite"),
-        (np.full((9, 9), 1e300), ValueError, "finite in float32"),
-        (np.zeros((9, 9), np.int64), TypeError, "uint8, uint16 or floats, got int64"),
-        (np.zeros((9, 9), bool), TypeError, "got bool"),
+        (np.full((9, 9), 1e300), ValueError, "81 values that are NaN or infinite"),
+        (np.full((9, 9), -1), ValueError, "^array holds int64 values from -1 to -1, where 0 to 65535 was expected"),
+        (np.full((9, 9), 70_000), ValueError, "^array holds int64 values from 70000 to 70000"),
         (np.zeros((9, 9), complex), TypeError, "got complex128"),
         ("cells.png", TypeError, "got <U9"),
         (None, TypeError, "got object"),
@@ -109,6 +114,7 @@ def test_what_is_no_picture_is_refused(model, array, error, sentence):
         ({"threshold": 50}, "between 0 and 1, got 50"),
         ({"min_area": -1}, "0 or more, got -1"),
         ({"diameter": 0.01}, "diameters from .* got 0.01"),
+        ({"diameter": "none"}, "a number, 'auto' or None, got 'none'"),
     ],
 )
 def test_options_out_of_range_are_refused(model, grey, options, sentence):

@@ -15,9 +15,9 @@ def channels(diameter):
     return TARGET.encode(draw_disks((240, 240), (120, 120, diameter / 2)))
 
 
-@pytest.mark.parametrize("scale", [Fraction(1, 3), Fraction(1), Fraction(2)])
+@pytest.mark.parametrize("scale", [Fraction(1, 4), Fraction(1), Fraction(2)])
 def test_what_the_network_saw_as_it_knows_it_stays(scale):
-    for seen in (20 / TOLERANCE * 1.1, 20, 20 * TOLERANCE / 1.1):
+    for seen in (20 / TOLERANCE * 1.1, 20, 20 * TOLERANCE / (1.1 * max(scale, 1))):
         diameter, following = SEARCH.next_scale(channels(seen / float(scale)), scale)
         assert following == scale
         assert diameter == pytest.approx(seen / float(scale), rel=0.06)
@@ -30,8 +30,15 @@ def test_what_is_far_off_is_brought_to_what_the_network_knows(diameter):
     assert float(scale) == pytest.approx(20 / diameter, rel=0.1)
 
 
-def test_nothing_found_leaves_the_scale():
-    assert SEARCH.next_scale(np.zeros((20, 20, 4), np.float32), Fraction(2)) == (None, Fraction(2))
+@pytest.mark.parametrize("scale", [Fraction(1, 10), Fraction(1, 2), Fraction(1), Fraction(2)])
+def test_what_the_network_would_know_as_it_is_is_left_as_it_is(scale):
+    for diameter in (14, 20, 30):
+        assert SEARCH.next_scale(channels(diameter), scale)[1] == 1
+
+
+@pytest.mark.parametrize("scale", [Fraction(1, 10), Fraction(1), Fraction(2)])
+def test_where_nothing_is_found_the_picture_is_looked_at_as_it_is(scale):
+    assert SEARCH.next_scale(np.zeros((20, 20, 4), np.float32), scale) == (None, 1)
 
 
 def test_specks_do_not_count_for_much():

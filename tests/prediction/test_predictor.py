@@ -131,7 +131,7 @@ def test_an_image_of_nothing_but_noise_ends(bundle, monkeypatch):
     auto = open_predictor(bundle)
     image, truth = picture(20.0, shape=(40, 50))
     fit = auto.fit([auto.prepare(image)])[0]
-    assert fit.channels.shape == (40, 50, 4) and len(engine.shapes) == 4
+    assert fit.channels.shape == (40, 50, 4) and len(engine.shapes) == 3
 
 
 def test_the_contrast_is_that_of_the_whole_image_as_it_came(bundle, engine, monkeypatch):
@@ -168,8 +168,35 @@ def test_a_pixel_size_says_where_to_begin(bundle, engine):
     # Where the nuclei are no common ones, the search goes on.
     image, truth = picture(20.0)
     fit = begun.fit([begun.prepare(image)])[0]
-    assert fit.predictor.scale >= Fraction(1, 2)
-    assert_same_nuclei(truth, fit.label_map(), iou=0.8)
+    assert fit.predictor.scale == 1
+    np.testing.assert_array_equal(fit.label_map(), open_predictor(bundle, diameter=None)(image))
+
+
+def test_a_pixel_size_with_a_slip_of_the_unit_costs_time_but_no_nuclei(bundle, engine, monkeypatch):
+    see = engine._see
+    # What is shrunk so much that nothing is left of it.
+    monkeypatch.setattr(engine, "_see", lambda grey: see(grey) if grey.shape[0] > 50 else np.zeros((*grey.shape, 4)))
+    image, truth = picture(20.0)
+    fits = [open_predictor(bundle, pixel_size_um=size)(image) for size in (0.001, 0.25, 0.5, 500.0)]
+    for labels in fits:
+        np.testing.assert_array_equal(labels, fits[2])
+    assert_same_nuclei(truth, fits[0], iou=0.99)
+
+
+def test_a_search_that_would_go_round_in_circles_ends(bundle, engine, monkeypatch):
+    """As it is, the picture seems to have nuclei of 60 pixels; shrunk for those, nuclei of 20."""
+    see = engine._see
+
+    def undecided(grey):
+        channels = see(grey)
+        channels[..., 3] = np.log2(30.0 if grey.shape[0] >= 320 else 10.0 * grey.shape[0] / 320)
+        return channels
+
+    monkeypatch.setattr(engine, "_see", undecided)
+    image, _ = picture(20.0)
+    auto = open_predictor(bundle)
+    fit = auto.fit([auto.prepare(image)])[0]
+    assert len(engine.shapes) == 2 and fit.predictor.scale == Fraction(1, 3)
 
 
 def test_tta_gives_the_same_where_the_network_does_not_mind_how_a_picture_lies(bundle, engine):
