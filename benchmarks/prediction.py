@@ -77,7 +77,9 @@ def predict_masks(images: Path, model: Path, outputs: tuple[str, ...], first: st
         first_file = Path(output) / first if first else None
         seconds = {}
         if first_file is not None:
-            while not first_file.exists() and process.poll() is None:
+            # Looks whether the process has ended, and leaves its figures to `os.wait4`.
+            ended = os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT
+            while not first_file.exists() and os.waitid(*ended) is None:
                 time.sleep(0.001)
             seconds["first"] = time.perf_counter() - started
         errors = process.stderr.read().decode()

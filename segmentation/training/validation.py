@@ -20,7 +20,19 @@ _LEARNT = 0.1
 
 
 def predict_images(predictor: Predictor, images: PreparedImages) -> list[np.ndarray]:
-    """Run the network on whole images as ``predict_masks.py`` does: for each its channels, (H, W, C) float32."""
+    """Run the network on whole images, as ``predict_masks.py`` does.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        One that does not search for a scale.
+    images : PreparedImages
+
+    Returns
+    -------
+    list of (H, W, C) ndarray of float32
+        The channels of each image.
+    """
     return [predictor.predict([images.pixels(index).astype(np.float32) / 255])[0] for index in range(len(images))]
 
 
@@ -28,6 +40,14 @@ def score_images(
     images: PreparedImages, channels: list[np.ndarray], decode: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[list[np.ndarray], list[ImageScore]]:
     """Decode the channels of whole images, and score the label maps.
+
+    Parameters
+    ----------
+    images : PreparedImages
+    channels : list of (H, W, C) ndarray of float32
+        From `predict_images`.
+    decode : callable
+        ``(H, W, C) float32 -> (H, W) int32``, a label map.
 
     Returns
     -------
@@ -46,6 +66,19 @@ def choose_threshold(
     """Find the threshold of the foreground at which the sum of Dice coefficient and mean AP is highest.
 
     Of a network that has not learnt to find nuclei, the one at which the Dice coefficient of the foreground is highest.
+
+    Parameters
+    ----------
+    images : PreparedImages
+    channels : list of (H, W, C) ndarray of float32
+        From `predict_images`; the first channel is the probability of foreground.
+    decode : callable
+        ``decode(channels, {"foreground": threshold})``, a label map.
+
+    Returns
+    -------
+    float
+        One of `THRESHOLDS`; of equals the one nearest to one half, as always if no image has nuclei.
     """
     chance, *of_thresholds = _foreground_dice(images, channels, (-np.inf, *THRESHOLDS))
     if max(of_thresholds) < chance + _LEARNT * (1 - chance):
@@ -77,7 +110,20 @@ def _foreground_dice(images: PreparedImages, channels: list[np.ndarray], thresho
 
 
 def summarise(images: PreparedImages, scores: list[ImageScore]) -> dict:
-    """Figures of the images as JSON: each with its 95 % interval over groups, and the Dice coefficient of each kind."""
+    """Put together what a bundle says of its scores.
+
+    Parameters
+    ----------
+    images : PreparedImages
+    scores : list of ImageScore
+        Of each image.
+
+    Returns
+    -------
+    dict
+        In JSON's types: ``figures``, each with its 95 % bootstrap interval over groups of images of one field, and
+        ``dice_by_kind``, the mean Dice coefficient of each kind of image.
+    """
     figures = {
         name: {"value": round(figure.value, 4), "low": round(figure.low, 4), "high": round(figure.high, 4)}
         for name, figure in bootstrap(scores, images.groups).items()
