@@ -70,7 +70,7 @@ def begin(output: Path, given: dict, resume: bool) -> Run:
     ------
     StartError
         If there is nothing to resume; if a setting differs from that of the training to resume; if the folder holds an
-        unfinished training that is not to be resumed, or a model that was put there; if the model to begin with cannot
+        unfinished training that is not to be resumed, or a model without its checkpoint; if the model to begin with cannot
         be read, or is of another shape than asked for.
     ValueError
         If a setting is out of its range.
@@ -87,8 +87,8 @@ def begin(output: Path, given: dict, resume: bool) -> Run:
             )
         if (output / DESCRIPTION).exists() and not checkpoint.exists():
             raise StartError(
-                f"{output} holds a model that was not trained there, which would be lost: "
-                "name another folder with --output"
+                f"{output} holds a model without the checkpoint of its training, and it would be lost: "
+                "name another folder with --output, or delete that one"
             )
         inherited, digest = {}, None
         if "init" in run_given:

@@ -99,10 +99,10 @@ def test_a_finished_training_is_replaced(output):
     assert (output / "model.xml").exists()
 
 
-def test_a_model_that_was_put_there_is_not_overwritten(output):
+def test_a_model_without_its_checkpoint_is_not_overwritten(output):
     output.mkdir()
     (output / "bundle.json").write_text("{}")
-    with pytest.raises(StartError, match="model holds a model that was not trained there, .*another folder with --out"):
+    with pytest.raises(StartError, match="model holds a model without the checkpoint .*another folder with --out"):
         begin(output, {}, resume=False)
     assert [file.name for file in output.iterdir()] == ["bundle.json"]
 
