@@ -70,8 +70,8 @@ def begin(output: Path, given: dict, resume: bool) -> Run:
     ------
     StartError
         If there is nothing to resume; if a setting differs from that of the training to resume; if the folder holds an
-        unfinished training that is not to be resumed, or a model without its checkpoint; if the model to begin with cannot
-        be read, or is of another shape than asked for.
+        unfinished training that is not to be resumed, or a model without its checkpoint; if the model to begin with
+        cannot be read, or is of another shape than asked for.
     ValueError
         If a setting is out of its range.
     """
