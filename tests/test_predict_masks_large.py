@@ -82,4 +82,4 @@ def test_a_picture_above_the_limit_goes_by_blocks(call, tmp_path, monkeypatch, c
     with tifffile.TiffFile(tmp_path / "out" / "labels" / "slide.tif") as tiff:
         assert tiff.is_bigtiff and tiff.pages[0].is_tiled and tiff.asarray().max() == 6 * 8
     assert call(tmp_path / "slide.tif", "--output", tmp_path / "rle", "--outputs", "rle") == 1
-    assert "is done by blocks, of which rle cannot be written; leave out" in capsys.readouterr().err
+    assert "is done by blocks, of which rle cannot be written: name only others" in capsys.readouterr().err

@@ -31,8 +31,8 @@ HALO = 128
 LARGEST_HALO = 256
 # Resizing looks at neighbouring pixels, on the way to the network and on the way back; in pixels to the network.
 _REACH_OF_RESIZING = 4
-# Activations take about 240 bytes a pixel at 32 base filters: 0.6 GB. Smaller tiles lose more in their margins.
-BLOCK_TILE = 1536 * 1536
+# Activations take about 240 bytes a pixel at 32 base filters: 0.5 GB. Smaller tiles lose more in their margins.
+BLOCK_TILE = 1408 * 1408
 # That many tiles are at the network at once, if there are cores for them.
 BLOCKS_AT_ONCE = 2
 
