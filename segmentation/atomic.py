@@ -23,8 +23,8 @@ def written_whole(file):
     Path
     """
     file = Path(file)
-    # A name of its own each time: another process may be writing the same file.
-    temporary = file.with_name(f".{file.stem}.{os.urandom(4).hex()}.part{file.suffix}")
+    # A name of its own each time, as another process may be writing the same file; and no longer than names may be.
+    temporary = file.with_name(f".{os.urandom(4).hex()}.part{file.suffix}")
     try:
         yield temporary
         os.replace(temporary, file)

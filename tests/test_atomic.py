@@ -46,6 +46,13 @@ def test_a_kill_leaves_what_was_there(tmp_path):
     assert [left for left in tmp_path.iterdir() if not is_unfinished(left)] == [file]
 
 
+def test_a_name_may_be_as_long_as_names_may_be(tmp_path):
+    file = tmp_path / f"{'a' * 251}.txt"
+    with written_whole(file) as temporary:
+        temporary.write_text("whole")
+    assert file.read_text() == "whole"
+
+
 def test_two_may_write_one_file_at_once(tmp_path):
     file = tmp_path / "a.txt"
     with written_whole(file) as one:
