@@ -48,10 +48,7 @@ class Targets:
     _decode: Callable[..., np.ndarray]
 
     def decode(
-        self,
-        predicted: np.ndarray,
-        thresholds: Mapping[str, float] | None = None,
-        min_area: int = 0,
+        self, predicted: np.ndarray, thresholds: Mapping[str, float] | None = None, min_area: int = 0
     ) -> np.ndarray:
         """Turn predicted channels into a label map.
 

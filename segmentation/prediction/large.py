@@ -202,7 +202,7 @@ class _Work:
         """What the network sees, without the padding: (h, w, 3) float32."""
         rows, columns = block.rows.tile, block.columns.tile
         with self.timed("read"):
-            pixels = self.image.read(slice(rows.start, rows.stop), slice(columns.start, columns.stop))
+            pixels = self.image.read(rows.tile, columns.tile)
             return self.predictor.normalisation.apply(pixels, self.limits)
 
     def predict(self, block: Block, tile: Future) -> np.ndarray:
@@ -213,10 +213,7 @@ class _Work:
             # The blocks are as large as the network may be given.
             channels = self.predictor.predict_alone(seen, largest_tile=sys.maxsize)
         # A copy, so that the margins do not stay in memory along with it.
-        return channels[
-            rows.keep_start - rows.start : rows.keep_stop - rows.start,
-            columns.keep_start - columns.start : columns.keep_stop - columns.start,
-        ].copy()
+        return channels[rows.kept_in_tile, columns.kept_in_tile].copy()
 
     def decode(self, block: Block, channels: np.ndarray) -> None:
         """Label the window and keep what lies in its core."""

@@ -103,13 +103,10 @@ class Predictor:
         channels = None
         for block in grid:
             rows, columns = block.rows.tile, block.columns.tile
-            predicted = self.predict_alone(image[rows.start : rows.stop, columns.start : columns.stop])
+            predicted = self.predict_alone(image[rows.tile, columns.tile])
             if channels is None:
                 channels = np.empty((height, width, predicted.shape[-1]), np.float32)
-            channels[rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = predicted[
-                rows.keep_start - rows.start : rows.keep_stop - rows.start,
-                columns.keep_start - columns.start : columns.keep_stop - columns.start,
-            ]
+            channels[rows.kept, columns.kept] = predicted[rows.kept_in_tile, columns.kept_in_tile]
         return channels
 
     def fit(self, prepared: Sequence[np.ndarray]) -> list["Fit"]:

@@ -118,7 +118,6 @@ class Stages:
         self._overwrite = overwrite
         self._largest_whole = largest_whole
         self._lock = threading.Lock()
-        self._being_written: set[str] = set()
 
     @cached_property
     def _by_blocks(self) -> Predictor:
@@ -160,14 +159,11 @@ class Stages:
         with self._timed("decode"):
             labels = fit.label_map()
         name = job.input.name
-        self._being_written.add(name)
         prediction = Prediction(name, job.image, labels, fit.channels)
         nuclei = int(labels.max())
         with self._timed("write"):
-            files = {key: self._write(output, prediction) for key, output in self._outputs.items()}
-            earlier = self.records.load(name)
-            if earlier and (earlier.sha256, earlier.settings) == (job.sha256, self._predictor.settings):
-                files = earlier.files | files
+            files = self._clear(name, job.sha256)
+            files |= {key: self._write(output, prediction) for key, output in self._outputs.items()}
             settings = self._predictor.settings
             scale, diameter = float(fit.predictor.scale), fit.diameter
             self.records.store(Record(name, str(job.input.file), job.sha256, settings, nuclei, files, scale, diameter))
@@ -221,9 +217,8 @@ class Stages:
             timed=self._timed,
             report=report,
         )
-        files = {}
-        self._being_written.add(source.name)
         with self._timed("write"):
+            files = self._clear(source.name, sha256)
             for key, output in self._outputs.items():
                 if isinstance(output, ImageOutput):
                     written = output.write_large(self._folder / output.folder / source.name, prediction)
@@ -235,9 +230,6 @@ class Stages:
                 files[key] = {
                     file.relative_to(self._folder).as_posix(): file.stat().st_size for file in members if file.is_file()
                 }
-            earlier = self.records.load(source.name)
-            if earlier and (earlier.sha256, earlier.settings) == (sha256, self._predictor.settings):
-                files = earlier.files | files
             record = Record(
                 source.name,
                 str(source.file),
@@ -256,11 +248,11 @@ class Stages:
         """Say why an image failed.
 
         What an earlier call wrote for it is removed if the file has changed since, lest it be taken for the result of
-        this call, or if a part of it was written anew already; else it stays.
+        this call; else it stays.
         """
         source = self._inputs[index]
-        is_stale = not isinstance(error, TakenError) and self._has_changed(source)
-        if is_stale or source.name in self._being_written:
+        record = self.records.load(source.name)
+        if record and _is_of(record, source) and self._has_changed(source, record):
             self.records.discard(source.name)
         return Outcome(source, FAILED, reason=_sentence(source, error))
 
@@ -271,18 +263,24 @@ class Stages:
         record = self.records.load(source.name)
         if self.records.is_finished(record, sha256, self._predictor.settings, self._outputs.keys()):
             return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
-        if record and record.sha256 != sha256 and os.path.abspath(record.input) != os.path.abspath(str(source.file)):
+        if record and record.sha256 != sha256 and not _is_of(record, source):
             raise TakenError(
                 f"{source.file}: {self._folder} holds results of another image of the name {source.name}, "
                 f"{record.input}; name another folder with --output, or replace them with --overwrite"
             )
         return None
 
-    def _has_changed(self, source: Input) -> bool:
+    def _clear(self, name: str, sha256: str) -> dict[str, dict[str, int]]:
+        """Remove results of other content or settings before one is replaced; return what stays, as a record has it."""
+        earlier = self.records.load(name)
+        if earlier and (earlier.sha256, earlier.settings) == (sha256, self._predictor.settings):
+            return dict(earlier.files)
+        self.records.discard(name)
+        return {}
+
+    @staticmethod
+    def _has_changed(source: Input, record: Record) -> bool:
         """Whether the content of a file is known to be another than that of which there are results."""
-        record = self.records.load(source.name)
-        if record is None:
-            return False
         try:
             is_path = isinstance(source.file, Path)
             sha256 = content_digest(source.file) if is_path else hashlib.sha256(source.file.read_bytes()).hexdigest()
@@ -313,6 +311,11 @@ class Stages:
 def part_file(folder: Path, output: TableOutput | PageOutput, name: str) -> Path:
     """Where what a table or a page says of one image is kept until it is put together."""
     return folder / RECORDS / f"{name}{output.part_suffix}"
+
+
+def _is_of(record: Record, source: Input) -> bool:
+    """Whether a record is of the file of that path, whatever that holds now."""
+    return os.path.abspath(record.input) == os.path.abspath(str(source.file))
 
 
 def _sentence(source: Input, error: Exception) -> str:

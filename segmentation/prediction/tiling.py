@@ -25,6 +25,21 @@ class Span:
     keep_start: int
     keep_stop: int
 
+    @property
+    def tile(self) -> slice:
+        """The tile in the image."""
+        return slice(self.start, self.stop)
+
+    @property
+    def kept(self) -> slice:
+        """What is kept, in the image."""
+        return slice(self.keep_start, self.keep_stop)
+
+    @property
+    def kept_in_tile(self) -> slice:
+        """What is kept, in the tile."""
+        return slice(self.keep_start - self.start, self.keep_stop - self.start)
+
 
 def predict_channels(
     engine: Engine,
@@ -167,15 +182,12 @@ def _predict_in_tiles(engine: Engine, image: np.ndarray, rows: list[Span], colum
 
     def predict(batch: list[tuple[Span, Span]]) -> None:
         nonlocal channels
-        outputs = engine(np.stack([image[row.start : row.stop, column.start : column.stop] for row, column in batch]))
+        outputs = engine(np.stack([image[row.tile, column.tile] for row, column in batch]))
         with lock:
             if channels is None:
                 channels = np.empty((*image.shape[:2], outputs.shape[-1]), np.float32)
         for (row, column), output in zip(batch, outputs, strict=True):
-            channels[row.keep_start : row.keep_stop, column.keep_start : column.keep_stop] = output[
-                row.keep_start - row.start : row.keep_stop - row.start,
-                column.keep_start - column.start : column.keep_stop - column.start,
-            ]
+            channels[row.kept, column.kept] = output[row.kept_in_tile, column.kept_in_tile]
 
     with ThreadPoolExecutor(engine.callers, "tiles") as callers:
         list(callers.map(predict, (tiles[first : first + batch_size] for first in range(0, len(tiles), batch_size))))

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from scipy import ndimage
 
 from segmentation.atomic import written_whole
@@ -226,6 +227,23 @@ def test_results_of_another_image_of_that_name_are_not_replaced_unasked(images, 
     kept = contents(tmp_path / "out")
     assert all(kept[name] == before[name] for name in before if name != "nuclei.csv")
     assert statuses(go(other, tmp_path / "out", overwrite=True)) == ["done", "done"]
+
+
+def test_a_bad_file_of_that_name_elsewhere_leaves_them_and_so_does_a_disk_that_is_full(images, tmp_path):
+    tifffile.imwrite(images / "slide.tif", np.zeros((40, 50), np.uint8))
+    go(images, tmp_path / "out")
+    other = tmp_path / "other"
+    other.mkdir()
+    tifffile.imwrite(other / "slide.tif", np.zeros((3, 40, 50), np.uint8), photometric="minisblack")
+    assert statuses(go(other, tmp_path / "out", largest_whole=0)) == ["failed"]
+    assert (tmp_path / "out" / "masks" / "slide.png").exists()
+
+    def no_room(path, prediction):
+        raise OSError(28, "No space left on device")
+
+    more = {"masks": OUTPUTS["masks"], "overlays": ImageOutput("overlays", ".png", no_room)}
+    assert statuses(go(images, tmp_path / "out", outputs=more)) == ["failed"] * 13
+    assert statuses(go(images, tmp_path / "out")) == ["skipped"] * 13
 
 
 def test_tables_of_other_settings_are_removed_although_they_are_not_asked_for(images, tmp_path):
