@@ -123,13 +123,13 @@ def parse_arguments(argv=None) -> argparse.Namespace:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Do what the command line says; return the exit status."""
+    from segmentation.batch.folder import FolderError, predict_folder
+    from segmentation.batch.inputs import InputError, Shard, find_inputs
     from segmentation.bundle import BundleError, load_bundle
     from segmentation.data.problems import DatasetError
-    from segmentation.prediction.engines import EngineError, callers_for, open_engine
-    from segmentation.prediction.folder import FolderError, predict_folder
-    from segmentation.prediction.inputs import InputError, Shard, find_inputs
+    from segmentation.prediction.engines import EngineError, open_engine, streams_for
     from segmentation.prediction.predictor import open_predictor
-    from segmentation.prediction.rescaling import DiameterError
+    from segmentation.prediction.scale import DiameterError
 
     try:
         subset = read_subset(arguments.split, arguments.subset) if arguments.split else None
@@ -139,7 +139,7 @@ def predict(arguments: argparse.Namespace) -> int:
         bundle = load_bundle(arguments.model)
         predictor = open_predictor(
             bundle,
-            open_engine(bundle, arguments.engine, arguments.precision, callers_for(count)),
+            open_engine(bundle, arguments.engine, arguments.precision, streams_for(count)),
             arguments.threshold,
             arguments.min_area,
             arguments.diameter,
@@ -180,7 +180,7 @@ def read_subset(split: str, subset: str) -> set[str]:
 
 def open_outputs(names, bundle) -> dict:
     """The formats to write, by name, in the order of `OUTPUTS`."""
-    from segmentation.prediction.outputs import ImageOutput, PageOutput, TableOutput
+    from segmentation.batch.outputs import ImageOutput, PageOutput, TableOutput
     from segmentation.results import (
         geojson,
         labels,

@@ -89,7 +89,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     args = parse_arguments()
     from segmentation.training.allocator import keep_freed_memory
-    from segmentation.training.start import StartError, begin, finish
+    from segmentation.training.resume import StartError, begin, finish
 
     keep_freed_memory()
 
@@ -99,17 +99,17 @@ def main() -> int:
         return refuse(error)
 
     # After the command line is known to be right: these take seconds.
-    from segmentation.data.bbbc038 import locate
+    from segmentation.data.dsb2018 import locate
     from segmentation.data.problems import DatasetError
     from segmentation.data.splits import write_split
+    from segmentation.data.training_data import load_training_data
     from segmentation.progress import progress_bar
-    from segmentation.quiet import quietly
-    from segmentation.training.subsets import load_subsets
+    from segmentation.silence import silence_tensorflow
 
     try:
         path = locate(run.data, HERE / "data")
         with progress_bar("reading", "image") as progress:
-            subsets = load_subsets(
+            subsets = load_training_data(
                 path,
                 run.split and Path(run.split),
                 seed=run.config.seed,
@@ -125,7 +125,7 @@ def main() -> int:
     aside = len(subsets.split) - len(subsets.train) - len(subsets.val)
     print(f"{len(subsets.train)} images to train on, {len(subsets.val)} to validate on, {aside} kept aside for testing")
 
-    with quietly():
+    with silence_tensorflow():
         import keras  # noqa: F401
     from segmentation.training.callbacks import Interrupted, TimeLimit
     from segmentation.training.checkpoint import read_state

@@ -23,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).
 import numpy as np
 from trials import HERE, Comparison, cell, predict_and_score, print_table, train
 
-from segmentation.data.bbbc038 import locate
+from segmentation.data.dsb2018 import locate
 from segmentation.data.problems import DatasetError
 from segmentation.data.splits import SplitRow, read_split, write_split
 from segmentation.evaluation.folders import find_truth

@@ -10,8 +10,8 @@ HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))
 
 from segmentation.data.images import Image
-from segmentation.data.kinds import kind_of
 from segmentation.data.layouts import find_samples
+from segmentation.data.modality import kind_of
 from segmentation.data.splits import read_split
 from segmentation.evaluation.scores import ImageScore
 

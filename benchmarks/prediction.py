@@ -36,7 +36,7 @@ from peer import export_images, run_stardist
 
 from segmentation.bundle import Bundle, load_bundle
 from segmentation.data.images import Image
-from segmentation.prediction.engines import Engine, available_cores, callers_for, open_engine
+from segmentation.prediction.engines import Engine, available_cores, open_engine, streams_for
 from segmentation.prediction.predictor import Predictor, open_predictor
 from segmentation.prediction.tiling import padded_shape
 
@@ -98,7 +98,7 @@ def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndar
     batches = []
 
     class Recorder:
-        callers = 1  # so that they are recorded in their order
+        streams = 1  # so that they are recorded in their order
         batch_pixels = predictor.engine.batch_pixels
 
         def __call__(self, tiles: np.ndarray) -> np.ndarray:
@@ -119,9 +119,9 @@ def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndar
 
 def time_engine(engine: Engine, batches: list[np.ndarray]) -> float:
     """Seconds that the network alone takes."""
-    with ThreadPoolExecutor(engine.callers) as callers:
+    with ThreadPoolExecutor(engine.streams) as streams:
         started = time.perf_counter()
-        for _ in callers.map(engine, batches):
+        for _ in streams.map(engine, batches):
             pass
         return time.perf_counter() - started
 
@@ -172,7 +172,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     images = write_images(folder / "images", folder / "exported" / arguments.subset)
     megapixels = sum(pixels.shape[0] * pixels.shape[1] for pixels in images) / 1e6
     bundle = load_bundle(arguments.model)
-    predictor = open_predictor(bundle, open_engine(bundle, callers=callers_for(len(images))))
+    predictor = open_predictor(bundle, open_engine(bundle, streams=streams_for(len(images))))
     batches = make_batches(predictor, images)  # which also warms up: kernels are made for each shape when first met
     (folder / "one").mkdir()
     cv2.imwrite(str(folder / "one" / "one.png"), np.resize(images[0], (256, 256, images[0].shape[-1])))
@@ -236,11 +236,11 @@ def gigapixel(arguments: argparse.Namespace, folder: Path) -> None:
         if pixels[..., 0].mean() < 128  # fluorescence: a mosaic of one kind
     ]
     field = mosaic(images, 4 * PIECE, np.random.default_rng(0))
-    (folder / "pieces").mkdir()
+    (folder / "fragments").mkdir()
     for row in range(4):
         for column in range(4):
-            piece = field[row * PIECE : (row + 1) * PIECE, column * PIECE : (column + 1) * PIECE]
-            cv2.imwrite(str(folder / "pieces" / f"{row}{column}.png"), piece)
+            fragment = field[row * PIECE : (row + 1) * PIECE, column * PIECE : (column + 1) * PIECE]
+            cv2.imwrite(str(folder / "fragments" / f"{row}{column}.png"), fragment)
     repeats = side // len(field)
 
     def tiles():
@@ -254,9 +254,9 @@ def gigapixel(arguments: argparse.Namespace, folder: Path) -> None:
         folder / "slide" / "slide.tif", tiles(), shape=(side, side), dtype=np.uint8,
         tile=(512, 512), bigtiff=True, photometric="minisblack",
     )  # fmt: skip
-    small = predict_masks(folder / "pieces", arguments.model, MASKS)
+    small = predict_masks(folder / "fragments", arguments.model, MASKS)
     large = predict_masks(folder / "slide", arguments.model, MASKS)
-    again = predict_masks(folder / "pieces", arguments.model, MASKS)
+    again = predict_masks(folder / "fragments", arguments.model, MASKS)
     megapixels = field.size / 1e6
     rate = side**2 / 1e6 / large["total"]
     small_rate = median([megapixels / small["total"], megapixels / again["total"]])

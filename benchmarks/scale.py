@@ -25,7 +25,7 @@ from segmentation.bundle import load_bundle
 from segmentation.data.images import Image
 from segmentation.evaluation.scores import score_image, set_figures
 from segmentation.prediction.predictor import Predictor, open_predictor
-from segmentation.prediction.rescaling import scale_for
+from segmentation.prediction.scale import scale_for
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -23,21 +23,21 @@ parser.add_argument("--steps", type=int, default=40, help="bare steps a round; o
 parser.add_argument("--rounds", type=int, default=5)
 args = parser.parse_args()
 
-from segmentation.quiet import quietly
+from segmentation.silence import silence_tensorflow
 
-with quietly():
+with silence_tensorflow():
     import keras
 
+from segmentation.data.training_data import load_training_data
 from segmentation.training.config import TrainingConfig
 from segmentation.training.feeding import feed
 from segmentation.training.fit import new_model
 from segmentation.training.sequence import NucleiSequence
-from segmentation.training.subsets import load_subsets
 
 path = HERE / "data" / "sample" / "train" if args.data == "sample" else Path(args.data)
 config = TrainingConfig()
 started = time.perf_counter()
-subsets = load_subsets(path, None, seed=0, skip_bad=True, cache_folder=HERE / "data" / "cache")
+subsets = load_training_data(path, None, seed=0, skip_bad=True, cache_folder=HERE / "data" / "cache")
 print(f"preparing {len(subsets.split)} images (imports excluded): {time.perf_counter() - started:.1f} s")
 batches = NucleiSequence(
     subsets.train,

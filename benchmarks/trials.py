@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segmentation.data.bbbc038 import locate
+from segmentation.data.dsb2018 import locate
 from segmentation.data.problems import DatasetError
 from segmentation.data.splits import read_split, write_split
 from segmentation.evaluation.folders import TrueImage, find_predictions, find_truth, score_images
@@ -216,9 +216,9 @@ def epochs_of(trials: Sequence[Trial]) -> str:
 def _draw_split(data: Path, file: Path) -> Path:
     """Write the split that all trials share, unless it is there: with none given, each seed would draw its own."""
     if not file.exists():
-        from segmentation.training.subsets import load_subsets
+        from segmentation.data.training_data import load_training_data
 
-        subsets = load_subsets(data, None, seed=0, skip_bad=False, cache_folder=HERE / "data" / "cache")
+        subsets = load_training_data(data, None, seed=0, skip_bad=False, cache_folder=HERE / "data" / "cache")
         write_split(subsets.split, file)
     read_split(file)
     return file

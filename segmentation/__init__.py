@@ -7,7 +7,7 @@ Importing this package imports nothing else; what is asked of it is imported whe
 from importlib import import_module
 
 _HOMES = {
-    "segment": "segmentation.prediction.arrays",
+    "segment": "segmentation.prediction.segment",
     "load_bundle": "segmentation.bundle",
     "build_unet": "segmentation.network.unet",
 }

@@ -30,7 +30,7 @@ class Bundle:
     folder : Path
         Where ``bundle.json`` and the model files lie.
     targets : str
-        Name of the encoding that the network learnt, a key of `segmentation.instances.targets.TARGETS`.
+        Name of the encoding that the network learnt, a key of `segmentation.targets.encodings.ENCODINGS`.
     channels : tuple of str
         What each output channel means; the first is the probability of foreground.
     normalisation : dict

@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
+from segmentation.data.cache import prepare
 from segmentation.data.layouts import find_data_set
 from segmentation.data.normalisation import Normalisation
 from segmentation.data.splits import SplitRow, read_split, write_split
-from segmentation.training.prepared import prepare
-from segmentation.training.subsets import load_subsets
+from segmentation.data.training_data import load_training_data
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_kinds_are_recognised(prepared, split):
 
 
 def test_the_whole_split_can_be_trained_on(prepared, archive, split_file, split, cache):
-    subsets = load_subsets(archive, split_file, seed=0, skip_bad=False, cache_folder=cache)
+    subsets = load_training_data(archive, split_file, seed=0, skip_bad=False, cache_folder=cache)
     assert (len(subsets.train), len(subsets.val), len(subsets.split)) == (493, 68, 664)
     assert subsets.digest == prepared.digest
     assert subsets.split == split
@@ -82,7 +82,7 @@ def test_a_minute_of_training_learns(prepared, archive, split, cache, tmp_path):
         for sample_id in a_few(split, subset, kind, count)
     }
     write_split(chosen, tmp_path / "few.csv")
-    subsets = load_subsets(archive, tmp_path / "few.csv", seed=0, skip_bad=False, cache_folder=cache)
+    subsets = load_training_data(archive, tmp_path / "few.csv", seed=0, skip_bad=False, cache_folder=cache)
     assert (len(subsets.train), len(subsets.val)) == (12, 6)
 
     config = TrainingConfig(base_filters=16, crop_size=128, epochs=25, patience=25)

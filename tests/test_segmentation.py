@@ -35,7 +35,7 @@ def test_names_are_the_functions_each_time():
         from segmentation import load_bundle, segment
 
         assert callable(segment) and callable(load_bundle)
-    assert segment.__module__ == "segmentation.prediction.arrays"
+    assert segment.__module__ == "segmentation.prediction.segment"
 
 
 def test_all_public_names_are_listed_and_lead_to_functions_of_that_name():

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
+from data.draw_samples import draw_fluorescence, draw_stained
 from segmentation.bundle import load_bundle
 from segmentation.data.splits import read_split
-from segmentation.data.synthetic import draw_fluorescence, draw_stained
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = "--base-filters 4 --depth 2 --crop-size 64 --batch-size 2 --dropout 0 --seed 1".split()

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from segmentation.data import problems
+from segmentation.data.decoding import load_samples
 from segmentation.data.fingerprints import Fingerprint
-from segmentation.data.loading import load_samples
 from segmentation.data.problems import Problem
 from segmentation.data.samples import Sample
 from segmentation.data.splits import SUBSETS, SplitRow

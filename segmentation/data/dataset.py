@@ -15,10 +15,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from segmentation.data.checks import check_across, check_samples
+from segmentation.data.decoding import LoadedSample, load_samples
 from segmentation.data.groups import find_groups
-from segmentation.data.kinds import KINDS, kind_of
 from segmentation.data.layouts import DataSet, find_data_set, find_samples
-from segmentation.data.loading import LoadedSample, load_samples
+from segmentation.data.modality import KINDS, kind_of
 from segmentation.data.problems import DatasetError, Problem
 from segmentation.data.samples import Sample
 from segmentation.data.splits import SUBSETS, SplitRow, divide, draw_split, read_split, write_split

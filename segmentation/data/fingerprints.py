@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segmentation.data.kinds import kind_of
+from segmentation.data.modality import kind_of
 
 THUMBNAIL_SIDE = 32
 

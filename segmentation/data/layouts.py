@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from segmentation.data import problems
+from segmentation.data.archive import File, list_files
 from segmentation.data.images import IMAGE_SUFFIXES
-from segmentation.data.listing import File, list_files
 from segmentation.data.masks import NucleusMasks, RunLengthMasks, WholeMask
 from segmentation.data.problems import DatasetError, Problem
 from segmentation.data.run_lengths import COLUMNS, choose_run_length_table

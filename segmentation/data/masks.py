@@ -7,8 +7,8 @@ import numpy as np
 from scipy import ndimage
 
 from segmentation.data import problems
+from segmentation.data.archive import File
 from segmentation.data.images import ImageError, read_label_map
-from segmentation.data.listing import File
 from segmentation.data.problems import Problem
 from segmentation.data.run_lengths import decode_run_lengths
 

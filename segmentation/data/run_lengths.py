@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from segmentation.data.archive import File
 from segmentation.data.images import IMAGE_SUFFIXES
-from segmentation.data.listing import File
 from segmentation.data.problems import DatasetError
 
 COLUMNS = ("ImageId", "EncodedPixels")

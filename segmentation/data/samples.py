@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from segmentation.data import problems
+from segmentation.data.archive import File
 from segmentation.data.images import Image, read_image
-from segmentation.data.listing import File
 from segmentation.data.masks import NucleusMasks, RunLengthMasks, WholeMask
 from segmentation.data.problems import DatasetError, Problem
 

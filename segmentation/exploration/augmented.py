@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from segmentation.exploration.gallery import typical
+from segmentation.exploration.images import typical
 from segmentation.exploration.measures import fullest_window, touches_edge
 from segmentation.exploration.style import frame, picture, row_label
 from segmentation.exploration.survey import Survey

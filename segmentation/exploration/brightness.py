@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from segmentation.data.kinds import FLUORESCENCE
+from segmentation.data.modality import FLUORESCENCE
 from segmentation.exploration.style import COLOURS, frame, legend, plain, scatter_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segmentation.data.cache import CachedImages, prepare
 from segmentation.data.fingerprints import Fingerprint
 from segmentation.data.groups import find_groups
 from segmentation.data.layouts import DataSet, find_data_set
@@ -11,7 +12,6 @@ from segmentation.data.normalisation import Normalisation
 from segmentation.data.problems import DatasetError, Problem
 from segmentation.data.samples import Sample
 from segmentation.data.splits import SUBSETS, SplitRow, draw_split, read_split
-from segmentation.training.prepared import PreparedImages, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "data" / "cache"
@@ -30,7 +30,7 @@ class Collection:
         The folder or zip.
     samples : list of Sample
         In the order of `images`.
-    images : PreparedImages
+    images : CachedImages
         Normalised, with their label maps, kinds and groups.
     subsets : list of str
         "train", "val" or "test" for each image; `NO_SUBSET` where the split does not name it.
@@ -44,7 +44,7 @@ class Collection:
 
     path: Path
     samples: list[Sample]
-    images: PreparedImages
+    images: CachedImages
     subsets: list[str]
     split_origin: str
     fingerprints: dict[str, Fingerprint]

@@ -11,10 +11,10 @@ from segmentation.evaluation.intervals import Figure as Interval
 from segmentation.evaluation.intervals import bootstrap
 from segmentation.evaluation.overlap import overlap
 from segmentation.evaluation.scores import ImageScore, score_image
-from segmentation.exploration.learned import evenly
 from segmentation.exploration.measures import fullest_window
 from segmentation.exploration.style import COLOURS, GREY, MARKERS, frame, legend, picture, plain, plain_numbers
 from segmentation.exploration.survey import Survey
+from segmentation.exploration.targets import evenly
 from segmentation.exploration.wording import percent, quantity, short
 from segmentation.prediction.predictor import open_predictor
 

@@ -87,14 +87,16 @@ def write_report(file: Path, survey, bundle, title: str) -> None:
 
 def sections(survey, bundle):
     """Make the sections one after another: name, heading, figure or None, finding."""
-    from segmentation.quiet import quietly
+    from segmentation.silence import silence_tensorflow
 
-    with quietly():
-        from segmentation.exploration import rarity, siblings
-    from segmentation.exploration import annotation, brightness, counts, crowding, foreground, performance, sizes
-    from segmentation.exploration.gallery import describe_gallery
-    from segmentation.exploration.learned import describe_targets
-    from segmentation.instances.targets import TARGETS
+    with silence_tensorflow():
+        from segmentation.exploration import kinds as rarity
+        from segmentation.exploration import siblings
+    from segmentation.exploration import annotation, brightness, counts, foreground, performance, sizes
+    from segmentation.exploration import touching as crowding
+    from segmentation.exploration.images import describe_gallery
+    from segmentation.exploration.targets import describe_targets
+    from segmentation.targets.encodings import ENCODINGS
 
     # First, as it is what may not work.
     performed = performance.examine_model(survey, bundle)
@@ -113,7 +115,7 @@ def sections(survey, bundle):
     yield "annotation", "What looks wrong in the annotation?", figure, finding
     figure, finding = siblings.draw_siblings(survey), siblings.describe_siblings(survey)
     yield "siblings", "Which images are nearly the same, and does the split divide them?", figure, finding
-    yield "targets", "What is the network asked to learn?", None, describe_targets(survey, TARGETS[bundle.targets])
+    yield "targets", "What is the network asked to learn?", None, describe_targets(survey, ENCODINGS[bundle.targets])
     figure, finding = (
         performance.draw_performance(survey, performed),
         performance.describe_performance(survey, performed),

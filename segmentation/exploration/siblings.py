@@ -8,7 +8,7 @@ from scipy.stats import hypergeom
 
 from segmentation.data.groups import MIN_CORRELATION, find_groups
 from segmentation.data.splits import FRACTIONS
-from segmentation.exploration.gallery import window
+from segmentation.exploration.images import window
 from segmentation.exploration.style import COLOURS, frame, legend, picture, plain, stack_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent, quantity, short

@@ -8,7 +8,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure  # not pyplot: no display, no global state
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from segmentation.data.kinds import FLUORESCENCE, SMEAR, STAINED
+from segmentation.data.modality import FLUORESCENCE, SMEAR, STAINED
 
 # Okabe and Ito, https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"

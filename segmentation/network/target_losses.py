@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
-from segmentation.instances import centre_offsets, distance, flows, touching_border
 from segmentation.network.losses import bce_dice
+from segmentation.targets import centre_offsets, distance, flows, touching_border
 
 # What a pixel near a border of two nuclei counts on top of what others count.
 _TOUCHING_WEIGHT = 4.0
@@ -35,7 +35,7 @@ def centre_offsets_loss(truth, predicted):
     Parameters
     ----------
     truth, predicted : (B, H, W, 4) tensors
-        As `segmentation.instances.centre_offsets.encode` gives them.
+        As `segmentation.targets.centre_offsets.encode` gives them.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def near_touching(truth):
     Parameters
     ----------
     truth : (B, H, W, 4) tensor
-        As `segmentation.instances.centre_offsets.encode` gives it.
+        As `segmentation.targets.centre_offsets.encode` gives it.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def touching_border_loss(truth, predicted):
     Parameters
     ----------
     truth, predicted : (B, H, W, 2) tensors
-        As `segmentation.instances.touching_border.encode` gives them.
+        As `segmentation.targets.touching_border.encode` gives them.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def distance_loss(truth, predicted):
     Parameters
     ----------
     truth, predicted : (B, H, W, 2) tensors
-        As `segmentation.instances.distance.encode` gives them.
+        As `segmentation.targets.distance.encode` gives them.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def flows_loss(truth, predicted):
     Parameters
     ----------
     truth, predicted : (B, H, W, 3) tensors
-        As `segmentation.instances.flows.encode` gives them.
+        As `segmentation.targets.flows.encode` gives them.
 
     Returns
     -------

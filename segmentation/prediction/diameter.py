@@ -15,8 +15,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from segmentation.instances.targets import Targets
-from segmentation.prediction.rescaling import scale_for
+from segmentation.prediction.scale import scale_for
+from segmentation.targets.encodings import Encoding
 
 # A picture whose nuclei are within this factor of what the network knows stays as it is: exact, and in one pass. On
 # validation images of the 2018 Data Science Bowl and copies of a third and of three times the size, 1.5 to 1.85 gave
@@ -35,14 +35,14 @@ class DiameterSearch:
 
     Attributes
     ----------
-    targets : Targets
+    targets : Encoding
     foreground : float
         Threshold of the foreground.
     known : float
         The nuclear diameter that the network knows, in pixels.
     """
 
-    targets: Targets
+    targets: Encoding
     foreground: float
     known: float
 

@@ -24,7 +24,7 @@ PRECISIONS = ("f32", "bf16")
 LARGEST_TILE = 1536 * 1024
 
 # Each of them may be at a tile of that size.
-MOST_CALLERS = 4
+MOST_STREAMS = 4
 
 # Keeps one core busy. More at once only take memory, and for each number of images kernels of their own: with one image
 # at a time instead of four, the first pass over 103 images, two cores, took a tenth less, and the second as long.
@@ -48,7 +48,7 @@ class Engine(Protocol):
         What the arithmetic is done in, "f32" or "bf16", as the compiled model reports it.
     version : str
         Of the library.
-    callers : int
+    streams : int
         How many calls it answers at once. With several, more of them wait; with one, it is for one thread.
     batch_pixels : int
         Up to so many pixels at once are worth their while: images of equal shape go together until there are more.
@@ -57,7 +57,7 @@ class Engine(Protocol):
     name: str
     precision: str
     version: str
-    callers: int
+    streams: int
     batch_pixels: int
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
@@ -67,11 +67,11 @@ class Engine(Protocol):
 class OpenedEngine(Engine, Protocol):
     """What `open_engine` gives."""
 
-    def with_callers(self, callers: int) -> "OpenedEngine":
-        """The same network for another number of callers, among whom all cores are shared out."""
+    def with_streams(self, streams: int) -> "OpenedEngine":
+        """The same network for another number of streams, among whom all cores are shared out."""
 
 
-def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None, callers: int = 1) -> OpenedEngine:
+def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None, streams: int = 1) -> OpenedEngine:
     """Make the network of a bundle ready to run.
 
     Parameters
@@ -82,7 +82,7 @@ def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None
     precision : {"f32", "bf16"}, optional
         Without it f32, unless the bundle lists bf16 among the validated precisions, the engine is OpenVINO and the
         processor gains from it (`gains_from_bf16`).
-    callers : int
+    streams : int
         How many threads are going to call at once; each gets its share of the cores. Keras takes one, whatever is
         asked for.
 
@@ -107,7 +107,7 @@ def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None
         return KerasEngine(bundle.folder / "model.keras")
     if precision is None:
         precision = "bf16" if "bf16" in bundle.precisions and gains_from_bf16() else "f32"
-    return OpenVINOEngine(bundle.folder / "model.xml", precision, callers)
+    return OpenVINOEngine(bundle.folder / "model.xml", precision, streams)
 
 
 class OpenVINOEngine:
@@ -116,24 +116,24 @@ class OpenVINOEngine:
     One model is compiled, for tiles of any size: a shape met for the first time costs 0.03 s, while compiling a model
     of its own for it costs 0.1 s and runs only 3-5 % faster (2 cores, U-Net of 16 base filters).
 
-    The cores are shared out among the callers. Threads that work on one tile together wait for each other after each
-    layer, and all of them when one has to share its core with other work; callers of one core each do not.
+    The cores are shared out among the streams. Threads that work on one tile together wait for each other after each
+    layer, and all of them when one has to share its core with other work; streams of one core each do not.
 
     Parameters
     ----------
     file : Path
         ``model.xml``, beside its ``model.bin``.
     precision : {"f32", "bf16"}
-    callers : int
+    streams : int
         How many calls are answered at once.
     """
 
     name = "openvino"
 
-    def __init__(self, file: Path, precision: str, callers: int = 1):
+    def __init__(self, file: Path, precision: str, streams: int = 1):
         openvino = _import_openvino()
         configuration = {
-            "NUM_STREAMS": callers,
+            "NUM_STREAMS": streams,
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": available_cores(),
             # Pinned threads of two processes would share the same cores and leave others idle.
@@ -150,14 +150,14 @@ class OpenVINOEngine:
             )
 
         self.version = openvino.__version__.split("-")[0]
-        self.callers = callers
-        self.batch_pixels = min(_PIXELS_FOR_A_CORE * -(-available_cores() // callers), LARGEST_TILE)
+        self.streams = streams
+        self.batch_pixels = min(_PIXELS_FOR_A_CORE * -(-available_cores() // streams), LARGEST_TILE)
         self._file = file
         # What OpenVINO knows of NumPy's types is made when first asked for. Two threads that ask at once wait for each
         # other for ever: one has the interpreter's lock, the other that of what is being made.
         np.copy(openvino.Tensor(np.zeros(1, np.float32), shared_memory=True).data)
         self._requests = SimpleQueue()
-        for _ in range(callers):
+        for _ in range(streams):
             self._requests.put(compiled.create_infer_request())
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
@@ -168,8 +168,8 @@ class OpenVINOEngine:
         finally:
             self._requests.put(request)
 
-    def with_callers(self, callers: int) -> "OpenVINOEngine":
-        return self if callers == self.callers else OpenVINOEngine(self._file, self.precision, callers)
+    def with_streams(self, streams: int) -> "OpenVINOEngine":
+        return self if streams == self.streams else OpenVINOEngine(self._file, self.precision, streams)
 
 
 class KerasEngine:
@@ -183,7 +183,7 @@ class KerasEngine:
 
     name = "keras"
     precision = "f32"
-    callers = 1
+    streams = 1
     batch_pixels = 8 * 256 * 256  # a GPU takes as long for one
 
     def __init__(self, file: Path):
@@ -200,7 +200,7 @@ class KerasEngine:
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         return np.asarray(self._model.predict_on_batch(tiles), np.float32)
 
-    def with_callers(self, callers: int) -> "KerasEngine":
+    def with_streams(self, streams: int) -> "KerasEngine":
         return self
 
 
@@ -218,7 +218,7 @@ class StoppableEngine:
 
     def __init__(self, engine: OpenedEngine):
         self.name, self.precision, self.version = engine.name, engine.precision, engine.version
-        self.callers, self.batch_pixels = engine.callers, engine.batch_pixels
+        self.streams, self.batch_pixels = engine.streams, engine.batch_pixels
         self._engine = engine
         self._stopped = threading.Event()
 
@@ -227,9 +227,9 @@ class StoppableEngine:
             raise Stopped
         return self._engine(tiles)
 
-    def with_callers(self, callers: int) -> OpenedEngine:
+    def with_streams(self, streams: int) -> OpenedEngine:
         """One that has not been told to stop."""
-        return self._engine.with_callers(callers)
+        return self._engine.with_streams(streams)
 
     def stop(self) -> None:
         """From now on, calls raise `Stopped`; those that have begun come to their end."""
@@ -267,9 +267,9 @@ def _import_openvino():
     return openvino
 
 
-def callers_for(images: int) -> int:
+def streams_for(images: int) -> int:
     """How many threads had best call an engine, for so many images: one a core, but no more than memory is for."""
-    return max(1, min(images, available_cores(), MOST_CALLERS))
+    return max(1, min(images, available_cores(), MOST_STREAMS))
 
 
 def available_cores() -> int:

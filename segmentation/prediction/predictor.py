@@ -10,13 +10,13 @@ import numpy as np
 from segmentation.bundle import Bundle, BundleError
 from segmentation.data.images import Image
 from segmentation.data.normalisation import Normalisation
-from segmentation.instances.targets import TARGETS
-from segmentation.prediction.blocks import plan_blocks
+from segmentation.large.blocks import plan_blocks
 from segmentation.prediction.diameter import MOST_PASSES, DiameterSearch
 from segmentation.prediction.engines import LARGEST_TILE, Engine, OpenedEngine, open_engine
-from segmentation.prediction.rescaling import LARGEST_SCALE, SMALLEST_SCALE, DiameterError, Rescaling, scale_for
+from segmentation.prediction.scale import LARGEST_SCALE, SMALLEST_SCALE, DiameterError, Rescaling, scale_for
 from segmentation.prediction.symmetries import SymmetricEngine
 from segmentation.prediction.tiling import predict_batch, predict_channels
+from segmentation.targets.encodings import ENCODINGS
 
 # To be raised when the same model and settings begin to give other results, so that what older code finished is redone.
 RESULTS_VERSION = 5
@@ -34,7 +34,7 @@ class Predictor:
         Of the network: 2 ** depth, and its receptive-field radius in pixels.
     decode : callable
         ``(H, W, C) float32 -> (H, W) int32``, a label map 0..n, of what `predict` gives; takes `cut`, too, as
-        `segmentation.instances.targets.Targets.find_nuclei` does.
+        `segmentation.targets.encodings.Encoding.find_nuclei` does.
     settings : dict
         All that decides a label map besides the image, in JSON's types: the model's digest, thresholds, precision.
     rescaling : Rescaling, optional
@@ -197,10 +197,10 @@ def open_predictor(
     EngineError
         If there is no engine, and none can be had.
     """
-    if bundle.targets not in TARGETS:
+    if bundle.targets not in ENCODINGS:
         raise BundleError(
             f"The model {bundle.folder} was trained on targets {bundle.targets!r} and this code knows "
-            f"{', '.join(TARGETS)}; update the code, or name another model with --model"
+            f"{', '.join(ENCODINGS)}; update the code, or name another model with --model"
         )
     try:
         normalisation = Normalisation(**bundle.normalisation)
@@ -209,7 +209,7 @@ def open_predictor(
             f"The model {bundle.folder} has a normalisation that this code does not know ({error}); "
             "update the code, or name another model with --model"
         ) from error
-    targets = TARGETS[bundle.targets]
+    targets = ENCODINGS[bundle.targets]
     thresholds = bundle.thresholds | ({} if threshold is None else {"foreground": threshold})
     opened = engine or open_engine(bundle)
     settings = {

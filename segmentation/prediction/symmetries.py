@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from segmentation.instances.symmetries import SYMMETRIES
-from segmentation.instances.targets import Targets
 from segmentation.prediction.engines import Engine
+from segmentation.targets.encodings import Encoding
+from segmentation.targets.symmetries import SYMMETRIES
 
 
 class SymmetricEngine:
@@ -16,13 +16,13 @@ class SymmetricEngine:
     Parameters
     ----------
     engine : Engine
-    targets : Targets
+    targets : Encoding
         Know which of the channels turn with the picture.
     """
 
-    def __init__(self, engine: Engine, targets: Targets):
+    def __init__(self, engine: Engine, targets: Encoding):
         self.name, self.precision, self.version = engine.name, engine.precision, engine.version
-        self.callers, self.batch_pixels = engine.callers, engine.batch_pixels
+        self.streams, self.batch_pixels = engine.streams, engine.batch_pixels
         self._engine, self._targets = engine, targets
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:

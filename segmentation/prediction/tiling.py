@@ -17,7 +17,7 @@ from segmentation.prediction.engines import LARGEST_TILE, Engine
 
 
 @dataclass(frozen=True)
-class Span:
+class TileSlice:
     """Along one axis, in pixels: where a tile starts and stops, and what part of it is kept."""
 
     start: int
@@ -136,7 +136,7 @@ def pad_to_multiple(image: np.ndarray, divisor: int) -> np.ndarray:
 
 def plan_tiles(
     height: int, width: int, divisor: int, margin: int, largest_tile: int = LARGEST_TILE
-) -> tuple[list[Span], list[Span]]:
+) -> tuple[list[TileSlice], list[TileSlice]]:
     """Divide an image into equal tiles, such that the network computes as few pixels as it can.
 
     Parameters
@@ -148,7 +148,7 @@ def plan_tiles(
 
     Returns
     -------
-    rows, columns : list of Span
+    rows, columns : list of TileSlice
         Every pair of them is a tile; all tiles have one shape, start on multiples of `divisor`, and the kept parts
         cover the image once.
     """
@@ -173,14 +173,14 @@ def plan_tiles(
     return _spans(height, rows, divisor, margin), _spans(width, columns, divisor, margin)
 
 
-def _predict_in_tiles(engine: Engine, image: np.ndarray, rows: list[Span], columns: list[Span]) -> np.ndarray:
+def _predict_in_tiles(engine: Engine, image: np.ndarray, rows: list[TileSlice], columns: list[TileSlice]) -> np.ndarray:
     tiles = [(row, column) for row in rows for column in columns]
     area = (rows[0].stop - rows[0].start) * (columns[0].stop - columns[0].start)
     batch_size = max(1, engine.batch_pixels // area)
     channels = None
     lock = threading.Lock()
 
-    def predict(batch: list[tuple[Span, Span]]) -> None:
+    def predict(batch: list[tuple[TileSlice, TileSlice]]) -> None:
         nonlocal channels
         outputs = engine(np.stack([image[row.tile, column.tile] for row, column in batch]))
         with lock:
@@ -189,8 +189,8 @@ def _predict_in_tiles(engine: Engine, image: np.ndarray, rows: list[Span], colum
         for (row, column), output in zip(batch, outputs, strict=True):
             channels[row.kept, column.kept] = output[row.kept_in_tile, column.kept_in_tile]
 
-    with ThreadPoolExecutor(engine.callers, "tiles") as callers:
-        list(callers.map(predict, (tiles[first : first + batch_size] for first in range(0, len(tiles), batch_size))))
+    with ThreadPoolExecutor(engine.streams, "tiles") as streams:
+        list(streams.map(predict, (tiles[first : first + batch_size] for first in range(0, len(tiles), batch_size))))
     return channels
 
 
@@ -209,13 +209,13 @@ def _fewest_tiles(length: int, longest: int, divisor: int, margin: int) -> int |
     return max(2, math.ceil((length - 2 * margin) / step)) if step > 0 else None
 
 
-def _spans(length: int, tiles: int, divisor: int, margin: int) -> list[Span]:
+def _spans(length: int, tiles: int, divisor: int, margin: int) -> list[TileSlice]:
     tile = _tile_length(length, tiles, divisor, margin)
     # The last tile is moved back into the image; it overlaps its neighbour by more than two margins.
     starts = sorted({min(index * (tile - 2 * margin), length - tile) for index in range(tiles)})
     keep = [0, *(start + margin for start in starts[1:]), length]
     return [
-        Span(start, start + tile, keep_start, keep_stop)
+        TileSlice(start, start + tile, keep_start, keep_stop)
         for start, keep_start, keep_stop in zip(starts, keep[:-1], keep[1:], strict=True)
     ]
 

@@ -25,7 +25,7 @@ def write_large_mask(file: Path, prediction) -> Path:
     ----------
     file : Path
         Without a suffix.
-    prediction : segmentation.prediction.large_prediction.LargePrediction
+    prediction : segmentation.large.result.LargePrediction
 
     Returns
     -------
@@ -45,7 +45,7 @@ def write_large_label_map(file: Path, prediction) -> Path:
     ----------
     file : Path
         Without a suffix.
-    prediction : segmentation.prediction.large_prediction.LargePrediction
+    prediction : segmentation.large.result.LargePrediction
 
     Returns
     -------

@@ -20,8 +20,8 @@ def large_table_rows(prediction) -> Iterator[tuple[str, ...]]:
 
     Parameters
     ----------
-    prediction : segmentation.prediction.large_prediction.LargePrediction
-        Whose pieces were measured by `measure_nuclei`.
+    prediction : segmentation.large.result.LargePrediction
+        Whose fragments were measured by `measure_nuclei`.
 
     Yields
     ------
@@ -39,7 +39,7 @@ def measure_large(prediction) -> dict[str, np.ndarray]:
 
     Parameters
     ----------
-    prediction : segmentation.prediction.large_prediction.LargePrediction
+    prediction : segmentation.large.result.LargePrediction
 
     Returns
     -------
@@ -50,20 +50,20 @@ def measure_large(prediction) -> dict[str, np.ndarray]:
     count = prediction.nuclei
     total = np.zeros(count, np.int64)
     box = np.tile(np.array([np.iinfo(np.int64).max] * 2 + [-1] * 2), (count, 1))
-    for place, pieces in prediction.pieces.items():
+    for place, fragments in prediction.fragments.items():
         nucleus = _nuclei(prediction, place)
-        np.add.at(total, nucleus, pieces.core_area)
-        np.minimum.at(box[:, :2], nucleus, pieces.box[:, :2])
-        np.maximum.at(box[:, 2:], nucleus, pieces.box[:, 2:])
+        np.add.at(total, nucleus, fragments.core_area)
+        np.minimum.at(box[:, :2], nucleus, fragments.box[:, :2])
+        np.maximum.at(box[:, 2:], nucleus, fragments.box[:, 2:])
 
     table = {"label": np.arange(1, count + 1)}
     is_measured = np.zeros(count, bool)
-    for place, pieces in prediction.pieces.items():
+    for place, fragments in prediction.fragments.items():
         nucleus = _nuclei(prediction, place)
         block = prediction.grid.block(*place)
-        whole = ~pieces.is_cut & (pieces.window_area == total[nucleus]) & ~is_measured[nucleus]
+        whole = ~fragments.is_cut & (fragments.window_area == total[nucleus]) & ~is_measured[nucleus]
         corner = block.rows.window.start, block.columns.window.start
-        _put(table, nucleus[whole], _moved({name: values[whole] for name, values in pieces.table.items()}, corner))
+        _put(table, nucleus[whole], _moved({name: values[whole] for name, values in fragments.table.items()}, corner))
         is_measured[nucleus[whole]] = True
     for index in np.flatnonzero(~is_measured):
         _put(table, np.array([index]), _measure_one(prediction, index + 1, box[index], total[index]))
@@ -75,9 +75,9 @@ def measure_large(prediction) -> dict[str, np.ndarray]:
 
 
 def _nuclei(prediction, place) -> np.ndarray:
-    """The nucleus of each piece of a block, from 0."""
-    pieces = prediction.pieces[place]
-    return prediction.stitches.numbers(prediction.grid.block(*place), len(pieces.is_cut))[1:].astype(np.int64) - 1
+    """The nucleus of each fragment of a block, from 0."""
+    fragments = prediction.fragments[place]
+    return prediction.stitches.numbers(prediction.grid.block(*place), len(fragments.is_cut))[1:].astype(np.int64) - 1
 
 
 def _put(table, nuclei, measurements) -> None:

@@ -22,7 +22,7 @@ def write_overview(file: Path, prediction) -> Path:
     ----------
     file : Path
         Without a suffix.
-    prediction : segmentation.prediction.large_prediction.LargePrediction
+    prediction : segmentation.large.result.LargePrediction
 
     Returns
     -------
@@ -41,7 +41,7 @@ def reduced_copy(prediction, largest_side: int) -> tuple[np.ndarray, np.ndarray]
 
     Parameters
     ----------
-    prediction : segmentation.prediction.large_prediction.LargePrediction
+    prediction : segmentation.large.result.LargePrediction
     largest_side : int
         What the longer side has at most, in pixels.
 

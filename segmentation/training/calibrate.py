@@ -27,15 +27,15 @@ def main() -> int:
 
     # After the command line is known to be right: these take a second.
     from segmentation.bundle import BundleError, load_bundle, write_bundle
-    from segmentation.data.bbbc038 import locate
+    from segmentation.data.dsb2018 import locate
     from segmentation.data.problems import DatasetError
+    from segmentation.data.training_data import load_training_data
     from segmentation.training.calibration import calibrate, describe
-    from segmentation.training.subsets import load_subsets
 
     try:
         bundle = load_bundle(args.model)
         path = locate(args.data, HERE / "data")
-        images = load_subsets(path, args.split, seed=0, skip_bad=True, cache_folder=HERE / "data" / "cache").val
+        images = load_training_data(path, args.split, seed=0, skip_bad=True, cache_folder=HERE / "data" / "cache").val
     except (BundleError, DatasetError) as error:
         sys.stderr.write(f"calibrate: {error}\n")
         return 2

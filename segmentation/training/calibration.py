@@ -6,11 +6,11 @@ from functools import partial
 import numpy as np
 
 from segmentation.bundle import Bundle
+from segmentation.data.cache import CachedImages
 from segmentation.evaluation.scores import ImageScore, set_figures
-from segmentation.instances.targets import TARGETS
 from segmentation.prediction.engines import EngineError, open_engine
 from segmentation.prediction.predictor import open_predictor
-from segmentation.training.prepared import PreparedImages
+from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.validation import choose_threshold, predict_images, score_images, summarise
 
 # A precision that costs less than this, in Dice coefficient and in mean AP, makes no difference to anyone.
@@ -39,7 +39,7 @@ class Calibration:
     losses: dict[str, dict[str, float]]
 
 
-def calibrate(bundle: Bundle, images: PreparedImages) -> Calibration:
+def calibrate(bundle: Bundle, images: CachedImages) -> Calibration:
     """Choose the threshold, score, and validate bf16.
 
     The images are seen at native size, whatever ``predict_masks.py --diameter`` would make of them.
@@ -47,7 +47,7 @@ def calibrate(bundle: Bundle, images: PreparedImages) -> Calibration:
     Parameters
     ----------
     bundle : Bundle
-    images : PreparedImages
+    images : CachedImages
         The validation images.
 
     Returns
@@ -56,7 +56,7 @@ def calibrate(bundle: Bundle, images: PreparedImages) -> Calibration:
         Its bundle lists bf16 among the precisions if that costs less than `LARGEST_LOSS`. Where this processor cannot
         compute in bf16, what the bundle says of it stays, as long as the threshold does.
     """
-    targets = TARGETS[bundle.targets]
+    targets = ENCODINGS[bundle.targets]
     channels = predict_images(open_predictor(bundle, open_engine(bundle, precision="f32"), diameter=None), images)
     threshold = choose_threshold(images, channels, partial(targets.find_nuclei, min_area=bundle.min_area))
     thresholds = bundle.thresholds | {"foreground": threshold}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 # The names alone, so that the command line is parsed without importing Keras; a test holds them against the tables that
 # they are the keys of.
-TARGETS = ("centre_offsets", "touching_border", "distance", "flows")
+ENCODINGS = ("centre_offsets", "touching_border", "distance", "flows")
 FOREGROUND_LOSSES = ("bce", "dice", "bce_dice", "tversky", "focal_tversky")
 
 
@@ -15,7 +15,7 @@ class TrainingConfig:
     Attributes
     ----------
     targets : str
-        Target encoding, a key of `segmentation.instances.targets.TARGETS`.
+        Target encoding, a key of `segmentation.targets.encodings.ENCODINGS`.
     loss : str
         Loss of the foreground channel, a key of `segmentation.network.losses.FOREGROUND_LOSSES`.
     base_filters, depth : int
@@ -54,7 +54,7 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self):
-        for name, names in (("targets", TARGETS), ("loss", FOREGROUND_LOSSES)):
+        for name, names in (("targets", ENCODINGS), ("loss", FOREGROUND_LOSSES)):
             if getattr(self, name) not in names:
                 raise ValueError(f"{name} must be one of {', '.join(names)}, got {getattr(self, name)!r}")
         for name in ("base_filters", "depth", "epochs", "batch_size", "crop_size", "patience", "workers"):

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import keras
 
-from segmentation.instances.targets import TARGETS
+from segmentation.data.cache import CachedImages
 from segmentation.network.losses import FOREGROUND_LOSSES
 from segmentation.network.metrics import DiceCoefficient, IntersectionOverUnion
 from segmentation.network.target_losses import target_loss
 from segmentation.network.unet import build_unet
 from segmentation.network.widening import widen
+from segmentation.targets.encodings import ENCODINGS
 from segmentation.training import callbacks
 from segmentation.training.checkpoint import Checkpoint, discard_unfinished, read_state
 from segmentation.training.config import TrainingConfig
 from segmentation.training.feeding import feed
 from segmentation.training.history import write_history
-from segmentation.training.prepared import PreparedImages
 from segmentation.training.sequence import NucleiSequence
 from segmentation.training.windows import MiddleWindows
 
@@ -47,7 +47,7 @@ def new_model(config: TrainingConfig) -> keras.Model:
 def new_network(config: TrainingConfig, **faster) -> keras.Model:
     """Build the network alone, as it is saved; `faster` goes to `segmentation.network.unet.build_unet`."""
     return build_unet(
-        TARGETS[config.targets].activations,
+        ENCODINGS[config.targets].activations,
         base_filters=config.base_filters,
         depth=config.depth,
         dropout=config.dropout,
@@ -84,8 +84,8 @@ def load_initial_weights(model: keras.Model, folder: Path) -> None:
 def fit(
     model: keras.Model,
     config: TrainingConfig,
-    train: PreparedImages,
-    val: PreparedImages,
+    train: CachedImages,
+    val: CachedImages,
     folder: Path,
     *,
     time_limit: callbacks.TimeLimit | None = None,
@@ -99,7 +99,7 @@ def fit(
     model : keras.Model
         From `new_model`.
     config : TrainingConfig
-    train, val : PreparedImages
+    train, val : CachedImages
     folder : Path
         Holds the state of the training in ``checkpoint/``; if there is one it is gone on with. ``history.csv`` and, on
         request, ``tensorboard/`` are written here too.

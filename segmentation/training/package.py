@@ -7,20 +7,20 @@ import keras
 import numpy as np
 
 from segmentation.bundle import Bundle, load_bundle, write_bundle
+from segmentation.data.cache import CachedImages
 from segmentation.data.normalisation import Normalisation
-from segmentation.instances.targets import TARGETS
+from segmentation.data.training_data import TrainingData
 from segmentation.network.unet import receptive_field_radius
-from segmentation.results.report.training import write_training_page
+from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.calibration import calibrate
 from segmentation.training.export import export_model
 from segmentation.training.fit import new_network
-from segmentation.training.prepared import PreparedImages
-from segmentation.training.start import Run
-from segmentation.training.subsets import Subsets
+from segmentation.training.report import write_training_page
+from segmentation.training.resume import Run
 from segmentation.training.validation import draw_examples
 
 
-def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict], folder: Path) -> dict:
+def package(model: keras.Model, run: Run, subsets: TrainingData, history: list[dict], folder: Path) -> dict:
     """Write the bundle of a trained network, ``validation.png`` and ``report.html``.
 
     Parameters
@@ -28,7 +28,7 @@ def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict],
     model : keras.Model
         With the weights to keep.
     run : Run
-    subsets : Subsets
+    subsets : TrainingData
     history : list of dict
         From `segmentation.training.fit.fit`.
     folder : Path
@@ -46,7 +46,7 @@ def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict],
         Bundle(
             folder=folder,
             targets=run.config.targets,
-            channels=TARGETS[run.config.targets].channels,
+            channels=ENCODINGS[run.config.targets].channels,
             normalisation=asdict(Normalisation()),
             diameter=round(float(np.median(2 * np.sqrt(areas / np.pi))), 2) if len(areas) else 0.0,
             receptive_field_radius=receptive_field_radius(run.config.depth),
@@ -76,6 +76,6 @@ def package(model: keras.Model, run: Run, subsets: Subsets, history: list[dict],
     return calibration.bundle.scores
 
 
-def nuclear_areas(images: PreparedImages) -> np.ndarray:
+def nuclear_areas(images: CachedImages) -> np.ndarray:
     """Return the area of every nucleus of the images, in pixels."""
     return np.concatenate([np.bincount(images.label_map(index).ravel())[1:] for index in range(len(images))])

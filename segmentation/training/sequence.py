@@ -6,9 +6,9 @@ from threading import local
 import keras
 import numpy as np
 
-from segmentation.instances.targets import TARGETS
+from segmentation.data.cache import CachedImages
+from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.augmentation import Augmentation
-from segmentation.training.prepared import PreparedImages
 
 
 class NucleiSequence(keras.utils.Sequence):
@@ -27,7 +27,7 @@ class NucleiSequence(keras.utils.Sequence):
 
     Parameters
     ----------
-    images : PreparedImages
+    images : CachedImages
     targets : str
         Name of the target encoding.
     batch_size : int
@@ -43,7 +43,7 @@ class NucleiSequence(keras.utils.Sequence):
 
     def __init__(
         self,
-        images: PreparedImages,
+        images: CachedImages,
         targets: str,
         *,
         batch_size: int = 8,
@@ -54,7 +54,7 @@ class NucleiSequence(keras.utils.Sequence):
     ):
         super().__init__(workers=1, use_multiprocessing=False)
         self.images = images
-        self.targets = TARGETS[targets]
+        self.targets = ENCODINGS[targets]
         self.batch_size = batch_size
         self.crop_size = crop_size
         self.seed = seed

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from segmentation.data.cache import CachedImages
 from segmentation.evaluation.intervals import bootstrap
 from segmentation.evaluation.scores import ImageScore, score_image, set_figures
 from segmentation.prediction.predictor import Predictor
-from segmentation.training.prepared import PreparedImages
 
 # What is tried; a network that is unsure of borders has them too far out at 0.5.
 THRESHOLDS = np.arange(30, 85, 5) / 100
@@ -19,14 +19,14 @@ THRESHOLDS = np.arange(30, 85, 5) / 100
 _LEARNT = 0.1
 
 
-def predict_images(predictor: Predictor, images: PreparedImages) -> list[np.ndarray]:
+def predict_images(predictor: Predictor, images: CachedImages) -> list[np.ndarray]:
     """Run the network on whole images, as ``predict_masks.py`` does.
 
     Parameters
     ----------
     predictor : Predictor
         One that does not search for a scale.
-    images : PreparedImages
+    images : CachedImages
 
     Returns
     -------
@@ -37,13 +37,13 @@ def predict_images(predictor: Predictor, images: PreparedImages) -> list[np.ndar
 
 
 def score_images(
-    images: PreparedImages, channels: list[np.ndarray], decode: Callable[[np.ndarray], np.ndarray]
+    images: CachedImages, channels: list[np.ndarray], decode: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[list[np.ndarray], list[ImageScore]]:
     """Decode the channels of whole images, and score the label maps.
 
     Parameters
     ----------
-    images : PreparedImages
+    images : CachedImages
     channels : list of (H, W, C) ndarray of float32
         From `predict_images`.
     decode : callable
@@ -61,7 +61,7 @@ def score_images(
 
 
 def choose_threshold(
-    images: PreparedImages, channels: list[np.ndarray], decode: Callable[[np.ndarray, dict], np.ndarray]
+    images: CachedImages, channels: list[np.ndarray], decode: Callable[[np.ndarray, dict], np.ndarray]
 ) -> float:
     """Find the threshold of the foreground at which the sum of Dice coefficient and mean AP is highest.
 
@@ -69,7 +69,7 @@ def choose_threshold(
 
     Parameters
     ----------
-    images : PreparedImages
+    images : CachedImages
     channels : list of (H, W, C) ndarray of float32
         From `predict_images`; the first channel is the probability of foreground.
     decode : callable
@@ -98,7 +98,7 @@ def _best_threshold(gains: list[float]) -> float:
     return float(THRESHOLDS[best])
 
 
-def _foreground_dice(images: PreparedImages, channels: list[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
+def _foreground_dice(images: CachedImages, channels: list[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
     """Dice coefficient of all pixels above each threshold: means over the images with nuclei, 1.0 without any."""
     values = []
     for index, predicted in enumerate(channels):
@@ -109,12 +109,12 @@ def _foreground_dice(images: PreparedImages, channels: list[np.ndarray], thresho
     return np.mean(values, axis=0) if values else np.ones(len(thresholds))
 
 
-def summarise(images: PreparedImages, scores: list[ImageScore]) -> dict:
+def summarise(images: CachedImages, scores: list[ImageScore]) -> dict:
     """Put together what a bundle says of its scores.
 
     Parameters
     ----------
-    images : PreparedImages
+    images : CachedImages
     scores : list of ImageScore
         Of each image.
 
@@ -138,7 +138,7 @@ def summarise(images: PreparedImages, scores: list[ImageScore]) -> dict:
 
 
 def draw_examples(
-    file: Path, images: PreparedImages, label_maps: list[np.ndarray], scores: list[ImageScore], examples: int = 2
+    file: Path, images: CachedImages, label_maps: list[np.ndarray], scores: list[ImageScore], examples: int = 2
 ) -> None:
     """Draw image, truth and prediction of the best, the median and the worst images by Dice coefficient.
 

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from segmentation.instances.targets import TARGETS
-from segmentation.training.prepared import PreparedImages
+from segmentation.data.cache import CachedImages
+from segmentation.targets.encodings import ENCODINGS
 
 
 class MiddleWindows(keras.utils.Sequence):
@@ -16,7 +16,7 @@ class MiddleWindows(keras.utils.Sequence):
 
     Parameters
     ----------
-    images : PreparedImages
+    images : CachedImages
     targets : str
         Name of the target encoding.
     batch_size : int
@@ -24,10 +24,10 @@ class MiddleWindows(keras.utils.Sequence):
         Height and width of the windows, in pixels.
     """
 
-    def __init__(self, images: PreparedImages, targets: str, batch_size: int, size: int):
+    def __init__(self, images: CachedImages, targets: str, batch_size: int, size: int):
         super().__init__(workers=1, use_multiprocessing=False)
         self._batch_size = batch_size
-        encode = TARGETS[targets].encode
+        encode = ENCODINGS[targets].encode
         self._images = np.stack([middle(images.pixels(i), size, "symmetric") for i in range(len(images))])
         self._targets = [encode(middle(images.label_map(i), size, "constant")) for i in range(len(images))]
 

@@ -5,8 +5,8 @@ import pytest
 
 from segmentation.data import problems
 from segmentation.data.checks import check_across, check_samples
+from segmentation.data.decoding import load_samples
 from segmentation.data.layouts import find_samples
-from segmentation.data.loading import load_samples
 from segmentation.data.splits import SplitRow
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segmentation.data import bbbc038
+from segmentation.data import dsb2018 as bbbc038
 from segmentation.data.dataset import (
     check_across,
     describe_problems,

@@ -4,8 +4,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from data.draw_samples import draw_fluorescence, draw_stained
 from segmentation.data.normalisation import Normalisation
-from segmentation.data.synthetic import draw_fluorescence, draw_stained
 
 STRETCH = Normalisation()
 

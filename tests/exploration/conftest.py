@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from segmentation.data.synthetic import draw_fluorescence, draw_stained
+from data.draw_samples import draw_fluorescence, draw_stained
 from segmentation.exploration.collection import open_collection
 from segmentation.exploration.survey import survey
 

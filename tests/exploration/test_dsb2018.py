@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from segmentation.exploration.collection import open_collection
-from segmentation.exploration.crowding import describe_touching
-from segmentation.exploration.gallery import describe_gallery
+from segmentation.exploration.images import describe_gallery
 from segmentation.exploration.survey import survey
+from segmentation.exploration.touching import describe_touching
 
 
 @pytest.fixture(scope="module")

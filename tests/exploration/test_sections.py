@@ -8,7 +8,10 @@ from matplotlib.patches import Rectangle
 from skimage.measure import label as connected_components
 
 from segmentation.data.splits import SplitRow, write_split
-from segmentation.exploration import brightness, counts, crowding, foreground, gallery, rarity, sizes
+from segmentation.exploration import brightness, counts, foreground, sizes
+from segmentation.exploration import images as gallery
+from segmentation.exploration import kinds as rarity
+from segmentation.exploration import touching as crowding
 from segmentation.exploration.style import COLOURS
 
 SECTIONS = [

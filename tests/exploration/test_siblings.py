@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from data.draw_samples import draw_fluorescence
 from segmentation.data.splits import SplitRow, write_split
-from segmentation.data.synthetic import draw_fluorescence
 from segmentation.exploration import siblings
 
 

@@ -4,8 +4,6 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from segmentation.instances import centre_offsets
-from segmentation.instances.targets import TARGETS
 from segmentation.network.losses import FOREGROUND_LOSSES, bce_dice, dice
 from segmentation.network.target_losses import (
     INSTANCE_LOSSES,
@@ -16,19 +14,21 @@ from segmentation.network.target_losses import (
     target_loss,
     touching_border_loss,
 )
-from tests.instances.label_maps import draw_disks
+from segmentation.targets import centre_offsets
+from segmentation.targets.encodings import ENCODINGS
+from tests.targets.label_maps import draw_disks
 
 SCALE = centre_offsets.OFFSET_SCALE
 
-every_encoding = pytest.mark.parametrize("name", TARGETS)
+every_encoding = pytest.mark.parametrize("name", ENCODINGS)
 # The border between nuclei that nearly touch lies in the background.
-every_encoding_of_the_foreground = pytest.mark.parametrize("name", sorted(set(TARGETS) - {"touching_border"}))
+every_encoding_of_the_foreground = pytest.mark.parametrize("name", sorted(set(ENCODINGS) - {"touching_border"}))
 
 
 def encoded(name):
     """Truth of two images: two nuclei of different size, and none."""
     label_map = draw_disks((24, 40), (10, 10, 8), (14, 30, 4))
-    return np.stack([TARGETS[name].encode(label_map), TARGETS[name].encode(0 * label_map)])
+    return np.stack([ENCODINGS[name].encode(label_map), ENCODINGS[name].encode(0 * label_map)])
 
 
 def constant_truth(foreground, radius, shape=(4, 5)):
@@ -39,7 +39,7 @@ def constant_truth(foreground, radius, shape=(4, 5)):
 
 
 def test_every_encoding_has_its_loss():
-    assert set(INSTANCE_LOSSES) == set(TARGETS)
+    assert set(INSTANCE_LOSSES) == set(ENCODINGS)
 
 
 @every_encoding

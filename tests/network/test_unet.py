@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from segmentation.instances.targets import TARGETS
 from segmentation.network.unet import build_unet, receptive_field_radius
+from segmentation.targets.encodings import ENCODINGS
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def test_channels_of_the_input(channels):
     assert network(pictures(1, 4, 4, channels=channels)).shape == (1, 4, 4, 1)
 
 
-@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("targets", ENCODINGS)
 def test_each_output_channel_has_its_activation(targets):
-    activations = TARGETS[targets].activations
+    activations = ENCODINGS[targets].activations
     network = build_unet(activations, base_filters=4, depth=2)
     for layer in network.layers:
         if layer.name.startswith("output"):

@@ -3,11 +3,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from segmentation.instances.targets import TARGETS
 from segmentation.prediction.diameter import TOLERANCE, DiameterSearch
-from tests.instances.label_maps import draw_disks
+from segmentation.targets.encodings import ENCODINGS
+from tests.targets.label_maps import draw_disks
 
-TARGET = TARGETS["centre_offsets"]
+TARGET = ENCODINGS["centre_offsets"]
 SEARCH = DiameterSearch(TARGET, 0.5, known=20.0)
 
 

@@ -12,9 +12,9 @@ from segmentation.prediction.engines import (
     StoppableEngine,
     Stopped,
     available_cores,
-    callers_for,
     gains_from_bf16,
     open_engine,
+    streams_for,
 )
 from segmentation.prediction.tiling import predict_channels
 from tests.prediction.tiny_model import DIVISOR, RADIUS, write_tiny_bundle
@@ -81,13 +81,13 @@ def test_first_calls_at_once_do_not_wait_for_each_other_for_ever(bundle):
         "from segmentation.bundle import load_bundle\n"
         "from segmentation.prediction.engines import open_engine\n"
         "sys.setswitchinterval(1e-6)\n"
-        f"engine = open_engine(load_bundle(Path({str(bundle.folder)!r})), callers=4)\n"
+        f"engine = open_engine(load_bundle(Path({str(bundle.folder)!r})), streams=4)\n"
         "together = threading.Barrier(4)\n"
         "def call(tiles):\n"
         "    together.wait()\n"
         "    return engine(tiles)\n"
-        "with ThreadPoolExecutor(4) as callers:\n"
-        "    list(callers.map(call, 4 * [np.zeros((1, 32, 32, 3), np.float32)]))\n"
+        "with ThreadPoolExecutor(4) as streams:\n"
+        "    list(streams.map(call, 4 * [np.zeros((1, 32, 32, 3), np.float32)]))\n"
     )
     for _ in range(6):
         subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -109,10 +109,10 @@ def test_an_output_is_not_overwritten_by_the_next_call(bundle):
     np.testing.assert_array_equal(first, kept)
 
 
-@pytest.mark.parametrize(("callers", "images"), [(1, 4), (2, 2), (3, 2), (4, 1)])
-def test_a_call_is_for_one_image_of_256_pixels_a_core(bundle, monkeypatch, callers, images):
+@pytest.mark.parametrize(("streams", "images"), [(1, 4), (2, 2), (3, 2), (4, 1)])
+def test_a_call_is_for_one_image_of_256_pixels_a_core(bundle, monkeypatch, streams, images):
     monkeypatch.setattr(engines, "available_cores", lambda: 4)
-    assert open_engine(bundle, callers=callers).batch_pixels == images * 256 * 256
+    assert open_engine(bundle, streams=streams).batch_pixels == images * 256 * 256
 
 
 def test_no_call_is_for_more_than_the_largest_tile(bundle, monkeypatch):
@@ -120,42 +120,42 @@ def test_no_call_is_for_more_than_the_largest_tile(bundle, monkeypatch):
     assert open_engine(bundle).batch_pixels == engines.LARGEST_TILE
 
 
-@pytest.mark.parametrize("callers", [2, 3])
-def test_callers_at_once_get_what_one_alone_gets(bundle, callers):
+@pytest.mark.parametrize("streams", [2, 3])
+def test_callers_at_once_get_what_one_alone_gets(bundle, streams):
     tiles = [np.roll(noise(1 + index % 3, 32, 48, 3), 5 * index, axis=2) for index in range(24)]
     alone = open_engine(bundle)
-    shared = open_engine(bundle, callers=callers)
-    assert (alone.callers, shared.callers) == (1, callers)
+    shared = open_engine(bundle, streams=streams)
+    assert (alone.streams, shared.streams) == (1, streams)
     expected = [alone(each) for each in tiles]
-    with ThreadPoolExecutor(2 * callers) as pool:  # some wait
+    with ThreadPoolExecutor(2 * streams) as pool:  # some wait
         for output, one in zip(pool.map(shared, tiles), expected, strict=True):
             np.testing.assert_allclose(output, one, atol=1e-5)
 
 
 def test_another_number_of_callers_gets_the_same(bundle):
-    shared = open_engine(bundle, callers=2)
-    alone = shared.with_callers(1)
-    assert (alone.callers, alone.precision) == (1, shared.precision)
+    shared = open_engine(bundle, streams=2)
+    alone = shared.with_streams(1)
+    assert (alone.streams, alone.precision) == (1, shared.precision)
     np.testing.assert_allclose(alone(noise(1, 32, 48, 3)), shared(noise(1, 32, 48, 3)), atol=1e-5)
-    assert shared.with_callers(2) is shared, "not compiled again"
+    assert shared.with_streams(2) is shared, "not compiled again"
 
 
 def test_a_stopped_engine_answers_no_more(bundle):
-    inner = open_engine(bundle, callers=2)
+    inner = open_engine(bundle, streams=2)
     engine = StoppableEngine(inner)
-    assert (engine.name, engine.precision, engine.version, engine.callers) == ("openvino", "f32", inner.version, 2)
+    assert (engine.name, engine.precision, engine.version, engine.streams) == ("openvino", "f32", inner.version, 2)
     np.testing.assert_array_equal(engine(noise(1, 8, 8, 3)), inner(noise(1, 8, 8, 3)))
     engine.stop()
     with pytest.raises(Stopped):
         engine(noise(1, 8, 8, 3))
-    assert engine.with_callers(2) is inner, "which goes on for others"
+    assert engine.with_streams(2) is inner, "which goes on for others"
 
 
 def test_a_caller_for_each_core_but_not_more_than_images_or_memory(monkeypatch):
     monkeypatch.setattr(engines, "available_cores", lambda: 2)
-    assert [callers_for(images) for images in (0, 1, 2, 1000)] == [1, 1, 2, 2]
+    assert [streams_for(images) for images in (0, 1, 2, 1000)] == [1, 1, 2, 2]
     monkeypatch.setattr(engines, "available_cores", lambda: 64)
-    assert callers_for(1000) == engines.MOST_CALLERS
+    assert streams_for(1000) == engines.MOST_STREAMS
 
 
 def test_tiles_that_are_views_are_read_right(bundle):
@@ -191,7 +191,7 @@ def test_bf16_on_request_is_stated_or_refused(bundle):
 def test_bf16_is_chosen_only_where_it_is_validated_and_gains(tmp_path, monkeypatch, validated, gains, expected):
     asked = []
     monkeypatch.setattr(engines, "gains_from_bf16", lambda: gains)
-    monkeypatch.setattr(engines, "OpenVINOEngine", lambda file, precision, callers: asked.append(precision))
+    monkeypatch.setattr(engines, "OpenVINOEngine", lambda file, precision, streams: asked.append(precision))
     open_engine(write_tiny_bundle(tmp_path / "tiny", precisions=validated))
     assert asked == [expected]
 
@@ -253,7 +253,7 @@ def test_keras_gives_what_openvino_gives(tmp_path):
     model = keras.Model(image, keras.layers.Activation("sigmoid", dtype="float32")(x))
     model.save(bundle.folder / "model.keras")
     keras_engine = open_engine(bundle, "keras")
-    assert (keras_engine.name, keras_engine.precision, keras_engine.callers) == ("keras", "f32", 1)
+    assert (keras_engine.name, keras_engine.precision, keras_engine.streams) == ("keras", "f32", 1)
 
     reference = keras.saving.load_model(bundle.folder / "model.keras", compile=False)
     for layer in reference.layers:

@@ -7,15 +7,15 @@ from scipy import ndimage
 
 from segmentation.data.images import GREY, Image
 from segmentation.data.normalisation import Normalisation
-from segmentation.instances.targets import TARGETS
 from segmentation.prediction import predictor as module
 from segmentation.prediction.engines import StoppableEngine, Stopped
 from segmentation.prediction.predictor import open_predictor
-from segmentation.prediction.rescaling import DiameterError
-from tests.instances.label_maps import draw_disks, overlaps
+from segmentation.prediction.scale import DiameterError
+from segmentation.targets.encodings import ENCODINGS
 from tests.prediction.tiny_model import write_tiny_bundle
+from tests.targets.label_maps import draw_disks, overlaps
 
-TARGET = TARGETS["centre_offsets"]
+TARGET = ENCODINGS["centre_offsets"]
 KNOWN = 20.0
 
 
@@ -23,7 +23,7 @@ class Seeing:
     """A network that sees the nuclei as they are, if they have about the size that it knows, and else mistakes their
     size, as real ones do."""
 
-    name, precision, version, callers, batch_pixels = "seeing", "f32", "1", 1, 8 * 256 * 256
+    name, precision, version, streams, batch_pixels = "seeing", "f32", "1", 1, 8 * 256 * 256
 
     def __init__(self):
         self.shapes = []
@@ -262,7 +262,7 @@ def test_enlarged_tile_by_tile_is_as_enlarged_whole(bundle, monkeypatch, scale):
     class Blurring:
         """Sees eight pixels far."""
 
-        name, precision, version, callers, batch_pixels = "blurring", "f32", "1", 1, 8 * 256 * 256
+        name, precision, version, streams, batch_pixels = "blurring", "f32", "1", 1, 8 * 256 * 256
 
         def __init__(self):
             self.areas = []

@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from segmentation.instances.centre_offsets import OFFSET_SCALE
-from segmentation.instances.targets import TARGETS
 from segmentation.prediction.symmetries import SymmetricEngine
+from segmentation.targets.centre_offsets import OFFSET_SCALE
+from segmentation.targets.encodings import ENCODINGS
 
-TARGET = TARGETS["centre_offsets"]
+TARGET = ENCODINGS["centre_offsets"]
 
 
 class Engine:
-    name, precision, version, callers, batch_pixels = "fake", "f32", "1", 1, 8 * 256 * 256
+    name, precision, version, streams, batch_pixels = "fake", "f32", "1", 1, 8 * 256 * 256
 
     def __init__(self, function):
         self.shapes = []

@@ -23,12 +23,12 @@ def network(tiles):
     return np.array(outputs, np.float32)
 
 
-network.callers = 2
+network.streams = 2
 network.batch_pixels = 8 * 256 * 256
 
 
 class Counting:
-    callers = 2
+    streams = 2
     batch_pixels = 8 * 256 * 256
 
     def __init__(self):

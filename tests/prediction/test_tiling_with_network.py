@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.draw_samples import draw_fluorescence
 from segmentation.bundle import load_bundle
 from segmentation.data.normalisation import Normalisation
-from segmentation.data.synthetic import draw_fluorescence
 from segmentation.prediction.engines import open_engine
 from segmentation.prediction.tiling import plan_tiles, predict_channels
 

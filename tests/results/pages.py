@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
+from data.draw_samples import draw_fluorescence, draw_stained
+from segmentation.batch.outputs import Prediction
+from segmentation.batch.records import Record
 from segmentation.bundle import Bundle
 from segmentation.data.images import Image
-from segmentation.data.synthetic import draw_fluorescence, draw_stained
 from segmentation.evaluation.scores import score_image
-from segmentation.prediction.outputs import Prediction
-from segmentation.prediction.records import Record
 from segmentation.results.report.prediction import image_part, write_prediction_page
-from segmentation.results.report.training import write_training_page
+from segmentation.training.report import write_training_page
 
 SETTINGS = {
     "model": "0" * 64,
@@ -89,7 +89,7 @@ def write_page_of(file, files, different=12, failures=(), **options):
 
 
 class Images:
-    """Validation images, with what of `PreparedImages` the page asks for."""
+    """Validation images, with what of `CachedImages` the page asks for."""
 
     def __init__(self, count):
         self.predictions = [drawn(number) for number in range(count)]

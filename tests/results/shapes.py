@@ -3,7 +3,7 @@
 import numpy as np
 from skimage.draw import polygon2mask
 
-from segmentation.data.synthetic import draw_fluorescence
+from data.draw_samples import draw_fluorescence
 
 
 def _parsed(text):

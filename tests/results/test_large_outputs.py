@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from segmentation.data.large import open_large
 from segmentation.data.normalisation import Normalisation
-from segmentation.prediction.blocks import plan_blocks
-from segmentation.prediction.large import predict_large
+from segmentation.large.blocks import plan_blocks
+from segmentation.large.predict import predict_large
 from segmentation.prediction.predictor import Predictor
 from segmentation.results import large_labels, large_tables, overview
 from segmentation.results.tables import COLUMNS, measure_nuclei, table_rows
@@ -21,9 +21,9 @@ SHAPE = 500, 620
 
 
 class BrightEngine:
-    name, precision, version, callers, batch_pixels = "bright", "f32", "1", 1, 8 * 256 * 256
+    name, precision, version, streams, batch_pixels = "bright", "f32", "1", 1, 8 * 256 * 256
 
-    def with_callers(self, callers):
+    def with_streams(self, streams):
         return self
 
     def __call__(self, tiles):

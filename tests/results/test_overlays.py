@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from segmentation.data.synthetic import draw_fluorescence
+from data.draw_samples import draw_fluorescence
 from segmentation.results.overlays import draw_overlay, neighbour_colours, outlines, stretch_contrast, write_overlay
 
 

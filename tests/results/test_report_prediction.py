@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import tifffile
 
+from segmentation.batch.folder import predict_folder
+from segmentation.batch.inputs import Shard, find_inputs
+from segmentation.batch.outputs import ImageOutput, PageOutput, Prediction
 from segmentation.data.images import Image
 from segmentation.data.large import open_large
-from segmentation.prediction.blocks import plan_blocks
-from segmentation.prediction.folder import predict_folder
-from segmentation.prediction.inputs import Shard, find_inputs
-from segmentation.prediction.large import predict_large
-from segmentation.prediction.outputs import ImageOutput, PageOutput, Prediction
+from segmentation.large.blocks import plan_blocks
+from segmentation.large.predict import predict_large
 from segmentation.results.report.prediction import image_part, large_image_part, write_prediction_page
-from tests.prediction.test_folder import draw, make_predictor, write_png
+from tests.batch.test_folder import draw, make_predictor, write_png
 from tests.results.pages import BUNDLE, drawn, page_entry, summary, write_page_of
 
 HOSTILE = "<script>alert(1)</script>.png"

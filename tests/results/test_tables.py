@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from skimage.measure import regionprops
 
-from segmentation.data.synthetic import draw_stained
+from data.draw_samples import draw_stained
 from segmentation.results.tables import COLUMNS, measure_nuclei, table_rows
 
 RGB = ("red", "green", "blue")

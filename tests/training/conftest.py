@@ -7,14 +7,14 @@ import keras
 import numpy as np
 import pytest
 
+from data.draw_samples import draw_fluorescence, draw_stained
 from segmentation.bundle import Bundle, load_bundle, write_bundle
+from segmentation.data.cache import CachedImages, Entry, prepare
 from segmentation.data.layouts import find_data_set
 from segmentation.data.normalisation import Normalisation
-from segmentation.data.synthetic import draw_fluorescence, draw_stained
-from segmentation.instances.targets import TARGETS
+from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.config import TrainingConfig
 from segmentation.training.export import export_model
-from segmentation.training.prepared import Entry, PreparedImages, prepare
 
 
 def _write(file: Path, pixels: np.ndarray) -> Path:
@@ -51,7 +51,7 @@ def write_drawn():
 
 @pytest.fixture(scope="session")
 def in_memory():
-    """Make PreparedImages of [(pixels (H, W, C) uint8, label map (H, W), kind)]."""
+    """Make CachedImages of [(pixels (H, W, C) uint8, label map (H, W), kind)]."""
 
     def make(images):
         entries, pixels_bytes, label_bytes = [], b"", b""
@@ -71,7 +71,7 @@ def in_memory():
             )
             pixels_bytes += pixels.tobytes()
             label_bytes += labels.tobytes()
-        return PreparedImages(entries, np.frombuffer(pixels_bytes, np.uint8), np.frombuffer(label_bytes, np.uint8))
+        return CachedImages(entries, np.frombuffer(pixels_bytes, np.uint8), np.frombuffer(label_bytes, np.uint8))
 
     return make
 
@@ -111,7 +111,7 @@ def bright_bundle(tmp_path):
         Bundle(
             folder=folder,
             targets="centre_offsets",
-            channels=TARGETS["centre_offsets"].channels,
+            channels=ENCODINGS["centre_offsets"].channels,
             normalisation={"lower_percentile": 1.0, "upper_percentile": 99.9},
             diameter=16.0,
             receptive_field_radius=0,

@@ -8,9 +8,9 @@ import pytest
 
 from segmentation.bundle import load_bundle, write_bundle
 from segmentation.evaluation.scores import set_figures
-from segmentation.instances.targets import TARGETS
 from segmentation.prediction.engines import EngineError, open_engine
 from segmentation.prediction.predictor import open_predictor
+from segmentation.targets.encodings import ENCODINGS
 from segmentation.training import calibration as module
 from segmentation.training.calibration import LARGEST_LOSS, calibrate, describe
 from segmentation.training.validation import predict_images, score_images
@@ -23,7 +23,7 @@ class Biased:
 
     def __init__(self, exact, bias):
         self.name, self.version = exact.name, exact.version
-        self.callers, self.batch_pixels = exact.callers, exact.batch_pixels
+        self.streams, self.batch_pixels = exact.streams, exact.batch_pixels
         self._exact = exact
         self._bias = np.array([bias, 0, 0, 0], np.float32)
 
@@ -66,7 +66,9 @@ def test_a_precision_that_costs_too_much_is_refused_even_if_it_was_validated_bef
     engine = bf16_that_adds(-0.2)(bright_bundle, precision="bf16")
     predictor = open_predictor(bright_bundle, engine, diameter=None)
     decode = partial(
-        TARGETS["centre_offsets"].find_nuclei, thresholds=calibration.bundle.thresholds, min_area=bright_bundle.min_area
+        ENCODINGS["centre_offsets"].find_nuclei,
+        thresholds=calibration.bundle.thresholds,
+        min_area=bright_bundle.min_area,
     )
     _, scores = score_images(drawn_images, predict_images(predictor, drawn_images), decode)
     worse, best = set_figures(scores), set_figures(calibration.scores)

@@ -2,8 +2,8 @@ from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
-from segmentation.instances import targets
 from segmentation.network import losses
+from segmentation.targets import encodings as targets
 from segmentation.training import config
 from segmentation.training.config import TrainingConfig
 

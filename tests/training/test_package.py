@@ -12,15 +12,15 @@ from matplotlib.axes import Axes
 from segmentation.bundle import load_bundle
 from segmentation.data.normalisation import Normalisation
 from segmentation.data.splits import SplitRow
+from segmentation.data.training_data import TrainingData
 from segmentation.evaluation.scores import score_image
-from segmentation.instances.targets import TARGETS
 from segmentation.network.unet import receptive_field_radius
 from segmentation.prediction.predictor import open_predictor
+from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.export import export_model
 from segmentation.training.fit import new_model, new_network
 from segmentation.training.package import nuclear_areas, package
-from segmentation.training.start import Run
-from segmentation.training.subsets import Subsets
+from segmentation.training.resume import Run
 from segmentation.training.validation import THRESHOLDS, choose_threshold, draw_examples, score_images, summarise
 
 
@@ -35,7 +35,7 @@ def subsets(drawn_images):
     ids = drawn_images.ids
     train = drawn_images.select(dict.fromkeys(ids[:5], row))
     val = drawn_images.select(dict.fromkeys(ids[5:], row))
-    return Subsets(train, val, split={}, digest="d" * 64, warnings="")
+    return TrainingData(train, val, split={}, digest="d" * 64, warnings="")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def model(config, drawn_images):
     """A network after some training steps on whole images: it has learnt where the bright nuclei are."""
     model = new_model(config)
     model.optimizer.learning_rate = 0.01
-    encode = TARGETS[config.targets].encode
+    encode = ENCODINGS[config.targets].encode
     images = np.stack([drawn_images.pixels(index) for index in (0, 1, 3, 4)]).astype(np.float32) / 255
     targets = np.stack([encode(drawn_images.label_map(index)) for index in (0, 1, 3, 4)])
     for _ in range(40):
@@ -83,7 +83,7 @@ def test_bundle_tells_what_prediction_needs(packaged, config, subsets):
     folder, _ = packaged
     bundle = load_bundle(folder)
     assert bundle.targets == "centre_offsets"
-    assert bundle.channels == TARGETS["centre_offsets"].channels
+    assert bundle.channels == ENCODINGS["centre_offsets"].channels
     assert bundle.divisor == 4
     assert bundle.receptive_field_radius == receptive_field_radius(2)
     assert Normalisation(**bundle.normalisation) == Normalisation()

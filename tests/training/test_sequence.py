@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from segmentation.data.cache import prepare
 from segmentation.data.layouts import find_data_set
 from segmentation.data.normalisation import Normalisation
-from segmentation.instances.targets import TARGETS
-from segmentation.training.prepared import prepare
+from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.sequence import NucleiSequence, draw_probabilities
 
 
@@ -46,7 +46,7 @@ class Marked:
 def test_batches_are_what_the_network_takes(drawn_images):
     images, targets = make(drawn_images)[0]
     assert images.shape == (4, 32, 32, 3) and images.dtype == np.float32
-    assert targets.shape == (4, 32, 32, len(TARGETS["centre_offsets"].channels)) and targets.dtype == np.float32
+    assert targets.shape == (4, 32, 32, len(ENCODINGS["centre_offsets"].channels)) and targets.dtype == np.float32
     assert 0 <= images.min() and 0.5 < images.max() <= 1
     assert set(np.unique(targets[..., 0])) == {0, 1}
 
@@ -66,7 +66,7 @@ def test_targets_are_those_of_the_augmented_label_map(drawn_images):
     images, targets = make(drawn_images, workers=1, augmentation=lambda: kept)[2]
     for (pixels, label_map), x, y in zip(kept.crops, images, targets, strict=True):
         np.testing.assert_array_equal(np.rint(x * 255).astype(np.uint8), pixels)
-        np.testing.assert_array_equal(y, TARGETS["centre_offsets"].encode(label_map))
+        np.testing.assert_array_equal(y, ENCODINGS["centre_offsets"].encode(label_map))
 
 
 @pytest.mark.parametrize("workers", [2, 4])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from segmentation.instances.targets import TARGETS
+from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.windows import MiddleWindows, middle
 
 
@@ -46,7 +46,7 @@ def test_image_and_label_map_stay_aligned(in_memory, shape):
     inside = own > 0
     assert inside.sum() == min(shape[0], 32) * min(shape[1], 32)
     np.testing.assert_allclose(images[0, ..., 0][inside] * 255, (own % 251)[inside], atol=1e-3)
-    np.testing.assert_array_equal(targets[0], TARGETS["centre_offsets"].encode(own))
+    np.testing.assert_array_equal(targets[0], ENCODINGS["centre_offsets"].encode(own))
     np.testing.assert_array_equal(targets[0, ..., 0], inside)
 
 

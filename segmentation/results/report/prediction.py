@@ -41,7 +41,7 @@ def image_part(prediction):
 
     Parameters
     ----------
-    prediction : segmentation.prediction.outputs.Prediction
+    prediction : segmentation.batch.outputs.Prediction
 
     Returns
     -------
@@ -59,7 +59,7 @@ def large_image_part(prediction):
 
     Parameters
     ----------
-    prediction : segmentation.prediction.large.LargePrediction
+    prediction : segmentation.large.predict.LargePrediction
     """
     areas = np.zeros(prediction.nuclei + 1, np.int64)
     for band in prediction.bands():

@@ -1,0 +1,114 @@
+"""Targets "centre_offsets": each foreground pixel points at the centre of its nucleus.
+
+Nuclei are told apart by their centres. Two whose centres are nearer to each other than 0.6 radii of the smaller, as
+those of threads side by side, come out as one; so does a dot within three pixels of the centre of the nucleus that
+surrounds it.
+"""
+
+import numpy as np
+
+from segmentation.targets.geometry import measure_nuclei
+from segmentation.targets.voting import gather_votes
+
+name = "centre_offsets"
+channels = ("foreground", "row_offset", "column_offset", "log_radius")
+activations = ("sigmoid", "linear", "linear", "linear")
+vectors = ((1, 2),)
+directions = ()
+log_lengths = (3,)
+
+# Offsets are given to the network in units of 8 pixels, which makes them about 1 for a nucleus of median size.
+OFFSET_SCALE = 8.0
+
+# The first jump lands near the centre, where the offsets are small and exact; the others end on it. Two to the power of
+# this is how many there are.
+_DOUBLINGS = 4
+# In pixels; keeps what a bad network says within what an integer holds.
+_FURTHEST = 1_000_000
+_MERGE_DISTANCE = 0.6
+_MIN_VOTES = 0.3
+
+
+def encode(label_map: np.ndarray) -> np.ndarray:
+    """Turn a label map into the channels that a network learns.
+
+    Parameters
+    ----------
+    label_map : (H, W) ndarray of int
+        0 = background.
+
+    Returns
+    -------
+    (H, W, 4) ndarray of float32
+        Foreground (0 or 1); offset from the pixel to the centre of its nucleus, rows and columns, in units of
+        `OFFSET_SCALE` pixels; binary logarithm of the radius of the nucleus in pixels. All zero in the background.
+    """
+    nuclei = measure_nuclei(label_map)
+    targets = np.zeros((*label_map.shape, len(channels)), np.float32)
+    targets[nuclei.rows, nuclei.columns] = np.stack(
+        [
+            np.ones(len(nuclei.rows)),
+            (nuclei.centre_rows - nuclei.rows) / OFFSET_SCALE,
+            (nuclei.centre_columns - nuclei.columns) / OFFSET_SCALE,
+            np.log2(nuclei.radius),
+        ],
+        axis=-1,
+    )
+    return targets
+
+
+def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
+    """Turn predicted channels back into a label map.
+
+    Each foreground pixel jumps to the pixel that its offset points at, and on from there by the offset found there, as
+    a ball rolls to the bottom of a bowl; pixels that end at one place are one nucleus. The jumps are not taken one
+    after the other: from where each pixel is after n jumps follows where it is after 2 n. Sixteen gave an AP50 of 0.746
+    and a mean AP of 0.543 on validation images of the 2018 Data Science Bowl, four 0.743 and 0.540.
+
+    Parameters
+    ----------
+    predicted : (H, W, 4) ndarray of float32
+        As `encode` gives them; the foreground is a probability.
+    foreground : float
+        Foreground is where the probability is greater than this.
+
+    Returns
+    -------
+    (H, W) ndarray of int32
+        Label map, 0 = background, 1..n.
+    """
+    is_foreground = predicted[..., 0] > foreground
+    height, width = (np.int32(length) for length in is_foreground.shape)
+    place = np.flatnonzero(is_foreground)
+    rows, columns = np.divmod(place.astype(np.int32), width)
+    said = predicted.reshape(-1, len(channels)).take(place, axis=0)
+    jumps = np.rint(said[:, 1:3] * OFFSET_SCALE).clip(-_FURTHEST, _FURTHEST).astype(np.int32)
+    landing = (rows + jumps[:, 0]).clip(0, height - 1) * width + (columns + jumps[:, 1]).clip(0, width - 1)
+    # Who has left the foreground goes no further.
+    lands_at = np.arange(is_foreground.size, dtype=np.int32)
+    for _ in range(_DOUBLINGS):
+        lands_at[place] = landing
+        landing = lands_at[landing]
+    votes = np.stack(np.divmod(landing, width), axis=-1)
+    # A thousand pixels are enough for any nucleus, and keep what a bad network says finite.
+    radius = np.exp2(said[:, 3].clip(-1, 10))
+    return gather_votes(is_foreground, votes, radius, _MERGE_DISTANCE, _MIN_VOTES)
+
+
+def median_diameter(predicted: np.ndarray, foreground: float = 0.5) -> float | None:
+    """Median over the foreground pixels of the diameter that each gives its nucleus.
+
+    Large nuclei have more pixels and so more weight; specks have little.
+
+    Parameters
+    ----------
+    predicted, foreground
+        As in `decode`.
+
+    Returns
+    -------
+    float or None
+        In pixels; None without foreground.
+    """
+    log_radius = predicted[..., 3][predicted[..., 0] > foreground]
+    return float(2 * np.exp2(np.median(log_radius))) if log_radius.size else None

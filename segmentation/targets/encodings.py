@@ -1,0 +1,188 @@
+"""The target encodings by name: how a label map becomes channels that a network can learn, and back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from segmentation.targets import centre_offsets, distance, flows, touching_border
+from segmentation.targets.connected import make_connected
+from segmentation.targets.symmetries import Symmetry
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A way to tell a network about nuclei.
+
+    Attributes
+    ----------
+    name : str
+    channels : tuple of str
+        What each channel means; the first is the foreground.
+    activations : tuple of str
+        The Keras activation that gives each channel its range.
+    encode : callable
+        Label map (H, W) int, 0 = background -> (H, W, C) float32.
+    vectors : tuple of (int, int)
+        The pairs of channels that hold the components, along the rows and along the columns, of a vector whose length
+        is in pixels.
+    directions : tuple of (int, int)
+        The same of unit vectors. All other channels hold what does not change when the picture is flipped or turned.
+    log_lengths : tuple of int
+        The channels that hold the binary logarithm of a length in pixels.
+    median_diameter : callable
+        Predicted channels (H, W, C) and the threshold of the foreground -> how large the nuclei are that the network
+        sees, by what it says of their size and without telling them apart: the diameter in pixels such that half of
+        the foreground belongs to nuclei at least as large; None without foreground.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    activations: tuple[str, ...]
+    encode: Callable[[np.ndarray], np.ndarray]
+    vectors: tuple[tuple[int, int], ...]
+    directions: tuple[tuple[int, int], ...]
+    log_lengths: tuple[int, ...]
+    median_diameter: Callable[[np.ndarray, float], float | None]
+    _decode: Callable[..., np.ndarray]
+
+    def decode(
+        self, predicted: np.ndarray, thresholds: Mapping[str, float] | None = None, min_area: int = 0
+    ) -> np.ndarray:
+        """Turn predicted channels into a label map.
+
+        ``decode(encode(label_map))`` is the label map again, up to the numbering, except where the encoding says that
+        nuclei lie too close for it.
+
+        Parameters
+        ----------
+        predicted : (H, W, C) ndarray of float32
+            As the network gives them.
+        thresholds : mapping of str to float, optional
+            Thresholds that the encoding knows by name; all know "foreground", a probability, 0.5 by default.
+        min_area : int
+            Smaller nuclei are dropped, in pixels.
+
+        Returns
+        -------
+        (H, W) ndarray of int32
+            0 = background, 1..n = nuclei.
+
+        Raises
+        ------
+        ValueError
+            If `predicted` has not the channels of this encoding.
+        """
+        return drop_small(self._label(predicted, thresholds), min_area)
+
+    def find_nuclei(
+        self,
+        predicted: np.ndarray,
+        thresholds: Mapping[str, float] | None = None,
+        min_area: int = 0,
+        cut: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Make of what a network gave a label map whose nuclei are in one piece and have no holes.
+
+        Parameters
+        ----------
+        predicted, thresholds, min_area
+            As in `decode`.
+        cut : (H, W) ndarray of bool, optional
+            Where the picture goes on beyond the map, as `segmentation.targets.connected.make_connected` takes it.
+
+        Returns
+        -------
+        (H, W) ndarray of int32
+            0 = background, 1..n = nuclei.
+
+        Raises
+        ------
+        ValueError
+            As in `decode`.
+        """
+        return drop_small(make_connected(self._label(predicted, thresholds), cut), min_area)
+
+    def _label(self, predicted: np.ndarray, thresholds: Mapping[str, float] | None) -> np.ndarray:
+        if predicted.ndim != 3 or predicted.shape[-1] != len(self.channels):
+            raise ValueError(
+                f"predicted must have shape (H, W, {len(self.channels)}) for the targets {self.name!r}, "
+                f"got {predicted.shape}"
+            )
+        return self._decode(predicted, **(thresholds or {}))
+
+    def resize(self, channels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Bring the channels of a picture to another size: lengths in pixels grow and shrink with the picture.
+
+        Parameters
+        ----------
+        channels : (H, W, C) ndarray of float32
+        shape : (int, int)
+            Height and width to have.
+
+        Returns
+        -------
+        (height, width, C) ndarray of float32
+            Means over the area that a pixel covers where the picture shrinks, else interpolated linearly.
+        """
+        height, width = channels.shape[:2]
+        shrinks = shape[0] * shape[1] < height * width
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        resized = cv2.resize(channels, (shape[1], shape[0]), interpolation=interpolation)
+        resized = resized.reshape(*shape, channels.shape[-1])
+        down, across = shape[0] / height, shape[1] / width
+        for row, column in self.vectors:
+            resized[..., row] *= down
+            resized[..., column] *= across
+        for channel in self.log_lengths:
+            resized[..., channel] += np.log2(down * across) / 2
+        return resized
+
+    def turn(self, channels: np.ndarray, symmetry: Symmetry) -> np.ndarray:
+        """Flip or turn channels: their pixels move, and what points somewhere turns along.
+
+        ``turn(encode(label_map), symmetry)`` is what `encode` gives for the label map turned so, except for nuclei
+        with several pixels equally near to their centroid, of which `encode` takes the first.
+
+        Parameters
+        ----------
+        channels : (..., H, W, C) ndarray of float32
+        symmetry : Symmetry
+
+        Returns
+        -------
+        (..., H, W, C) or (..., W, H, C) ndarray of float32
+        """
+        moved = symmetry(channels)
+        turned = moved.copy()
+        for row, column in self.vectors + self.directions:
+            turned[..., row], turned[..., column] = symmetry.turn_vectors(moved[..., row], moved[..., column])
+        return turned
+
+
+def drop_small(label_map: np.ndarray, min_area: int) -> np.ndarray:
+    """Drop the nuclei of less than `min_area` pixels, and number the others 1..n in their order."""
+    area = np.bincount(label_map.ravel(), minlength=1)
+    kept = area >= max(min_area, 1)
+    if kept[1:].all():
+        return label_map.astype(np.int32, copy=False)
+    kept[0] = False
+    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[label_map]
+
+
+#: What ``train.py --targets`` offers.
+ENCODINGS: dict[str, Encoding] = {
+    module.name: Encoding(
+        name=module.name,
+        channels=module.channels,
+        activations=module.activations,
+        encode=module.encode,
+        vectors=module.vectors,
+        directions=module.directions,
+        log_lengths=module.log_lengths,
+        median_diameter=module.median_diameter,
+        _decode=module.decode,
+    )
+    for module in (centre_offsets, touching_border, distance, flows)
+}

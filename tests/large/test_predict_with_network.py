@@ -1,0 +1,49 @@
+"""The released network on pictures done by blocks and whole: the same channels, the same mask, the same nuclei."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from data.draw_samples import draw_fluorescence, draw_stained
+from segmentation.bundle import load_bundle
+from segmentation.data.images import read_image
+from segmentation.data.large import open_large
+from segmentation.large.blocks import plan_blocks
+from segmentation.large.predict import predict_large
+from segmentation.prediction.predictor import open_predictor
+
+MODEL = Path(__file__).parents[2] / "models" / "nuclei"
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    if not (MODEL / "bundle.json").exists():
+        pytest.skip("there is no models/nuclei")
+    return load_bundle(MODEL)
+
+
+@pytest.mark.parametrize("draw", [draw_fluorescence, draw_stained])
+@pytest.mark.parametrize(("diameter", "shape"), [(None, (700, 760)), (30.0, (900, 860))])
+def test_by_blocks_as_whole(tmp_path, bundle, draw, diameter, shape):
+    tifffile.imwrite(tmp_path / "slide.tif", draw(np.random.default_rng(3), shape)[0], tile=(256, 256))
+    predictor = open_predictor(bundle, diameter=diameter)
+    whole = predictor(read_image(tmp_path / "slide.tif"))
+    prediction = predict_large(
+        "slide",
+        open_large(tmp_path / "slide.tif", largest_whole=0),
+        "digest",
+        tmp_path / "blocks",
+        predictor,
+        plan=lambda *cut: plan_blocks(*cut, halo=64, largest_tile=432 * 432),
+        threads=2,
+    )
+    assert len(prediction.grid) > 1
+    labels = np.concatenate(list(prediction.bands())).astype(int)
+    np.testing.assert_array_equal(labels > 0, whole > 0)
+    pairs = np.unique(np.stack([whole.ravel(), labels.ravel()]), axis=1)
+    alone = [np.bincount(row)[row] == 1 for row in pairs]
+    n_same = np.count_nonzero(alone[0] & alone[1] & (pairs[0] > 0))
+    # To the pixel: in clusters that reach a seam, a few pixels go to a neighbour, and there are many seams here.
+    assert n_same >= 0.93 * whole.max() > 10

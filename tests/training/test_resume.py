@@ -1,0 +1,206 @@
+import json
+import shutil
+from dataclasses import asdict
+
+import pytest
+
+from segmentation.bundle import MODEL_FILES, Bundle, load_bundle, write_bundle
+from segmentation.training.config import TrainingConfig
+from segmentation.training.resume import Run, StartError, begin, finish
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "model"
+
+
+def with_an_epoch(output, **given):
+    """Begin, and pretend that an epoch was finished."""
+    run = begin(output, given, resume=False)
+    (output / "checkpoint" / "state.json").write_text("{}")
+    (output / "checkpoint" / "epoch-00001.weights.h5").write_bytes(b"weights")
+    return run
+
+
+def test_what_was_not_given_has_its_default(output):
+    assert begin(output, {}, resume=False) == Run() == Run("sample", None, False, None, None, TrainingConfig())
+
+
+def test_what_was_given_is_taken(output):
+    given = {"data": "my_images", "split": "my.csv", "skip_bad": True, "epochs": 7, "loss": "dice", "output": output}
+    expected = Run("my_images", "my.csv", True, config=TrainingConfig(epochs=7, loss="dice"))
+    assert begin(output, given, resume=False) == expected
+
+
+def test_resumed_without_settings_it_is_what_it_was(output):
+    run = with_an_epoch(output, data="d", skip_bad=True, learning_rate=1e-4, depth=2)
+    assert begin(output, {}, resume=True) == run
+    assert begin(output, {"data": "d", "depth": 2}, resume=True) == run
+
+
+def test_killed_before_the_first_epoch_ended_it_can_be_resumed_or_begun_anew(output):
+    run = begin(output, {"data": "d"}, resume=False)
+    assert begin(output, {}, resume=True) == run
+    assert begin(output, {"data": "e"}, resume=False).data == "e"
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 500), ("patience", 3), ("workers", 1)])
+def test_how_long_and_how_fast_may_change(output, name, value):
+    with_an_epoch(output, epochs=5)
+    for given in ({name: value}, {}):  # and stays changed
+        assert getattr(begin(output, given, resume=True).config, name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("data", "others"),
+        ("split", "others.csv"),
+        ("skip_bad", True),
+        ("loss", "dice"),
+        ("base_filters", 8),
+        ("depth", 2),
+        ("dropout", 0.3),
+        ("batch_size", 2),
+        ("crop_size", 64),
+        ("learning_rate", 1e-4),
+        ("seed", 5),
+    ],
+)
+def test_nothing_else_may_change_on_resuming(output, name, value):
+    run = with_an_epoch(output)
+    before = run.config.__dict__ | run.__dict__
+    with pytest.raises(StartError, match=f"^--{name.replace('_', '-')} is {value}, .*began with {before[name]}"):
+        begin(output, {name: value}, resume=True)
+    assert begin(output, {}, resume=True) == run  # nothing was written
+
+
+def test_nothing_to_resume(output):
+    with pytest.raises(StartError, match="holds no training to resume; leave out --resume"):
+        begin(output, {}, resume=True)
+    assert not output.exists()
+
+
+def test_an_unfinished_training_is_not_overwritten(output):
+    run = with_an_epoch(output, data="d")
+    with pytest.raises(StartError, match="unfinished training: add --resume"):
+        begin(output, {"data": "e"}, resume=False)
+    assert (output / "checkpoint" / "epoch-00001.weights.h5").exists()
+    assert begin(output, {}, resume=True) == run
+
+
+def test_a_finished_training_is_replaced(output):
+    with_an_epoch(output, data="d")
+    finish(output)
+    (output / "model.xml").write_text("the model")
+    assert begin(output, {"data": "e"}, resume=False) == Run("e")
+    assert [file.name for file in (output / "checkpoint").iterdir()] == ["run.json"]
+    # The model stays until there is another.
+    assert (output / "model.xml").exists()
+
+
+def test_a_model_without_its_checkpoint_is_not_overwritten(output):
+    output.mkdir()
+    (output / "bundle.json").write_text("{}")
+    with pytest.raises(StartError, match="model holds a model without the checkpoint .*another folder with --out"):
+        begin(output, {}, resume=False)
+    assert [file.name for file in output.iterdir()] == ["bundle.json"]
+
+
+def test_a_finished_training_can_be_gone_on_with(output):
+    with_an_epoch(output, epochs=5)
+    finish(output)
+    assert begin(output, {"epochs": 9}, resume=True).config.epochs == 9
+    with pytest.raises(StartError, match="unfinished"):
+        begin(output, {}, resume=False)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_settings_out_of_range_change_nothing(output, resume):
+    with_an_epoch(output)
+    finish(output)
+    before = {file: file.read_bytes() for file in output.rglob("*") if file.is_file()}
+    with pytest.raises(ValueError, match="epochs must be at least 1"):
+        begin(output, {"epochs": 0}, resume=resume)
+    assert {file: file.read_bytes() for file in output.rglob("*") if file.is_file()} == before
+
+
+def test_record_is_whole_or_the_old_one(output, monkeypatch):
+    with_an_epoch(output)
+
+    def fails(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("segmentation.training.resume.os.replace", fails)
+    with pytest.raises(KeyboardInterrupt):
+        begin(output, {"epochs": 9}, resume=True)
+    assert json.loads((output / "checkpoint" / "run.json").read_text())["config"]["epochs"] == 100
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A model to begin with; its files hold nothing that `begin` looks at."""
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    for name in MODEL_FILES:
+        (folder / name).write_bytes(name.encode())
+    config = asdict(TrainingConfig(base_filters=24, depth=3, crop_size=96, dropout=0.3, learning_rate=1e-2))
+    write_bundle(
+        Bundle(
+            folder=folder,
+            targets="centre_offsets",
+            channels=("foreground",),
+            normalisation={},
+            diameter=20.0,
+            receptive_field_radius=50,
+            divisor=8,
+            thresholds={"foreground": 0.5},
+            min_area=5,
+            precisions={"f32": {}},
+            training={"config": config},
+            scores={},
+        )
+    )
+    return folder
+
+
+def test_a_training_that_begins_with_a_model_has_its_network_and_changes_it_gently(output, trained):
+    run = begin(output, {"data": "d", "init": str(trained)}, resume=False)
+    defaults = TrainingConfig()
+    assert (run.config.targets, run.config.base_filters, run.config.depth) == ("centre_offsets", 24, 3)
+    assert run.config.crop_size == defaults.crop_size and run.config.dropout == defaults.dropout
+    assert run.config.learning_rate < defaults.learning_rate
+    assert run.init_digest == load_bundle(trained).digest
+    shutil.rmtree(trained)  # what it is gone on with stands in the checkpoint
+    assert begin(output, {}, resume=True) == run
+
+
+def test_what_is_given_counts_more_than_what_a_model_was_trained_with(output, trained):
+    given = {"init": str(trained), "learning_rate": 3e-3, "depth": 3, "dropout": 0.2}
+    config = begin(output, given, resume=False).config
+    assert (config.learning_rate, config.depth, config.dropout) == (3e-3, 3, 0.2)
+
+
+@pytest.mark.parametrize(("name", "value"), [("base_filters", 16), ("depth", 4)])
+def test_a_network_of_another_shape_cannot_begin_with_a_model(output, trained, name, value):
+    with pytest.raises(StartError, match=f"--{name.replace('_', '-')} is {value}, but the model .*trained"):
+        begin(output, {"init": str(trained), name: value}, resume=False)
+    assert not output.exists()
+
+
+def test_a_wider_network_may_begin_with_a_model(output, trained):
+    assert begin(output, {"init": str(trained), "base_filters": 32}, resume=False).config.base_filters == 32
+
+
+def test_a_model_to_begin_with_must_be_whole(output, trained):
+    (trained / "model.bin").write_bytes(b"altered")
+    with pytest.raises(StartError, match="--init: .*model.bin was altered"):
+        begin(output, {"init": str(trained)}, resume=False)
+    with pytest.raises(StartError, match="--init: .*nowhere"):
+        begin(output, {"init": str(trained.parent / "nowhere")}, resume=False)
+
+
+def test_the_model_to_begin_with_is_not_overwritten(trained):
+    with pytest.raises(StartError, match="would be lost: name another folder"):
+        begin(trained, {"init": str(trained)}, resume=False)
+    assert not (trained / "checkpoint").exists()
