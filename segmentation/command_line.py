@@ -1,0 +1,48 @@
+"""A command line that shows its examples, knows its version and suggests the option that was meant."""
+
+import argparse
+import difflib
+import re
+import sys
+from typing import NoReturn
+
+from segmentation import __version__
+
+
+class Parser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` with ``--version``, defaults in the help text, and hints for mistyped options.
+
+    Parameters
+    ----------
+    doc : str
+        The docstring of the script: its first paragraph describes the command, the rest follows the options as it is.
+    """
+
+    def __init__(self, doc: str):
+        description, _, rest = doc.partition("\n\n")
+        super().__init__(description=description, epilog=rest, formatter_class=_Formatter)
+        self.add_argument("--version", action="version", version=f"nuclei-segmentation {__version__}")
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message on standard error and exit with status 2."""
+        unknown = re.match(r"unrecognized arguments: .*?(--[\w-]+)", message)
+        known = [option for action in self._actions for option in action.option_strings]
+        meant = difflib.get_close_matches(unknown[1], known, n=1) if unknown else []
+        super().error(f"{message}; did you mean {meant[0]}?" if meant else message)
+
+
+def refuse(script: str, error: Exception) -> int:
+    """Print why a command cannot be carried out on standard error; return the exit status for that, 2."""
+    print(f"{script}: {error}", file=sys.stderr)  # noqa: T201
+    return 2
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults where there are any, and leaves the examples as they are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, argparse.SUPPRESS) or "(default: " in (action.help or ""):
+            return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(action.default)})"
+        return super()._get_help_string(action)
