@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from data.draw_samples import draw_fluorescence, draw_stained, write_sample
 
-COMMITTED = Path(__file__).parents[2] / "data" / "sample"
+COMMITTED = Path(__file__).parents[1] / "data" / "sample"
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 # The names alone, so that the command line is parsed without importing Keras; a test holds them against the tables that
 # they are the keys of.
-ENCODINGS = ("centre_offsets", "touching_border", "distance", "flows")
+TARGETS = ("centre_offsets", "touching_border", "distance", "flows")
 FOREGROUND_LOSSES = ("bce", "dice", "bce_dice", "tversky", "focal_tversky")
 
 
@@ -54,7 +54,7 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self):
-        for name, names in (("targets", ENCODINGS), ("loss", FOREGROUND_LOSSES)):
+        for name, names in (("targets", TARGETS), ("loss", FOREGROUND_LOSSES)):
             if getattr(self, name) not in names:
                 raise ValueError(f"{name} must be one of {', '.join(names)}, got {getattr(self, name)!r}")
         for name in ("base_filters", "depth", "epochs", "batch_size", "crop_size", "patience", "workers"):

@@ -3,13 +3,13 @@ from dataclasses import FrozenInstanceError, asdict, replace
 import pytest
 
 from segmentation.network import losses
-from segmentation.targets import encodings as targets
+from segmentation.targets import encodings
 from segmentation.training import config
 from segmentation.training.config import TrainingConfig
 
 
 def test_names_are_those_of_the_tables():
-    assert set(config.TARGETS) == set(targets.TARGETS)
+    assert set(config.TARGETS) == set(encodings.ENCODINGS)
     assert set(config.FOREGROUND_LOSSES) == set(losses.FOREGROUND_LOSSES)
 
 
