@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Draw example.png, the picture at the top of README.md: image, mask and outlines of two sample test images.
+"""Draw example.png, the picture at the top of README.md: image, mask and outlines of three test images of the Bowl.
 
-python docs/example.py
+    python docs/example.py [DATA]        # DATA: folder or zip of the data set (default: data/dsb2018)
+
+The images belong to set BBBC038v1 of the Broad Bioimage Benchmark Collection (CC0).
 """
 
 import sys
@@ -10,28 +12,36 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
-from segmentation.bundle import load_bundle
+from segmentation import segment
 from segmentation.data.images import read_image
-from segmentation.prediction.predictor import open_predictor
+from segmentation.data.layouts import find_samples
 from segmentation.results.overlays import draw_overlay, stretch_contrast
 
+# The first letters of an id, and the top left corner of the crop.
+CROPS = {"a891bb": (0, 200), "ad4730": (0, 0), "1b44d2": (704, 160)}
 SIZE = 256
 GAP = 8
 
-predictor = open_predictor(load_bundle(HERE.parent / "models" / "nuclei"))
-rows = []
-for name in ("stained_03", "fluorescence_02"):
-    image = read_image(HERE.parent / "data" / "sample" / "test" / "images" / f"{name}.png")
-    labels = predictor(image)
-    mask = np.repeat((labels > 0).astype(np.uint8)[..., None] * 255, 3, axis=-1)
-    shown = stretch_contrast(image.pixels)
-    panels = [np.broadcast_to(shown, (*labels.shape, 3)), mask, draw_overlay(image.pixels, labels)]
-    middle = [(length - SIZE) // 2 for length in labels.shape]
-    window = tuple(slice(start, start + SIZE) for start in middle)
-    gap = np.full((SIZE, GAP, 3), 255, np.uint8)
-    rows.append(np.hstack([panels[0][window], gap, panels[1][window], gap, panels[2][window]]))
-picture = np.vstack([rows[0], np.full((GAP, rows[0].shape[1], 3), 255, np.uint8), rows[1]])
-cv2.imwrite(str(HERE / "example.png"), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+def main() -> None:
+    samples = find_samples(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "data" / "dsb2018", need_masks=False)
+    rows = []
+    for start, (top, left) in CROPS.items():
+        image = read_image(next(sample.image for sample in samples if sample.id.startswith(start)))
+        labels = segment(image.pixels)
+        mask = np.repeat((labels > 0).astype(np.uint8)[..., None] * 255, 3, axis=-1)
+        shown = np.broadcast_to(stretch_contrast(image.pixels), (*labels.shape, 3))
+        window = np.s_[top : top + SIZE, left : left + SIZE]
+        gap = np.full((SIZE, GAP, 3), 255, np.uint8)
+        panels = [shown[window], mask[window], draw_overlay(image.pixels, labels)[window]]
+        rows += [np.hstack([panels[0], gap, panels[1], gap, panels[2]])]
+    gap = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
+    picture = np.vstack([rows[0], gap, rows[1], gap, rows[2]])
+    cv2.imwrite(str(ROOT / "docs" / "example.png"), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+if __name__ == "__main__":
+    main()
