@@ -22,6 +22,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product, starmap
 
 from segmentation.prediction.planning import LARGEST_BLOCK, TileSlice, plan_tiles
 
@@ -78,9 +79,7 @@ class Grid:
     columns: list[Interval]
 
     def __iter__(self) -> Iterator[Block]:
-        for row in range(len(self.rows)):
-            for column in range(len(self.columns)):
-                yield self.block(row, column)
+        return starmap(self.block, product(range(len(self.rows)), range(len(self.columns))))
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.columns)
@@ -98,18 +97,9 @@ def plan_blocks(
     halo: int = HALO,
     largest_tile: int = LARGEST_BLOCK,
 ) -> Grid:
-    """Cut a picture into blocks.
+    """Cut a picture into blocks with a halo in pixels to the network; the rest as in `plan_tiles`.
 
-    Parameters
-    ----------
-    shape, divisor, margin, scale, largest_tile
-        As in `segmentation.prediction.planning.plan_tiles`. Tiles are larger where two halos do not fit.
-    halo : int
-        In pixels to the network.
-
-    Returns
-    -------
-    Grid
+    Tiles are larger than `largest_tile` where two halos do not fit.
     """
     if scale != 1:
         halo = min(math.ceil(halo / scale), LARGEST_HALO)

@@ -24,28 +24,18 @@ class Fragments:
 
 
 def find_fragments(block: Block, grid: Grid, labels: np.ndarray) -> tuple[np.ndarray, Fragments]:
-    """Find the fragments of a block, without measuring them.
+    """Return the labels of the fragments in a decoded window, (h, w) int32, and the fragments without measurements.
 
-    Parameters
-    ----------
-    block : Block
-    grid : Grid
-    labels : (h, w) ndarray of int32
-        The decoded window.
-
-    Returns
-    -------
-    labels : (h, w) ndarray of int32
-        Only the nuclei with pixels in the core, numbered 1..n. Of a nucleus that reaches the edge of the window, parts
-        that do not touch are numbered separately: the decoder has not seen what lies beyond the edge and may have
-        joined several nuclei.
-    fragments : Fragments
+    Labels without a pixel in the core are dropped, the others numbered 1..n. Of a nucleus that reaches the edge of the
+    window, parts that do not touch are numbered separately: the decoder has not seen what lies beyond the edge and may
+    have joined several nuclei.
     """
     edge = edge_of(block, grid)
-    labels, count = _renumbered(labels, block)
-    divided = _divide(labels, edge, count)
-    if divided is not labels:
-        labels, count = _renumbered(divided, block)
+    labels = _divide(labels, edge)
+    in_core = np.bincount(labels[block.core_in_window].ravel(), minlength=labels.max() + 1) > 0
+    in_core[0] = False
+    labels = np.where(in_core, np.cumsum(in_core), 0).astype(np.int32)[labels]
+    count = int(np.count_nonzero(in_core))
     core = labels[block.core_in_window]
     boxes = ndimage.find_objects(core, max_label=count)
     corner = np.array([block.rows.core.start, block.columns.core.start] * 2)
@@ -68,24 +58,15 @@ def edge_of(block: Block, grid: Grid) -> np.ndarray:
     return edge
 
 
-def _renumbered(labels: np.ndarray, block: Block) -> tuple[np.ndarray, int]:
-    """Keep the labels with pixels in the core, and number them from 1; return how many there are."""
-    in_core = np.bincount(labels[block.core_in_window].ravel(), minlength=labels.max() + 1) > 0
-    in_core[0] = False
-    return np.where(in_core, np.cumsum(in_core), 0).astype(np.int32)[labels], int(np.count_nonzero(in_core))
-
-
-def _divide(labels: np.ndarray, edge: np.ndarray, count: int) -> np.ndarray:
+def _divide(labels: np.ndarray, edge: np.ndarray) -> np.ndarray:
     """Number the parts of labels that reach the edge separately; crumbs stay with the largest part."""
-    cut = np.unique(labels[edge])
-    boxes = ndimage.find_objects(labels, max_label=count) if cut.any() else []
-    divided = labels
-    for label in cut[cut > 0]:
+    divided, count = labels.copy(), labels.max()
+    boxes = ndimage.find_objects(labels)
+    for label in filter(None, np.unique(labels[edge])):
         box = boxes[label - 1]
         parts, n_parts = ndimage.label(labels[box] == label, structure=np.ones((3, 3)))
         if n_parts == 1:
             continue
-        divided = divided.copy() if divided is labels else divided
         area = np.bincount(parts.ravel())
         area[0] = 0
         area[area.argmax()] = 0

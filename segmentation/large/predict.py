@@ -51,11 +51,9 @@ def predict_large(
 
     Parameters
     ----------
-    name : str
-        Of its results.
+    name, digest : str
+        Name of the results, and SHA-256 of the picture's content.
     image : LargeImage
-    digest : str
-        SHA-256 of its content.
     folder : Path
         Where the blocks are kept; remove it once the results are written. Blocks of an earlier call on the same content
         with the same settings are not done again.
@@ -64,6 +62,7 @@ def predict_large(
     plan : callable
         ``plan(shape, divisor, margin, scale) -> Grid``
     measure : Measure, optional
+        Fills the tables of the fragments.
     threads : int
         How many blocks to decode at once.
     timed : callable
@@ -71,17 +70,12 @@ def predict_large(
     report : callable
         Called after each block with the number of finished blocks, those of an earlier call included, and of all.
 
-    Returns
-    -------
-    LargePrediction
-
     Raises
     ------
     ImageError
         If a part of the file cannot be read.
     """
-    identity = {"sha256": digest, "settings": predictor.settings, "measured": measure is not None}
-    store = BlockStore(folder, identity)
+    store = BlockStore(folder, {"sha256": digest, "settings": predictor.settings, "measured": measure is not None})
     engine = StoppableEngine(predictor.engine)
     predictor = predictor.with_engine(engine)
     with timed("survey"):

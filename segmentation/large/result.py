@@ -11,9 +11,6 @@ from segmentation.large.fragments import Fragments
 from segmentation.large.stitching import Stitches
 from segmentation.large.store import BlockStore
 
-# Rows of the label map that are put together at once.
-BAND = 512
-
 
 @dataclass(frozen=True, eq=False)
 class LargePrediction:
@@ -49,7 +46,7 @@ class LargePrediction:
             ] = numbers[core[:, there.start - first : there.stop - first]]
         return labels
 
-    def bands(self, height: int = BAND) -> Iterator[np.ndarray]:
+    def bands(self, height: int = 512) -> Iterator[np.ndarray]:
         """Yield the label map from top to bottom, (height, W) uint32 each; the last may be lower."""
         whole, width = self.grid.shape
         for first in range(0, whole, height):

@@ -19,7 +19,6 @@ names the other. So nuclei smaller than the halo come out as if the picture had 
 fragments of a larger one are joined: none is dropped, and a block that saw the whole nucleus decides.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,51 +55,36 @@ def stitch(store: BlockStore, grid: Grid, fragments: dict[tuple[int, int], Fragm
     starts = np.concatenate([[0], np.cumsum(counts)])
     first = {block.place: int(start) for block, start in zip(grid, starts[:-1], strict=True)}
     pairs: list[np.ndarray] = [np.zeros((0, 2), np.int64)]
-    above: dict[int, dict[str, np.ndarray]] = {}
-    for row in range(len(grid.rows)):
-        here: dict[int, dict[str, np.ndarray]] = {}
-        for column in range(len(grid.columns)):
-            here[column] = store.read_frame(grid.block(row, column))
-            for place, one, other in _shared_strips(row, column, here, above, 2 * grid.halo):
-                matched = match(one, other, fragments[place].is_cut, fragments[row, column].is_cut)
-                pairs.append(matched - 1 + (first[place], first[row, column]))
-        above = here
+    depth = 2 * grid.halo
+    frames: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+    for block in grid:
+        row, column = block.place
+        own = frames[block.place] = store.read_frame(block)
+        shared = (
+            ((row, column - 1), "right", slice(None), own["left"]),
+            ((row - 1, column), "bottom", slice(None), own["top"]),
+            ((row - 1, column - 1), "bottom", slice(-depth, None), own["top"][:, :depth]),
+            ((row - 1, column + 1), "bottom", slice(depth), own["top"][:, -depth:]),
+        )
+        for place, side, columns, other in shared:
+            if place in frames:
+                one = frames[place][side][:, columns]
+                matched = match(one, other, fragments[place].is_cut, fragments[block.place].is_cut)
+                pairs.append(matched - 1 + (first[place], first[block.place]))
+        frames.pop((row - 2, column), None)
     one, other = np.concatenate(pairs).T
     total = int(starts[-1])
     graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(total, total))
+    # Components are numbered in the order of their first members.
     component = connected_components(graph, directed=False)[1] if total else np.zeros(0, int)
-    return Stitches(first, _in_order(component))
-
-
-def _shared_strips(
-    row: int, column: int, here: dict[int, dict[str, np.ndarray]], above: dict[int, dict[str, np.ndarray]], depth: int
-) -> Iterator[tuple[tuple[int, int], np.ndarray, np.ndarray]]:
-    """Yield the strips that a window shares with each window before it: place of that one, its labels, own labels."""
-    own = here[column]
-    if column - 1 in here:
-        yield (row, column - 1), here[column - 1]["right"], own["left"]
-    if column in above:
-        yield (row - 1, column), above[column]["bottom"], own["top"]
-    if column - 1 in above:
-        yield (row - 1, column - 1), above[column - 1]["bottom"][:, -depth:], own["top"][:, :depth]
-    if column + 1 in above:
-        yield (row - 1, column + 1), above[column + 1]["bottom"][:, :depth], own["top"][:, -depth:]
+    return Stitches(first, component.astype(np.uint32) + 1)
 
 
 def match(one: np.ndarray, other: np.ndarray, one_is_cut: np.ndarray, other_is_cut: np.ndarray) -> np.ndarray:
-    """Match the labels of two blocks in the strip that they share, by the rule at the head of this module.
+    """Return the labels of two blocks that are one nucleus, (m, 2) int, by the rule at the head of this module.
 
-    Parameters
-    ----------
-    one, other : (h, w) ndarray of int
-        0 is background, 1..n are fragments of the block.
-    one_is_cut, other_is_cut : (n,) ndarray of bool
-        Of the labels from 1.
-
-    Returns
-    -------
-    (m, 2) ndarray of int
-        The labels that are one nucleus.
+    `one` and `other` are the labels of both in the strip that they share, (h, w) int: 0 is background, 1..n are
+    fragments; whether each fragment is cut, (n,) bool.
     """
     area_of_one = np.bincount(one.ravel(), minlength=len(one_is_cut) + 1)
     area_of_other = np.bincount(other.ravel(), minlength=len(other_is_cut) + 1)
@@ -111,11 +95,3 @@ def match(one: np.ndarray, other: np.ndarray, one_is_cut: np.ndarray, other_is_c
     b_names_a = 2 * overlap > area_of_other[b]
     joined = (a_names_b & (b_names_a | one_is_cut[a - 1])) | (b_names_a & other_is_cut[b - 1])
     return np.stack([a[joined], b[joined]], axis=-1)
-
-
-def _in_order(component: np.ndarray) -> np.ndarray:
-    """Number components from 1 in the order in which they first occur."""
-    _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
-    number = np.empty(len(first), np.uint32)
-    number[np.argsort(first)] = np.arange(1, len(first) + 1)
-    return number[inverse]

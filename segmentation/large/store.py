@@ -24,18 +24,13 @@ from segmentation.large.fragments import Fragments
 BAND = 256
 SIDES = ("top", "bottom", "left", "right")
 _FIELDS = ("core_area", "window_area", "is_cut", "box")
-_IDENTITY, _CUT = "identity", "cut"
 
 
 class BlockStore:
     """The folder for one picture; `open` it with a grid before anything is done with blocks.
 
-    Parameters
-    ----------
-    folder : Path
-        Made if it does not exist, emptied if it has another identity.
-    identity : dict
-        All that decides the content of the blocks, besides how the picture is cut, in JSON types.
+    The folder is made if it does not exist, and emptied if it has another identity: all that decides the content of the
+    blocks, besides how the picture is cut, in JSON types.
     """
 
     _grid: Grid
@@ -44,19 +39,19 @@ class BlockStore:
         self._folder = folder
         self._finished: set[str] = set()
         self._lock = threading.Lock()
-        if self.recall(_IDENTITY) != identity:
+        if self.recall("identity") != identity:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            self.remember(_IDENTITY, identity)
+            self.remember("identity", identity)
 
     def open(self, grid: Grid) -> None:
         """Set how the picture is cut; blocks of another cut are removed."""
         starts = [[axis.tile.start for axis in axes] for axes in (grid.rows, grid.columns)]
         cut = {"shape": list(grid.shape), "halo": grid.halo, "starts": starts}
-        if self.recall(_CUT) != cut:
+        if self.recall("cut") != cut:
             for file in self._folder.glob("*-*.np*"):
                 file.unlink()
-            self.remember(_CUT, cut)
+            self.remember("cut", cut)
         self._grid = grid
         self._finished = {file.name for file in self._folder.glob("*-*.npz")}
 
@@ -77,17 +72,16 @@ class BlockStore:
         """Return whether the labels of a block are stored."""
         return _name(block) in self._finished
 
-    def remove(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self._folder)
-
     def write_edges(self, block: Block, channels: np.ndarray) -> None:
         """Store of the channels of a valid region, (h, w, C), what the windows below and to the right will need."""
         depth = 2 * self._grid.halo
-        if block.row + 1 < len(self._grid.rows):
-            self._save(f"{block.row}-{block.column}.bottom.npy", channels[-depth:])
-        if block.column + 1 < len(self._grid.columns):
-            self._save(f"{block.row}-{block.column}.right.npy", channels[:, -depth:])
+        for side, goes_on, edge in (
+            ("bottom", block.row + 1 < len(self._grid.rows), channels[-depth:]),
+            ("right", block.column + 1 < len(self._grid.columns), channels[:, -depth:]),
+        ):
+            if goes_on:
+                with written_whole(self._folder / f"{block.row}-{block.column}.{side}.npy") as part:
+                    np.save(part, edge)
 
     def read_window(self, block: Block, channels: np.ndarray) -> np.ndarray:
         """Return the channels of a window: those of its valid region, (h, w, C), and the edges of its neighbours."""
@@ -105,9 +99,8 @@ class BlockStore:
 
     def write_block(self, block: Block, labels: np.ndarray, fragments: Fragments) -> None:
         """Store the labels of a window, (h, w) int32, and its fragments; the block is then finished."""
-        rows, columns = block.core_in_window
         depth = 2 * self._grid.halo
-        core = labels[rows, columns]
+        core = labels[block.core_in_window]
         arrays = {f"core{band}": _pack(core[part]) for band, part in _bands(block)}
         frame = labels[:depth], labels[-depth:], labels[:, :depth], labels[:, -depth:]
         arrays |= {side: _pack(part) for side, part in zip(SIDES, frame, strict=True)}
@@ -149,13 +142,8 @@ class BlockStore:
             return
         columns = range(len(self._grid.columns))
         if all(self.is_finished(self._grid.block(line, column)) for line in (row, row + 1) for column in columns):
-            for column in columns:
-                for side in ("bottom", "right"):
-                    (self._folder / f"{row}-{column}.{side}.npy").unlink(missing_ok=True)
-
-    def _save(self, name: str, channels: np.ndarray) -> None:
-        with written_whole(self._folder / name) as part:
-            np.save(part, channels)
+            for file in self._folder.glob(f"{row}-*.npy"):
+                file.unlink(missing_ok=True)
 
 
 def _name(block: Block) -> str:

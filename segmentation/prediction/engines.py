@@ -51,15 +51,11 @@ class Engine(Protocol):
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         """Run the network on ``(N, H, W, 3)`` float32 and return ``(N, H, W, C)`` float32."""
 
-
-class OpenedEngine(Engine, Protocol):
-    """An engine as `open_engine` returns it."""
-
-    def with_streams(self, streams: int) -> "OpenedEngine":
+    def with_streams(self, streams: int) -> "Engine":
         """Return the same network for another number of streams, which share all cores."""
 
 
-def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None, streams: int = 1) -> OpenedEngine:
+def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None, streams: int = 1) -> Engine:
     """Make the network of a bundle ready to run.
 
     Parameters
@@ -72,10 +68,6 @@ def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None
         processor gains from it (`gains_from_bf16`).
     streams : int
         How many threads will call at once; each gets its share of the cores. Keras always has one stream.
-
-    Returns
-    -------
-    OpenedEngine
 
     Raises
     ------
@@ -185,8 +177,13 @@ class _Wrapper:
     """Describes itself as the engine inside."""
 
     def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self.name, self.precision, self.version = engine.name, engine.precision, engine.version
         self.streams, self.batch_pixels = engine.streams, engine.batch_pixels
+
+    def with_streams(self, streams: int) -> Engine:
+        """Return the engine inside, not wrapped, for another number of streams."""
+        return self._engine.with_streams(streams)
 
 
 class SymmetricEngine(_Wrapper):
@@ -198,7 +195,7 @@ class SymmetricEngine(_Wrapper):
 
     def __init__(self, engine: Engine, encoding: Encoding) -> None:
         super().__init__(engine)
-        self._engine, self._encoding = engine, encoding
+        self._encoding = encoding
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         total = np.zeros((*tiles.shape[:3], len(self._encoding.channels)), np.float32)
@@ -215,19 +212,14 @@ class Stopped(Exception):
 class StoppableEngine(_Wrapper):
     """An engine that can be stopped, so that Ctrl-C waits only for the calls that are running."""
 
-    def __init__(self, engine: OpenedEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._engine = engine
         self._stopped = threading.Event()
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         if self._stopped.is_set():
             raise Stopped
         return self._engine(tiles)
-
-    def with_streams(self, streams: int) -> OpenedEngine:
-        """Return an engine that is not stopped."""
-        return self._engine.with_streams(streams)
 
     def stop(self) -> None:
         """Let calls raise `Stopped` from now on; those that are running finish."""

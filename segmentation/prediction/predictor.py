@@ -11,7 +11,7 @@ import numpy as np
 from segmentation.bundle import Bundle, BundleError
 from segmentation.data.images import Image
 from segmentation.data.normalisation import Normalisation
-from segmentation.prediction.engines import Engine, OpenedEngine, SymmetricEngine, open_engine
+from segmentation.prediction.engines import Engine, SymmetricEngine, open_engine
 from segmentation.prediction.planning import LARGEST_TILE, plan_tiles
 from segmentation.prediction.scale import (
     LARGEST_SCALE,
@@ -33,7 +33,7 @@ RESULTS_VERSION = 5
 class Predictor:
     """The three steps from an image to a label map: normalise, run the network, decode."""
 
-    engine: OpenedEngine
+    engine: Engine
     normalisation: Normalisation
     divisor: int  # 2 ** depth of the network
     margin: int  # its receptive-field radius in pixels
@@ -59,7 +59,7 @@ class Predictor:
         """The engine, with test-time augmentation if that is asked for."""
         return self.symmetric(self.engine) if self.symmetric else self.engine
 
-    def with_engine(self, engine: OpenedEngine) -> "Predictor":
+    def with_engine(self, engine: Engine) -> "Predictor":
         """Return this predictor with another engine, at every scale."""
         at = self.at
         return replace(self, engine=engine, at=at and (lambda scale: at(scale).with_engine(engine)))
@@ -126,7 +126,7 @@ class ScaledOutput:
 
 def open_predictor(
     bundle: Bundle,
-    engine: OpenedEngine | None = None,
+    engine: Engine | None = None,
     threshold: float | None = None,
     min_area: int | None = None,
     diameter: float | Literal["auto"] | None = "auto",
@@ -139,7 +139,7 @@ def open_predictor(
     Parameters
     ----------
     bundle : Bundle
-    engine : OpenedEngine, optional
+    engine : Engine, optional
         Runs the bundle's network; by default the one of `segmentation.prediction.engines.open_engine`.
     threshold, min_area, diameter, tta
         As in `segmentation.segment`. The bundle's `min_area` is for nuclei of the known diameter: it grows and shrinks

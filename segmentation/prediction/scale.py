@@ -82,22 +82,11 @@ class DiameterSearch:
         return self._choose(TYPICAL_DIAMETER_UM / pixel_size_um, Fraction(1))
 
     def next_scale(self, channels: np.ndarray, scale: Fraction) -> tuple[float | None, Fraction]:
-        """Judge a pass of the network.
+        """Return the median diameter of the nuclei in pixels of the picture, None without nuclei, and what to try next.
 
-        Parameters
-        ----------
-        channels : (H, W, C) ndarray of float32
-            The network's output, at the size of the picture.
-        scale : Fraction
-            Of the pass.
-
-        Returns
-        -------
-        diameter : float or None
-            Median diameter of the nuclei in pixels of the picture; None if there are none.
-        scale : Fraction
-            What to try next: 1 if the network knows nuclei of that diameter or found none; the same scale if it saw
-            them at a size that it knows; else the scale that brings them to that size.
+        Judges the channels of a pass, ``(H, W, C)`` float32 at the size of the picture, and the scale of that pass. The
+        next scale is 1 if the network knows nuclei of that diameter or found none; the same one if it saw them at a
+        size that it knows; else the one that brings them to that size.
         """
         diameter = self.encoding.median_diameter(channels, self.foreground)
         return diameter, Fraction(1) if diameter is None else self._choose(diameter, scale)

@@ -46,8 +46,7 @@ def segment(
         Of the nuclei, in pixels: the network sees the picture at the scale that brings nuclei to the diameter that it
         knows. "auto": the network finds the diameter. None: it sees the picture as it is.
     tta : bool
-        Test-time augmentation: average over the eight symmetries of the square, slightly better in eight times the
-        time.
+        Test-time augmentation: average over the eight symmetries of the square, in eight times the time.
 
     Returns
     -------

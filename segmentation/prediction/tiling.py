@@ -59,20 +59,10 @@ def predict_tiles(
     batch_size: int = 1,
     threads: int = 1,
 ) -> np.ndarray:
-    """Predict an image tile by tile and put the valid regions together.
+    """Predict an image, ``(H, W, 3)`` float32, tile by tile, and put the valid regions together: ``(H, W, C)`` float32.
 
-    Parameters
-    ----------
-    run : callable
-        Some tiles, (h, w, 3) float32 -> the channels of each, (h, w, C) float32.
-    image : (H, W, 3) ndarray of float32
-    rows, columns : sequence of TileSlice
-    batch_size, threads : int
-        How many tiles `run` takes in a call, and how many calls of it to make at once.
-
-    Returns
-    -------
-    (H, W, C) ndarray of float32
+    `run` takes a batch of tiles, ``(h, w, 3)`` each, and returns the channels of each, ``(h, w, C)``; so many `threads`
+    call it at once.
     """
     tiles = [(row, column) for row in rows for column in columns]
     channels = np.empty((0, 0, 0), np.float32)

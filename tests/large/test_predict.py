@@ -106,6 +106,8 @@ def test_by_blocks_as_whole(tmp_path, shape, side, radius):
     assert_same_up_to_numbers(labels, whole)
     assert_numbered_without_gaps(labels, prediction.nuclei)
     assert prediction.nuclei == whole.max()
+    first_fragments = np.unique(prediction.stitches.nucleus, return_index=True)[1]
+    assert (np.diff(first_fragments) > 0).all(), "nuclei are numbered in the order of their first fragments"
     if max(shape) > side:
         assert len(prediction.grid) > 1
 
