@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -118,9 +118,8 @@ def _survey(image: LargeImage, predictor: Predictor) -> dict:
 def _samples(image: LargeImage) -> Iterator[np.ndarray]:
     """Read nine parts of a picture, three by three, evenly spread over it: (h, w, C) each."""
     corners = [[max(length - _SAMPLE, 0) * step // 2 for step in range(3)] for length in image.shape]
-    for row in corners[0]:
-        for column in corners[1]:
-            yield image.read(slice(row, row + _SAMPLE), slice(column, column + _SAMPLE))
+    for row, column in product(*corners):
+        yield image.read(slice(row, row + _SAMPLE), slice(column, column + _SAMPLE))
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,9 +83,8 @@ class Predictor:
 
     def _predict_enlarged(self, image: np.ndarray) -> np.ndarray:
         """Enlarge tile by tile, as the whole image may have sixteen times its pixels to the network."""
-        rows, columns = plan_tiles(
-            image.shape[:2], self.divisor, self.margin, LARGEST_TILE, scale=self.scale, shortest_valid=0
-        )
+        limits = self.divisor, self.margin, LARGEST_TILE
+        rows, columns = plan_tiles(image.shape[:2], *limits, scale=self.scale, shortest_valid=0)
         return predict_tiles(lambda tiles: [self.predict_alone(tile) for tile in tiles], image, rows, columns)
 
     def predict_at_best_scale(self, prepared: Sequence[np.ndarray]) -> list["ScaledOutput"]:
