@@ -127,7 +127,8 @@ def predict(arguments: argparse.Namespace) -> int:
     from segmentation.batch.inputs import InputError, Shard, find_inputs
     from segmentation.bundle import BundleError, load_bundle
     from segmentation.data.problems import DatasetError
-    from segmentation.prediction.engines import EngineError, open_engine, streams_for
+    from segmentation.prediction.cores import streams_for
+    from segmentation.prediction.engines import EngineError, open_engine
     from segmentation.prediction.predictor import open_predictor
     from segmentation.prediction.scale import DiameterError
 

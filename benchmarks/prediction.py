@@ -36,7 +36,8 @@ from peer import export_images, run_stardist
 
 from segmentation.bundle import Bundle, load_bundle
 from segmentation.data.images import Image
-from segmentation.prediction.engines import Engine, available_cores, open_engine, streams_for
+from segmentation.prediction.cores import available_cores, streams_for
+from segmentation.prediction.engines import Engine, open_engine
 from segmentation.prediction.predictor import Predictor, open_predictor
 from segmentation.prediction.tiling import padded_shape
 
@@ -113,7 +114,7 @@ def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndar
     for (height, width), members in by_shape.items():
         size = max(1, predictor.engine.batch_pixels // (height * width))
         for start in range(0, len(members), size):
-            recording.fit(members[start : start + size])
+            recording.predict_at_best_scale(members[start : start + size])
     return batches
 
 

@@ -23,7 +23,8 @@ from segmentation.batch.pipeline import run_pipeline
 from segmentation.batch.records import RECORDS, Record, Records
 from segmentation.batch.stages import DONE, FAILED, SKIPPED, ByBlocks, Outcome, Stages, part_file
 from segmentation.data.large import LARGEST_WHOLE
-from segmentation.prediction.engines import StoppableEngine, available_cores
+from segmentation.prediction.cores import available_cores
+from segmentation.prediction.engines import StoppableEngine
 from segmentation.prediction.predictor import Predictor
 
 # More threads only compete for the interpreter's lock.

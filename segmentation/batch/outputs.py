@@ -5,7 +5,7 @@ A table or a page is about all images. What it says of one is written when that 
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segmentation.data.images import Image
+from segmentation.data.large import LargeImage
 
 if TYPE_CHECKING:
     from segmentation.batch.records import Record
@@ -147,6 +148,21 @@ class PageOutput:
 
 
 Output = ImageOutput | TableOutput | PageOutput
+
+
+class LargeImageError(ValueError):
+    """An output that cannot be written for a picture that is predicted by blocks; the message is one sentence."""
+
+
+def check_outputs(image: LargeImage, outputs: Mapping[str, Output]) -> None:
+    """Raise LargeImageError if one of the outputs cannot be written for a picture that is predicted by blocks."""
+    missing = [name for name, output in outputs.items() if not output.takes_large]
+    if missing:
+        height, width = image.shape
+        raise LargeImageError(
+            f"{image.file} has {width:,} x {height:,} pixels and is done by blocks, of which {' and '.join(missing)} "
+            f"cannot be written: name only others after --outputs"
+        )
 
 
 def _write_rows(file: Path, rows: Iterable[Sequence]) -> None:

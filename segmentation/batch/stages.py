@@ -16,14 +16,14 @@ import numpy as np
 
 from segmentation.atomic import written_whole
 from segmentation.batch.inputs import Input
-from segmentation.batch.outputs import ImageOutput, Output, PageOutput, Prediction, TableOutput
+from segmentation.batch.outputs import ImageOutput, Output, PageOutput, Prediction, TableOutput, check_outputs
 from segmentation.batch.pipeline import ReadImage
 from segmentation.batch.records import RECORDS, Record, Records
 from segmentation.data.images import Image, read_image
 from segmentation.data.large import LARGEST_WHOLE, LargeImage, content_digest, open_large
 from segmentation.large.blocks import BLOCKS_AT_ONCE
-from segmentation.prediction.engines import streams_for
-from segmentation.prediction.predictor import Fit, Predictor
+from segmentation.prediction.cores import streams_for
+from segmentation.prediction.predictor import Predictor, ScaledOutput
 from segmentation.prediction.tiling import padded_shape
 
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
@@ -149,12 +149,12 @@ class Stages:
         shape = padded_shape(height, width, self._predictor.divisor)
         return ReadImage(shape, height * width, _Job(source, sha256, image, prepared))
 
-    def predict(self, jobs: Sequence[_Job]) -> list[Fit]:
+    def predict(self, jobs: Sequence[_Job]) -> list[ScaledOutput]:
         """Run the network."""
         with self._timed("predict"):
-            return self._predictor.fit([job.prepared for job in jobs])
+            return self._predictor.predict_at_best_scale([job.prepared for job in jobs])
 
-    def finish(self, job: _Job, fit: Fit) -> Outcome:
+    def finish(self, job: _Job, fit: ScaledOutput) -> Outcome:
         """Decode, write, and record that it is done."""
         with self._timed("decode"):
             labels = fit.label_map()
@@ -201,7 +201,7 @@ class Stages:
 
     def _predict_by_blocks(self, source: Input, image: LargeImage, sha256: str, threads: int, report) -> Outcome:
         # Imported here, because most calls have no such image.
-        from segmentation.large.predict import check_outputs, predict_large
+        from segmentation.large.predict import predict_large
 
         check_outputs(image, self._outputs)
         measures = [output.measure for output in self._outputs.values() if isinstance(output, TableOutput)]

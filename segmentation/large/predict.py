@@ -1,23 +1,22 @@
-"""One picture that does not fit in memory: read, predicted and decoded by blocks, and put together without seams.
+"""Predict one picture that does not fit in memory: read, run the network and decode by blocks, then stitch.
 
-The network runs on as many blocks at once as the engine takes streams; reading goes ahead of it and decoding behind it
-by a few, in threads, so that memory is bounded whatever the size of the picture. What a block gives is kept on disk: a
-killed call goes on with the first block that is missing.
+The network runs on as many blocks at once as the engine has streams. Reading is a few blocks ahead of it and decoding a
+few behind, in threads, so memory is bounded whatever the size of the picture. Finished blocks are kept on disk, so a
+call that was killed resumes with the first block that is missing.
 """
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
 
-from segmentation.batch.outputs import Output
 from segmentation.data.images import is_grey
 from segmentation.data.large import LargeImage
 from segmentation.large.blocks import Block, Grid, plan_blocks
@@ -28,36 +27,11 @@ from segmentation.large.store import BlockStore
 from segmentation.prediction.engines import StoppableEngine
 from segmentation.prediction.predictor import Predictor
 
-# How large the nuclei are is judged from the liveliest of nine samples of so many pixels a side.
+# The diameter of the nuclei is found in the sample of most contrast, of nine with so many pixels a side.
 _SAMPLE = 1024
 
-
-class LargeImageError(ValueError):
-    """What cannot be done by blocks; the message is one sentence."""
-
-
+#: ``measure(labels, pixels, channel_names) -> columns of a table``, for the labels of a window.
 Measure = Callable[[np.ndarray, np.ndarray, tuple[str, ...]], dict[str, np.ndarray]]
-
-
-def check_outputs(image: LargeImage, outputs: Mapping[str, Output]) -> None:
-    """Refuse outputs that are not written of a picture that is done by blocks.
-
-    Raises
-    ------
-    LargeImageError
-    """
-    missing = [name for name, output in outputs.items() if not output.takes_large]
-    if missing:
-        height, width = image.shape
-        raise LargeImageError(
-            f"{image.file} has {width:,} x {height:,} pixels and is done by blocks, of which {' and '.join(missing)} "
-            f"cannot be written: name only others after --outputs"
-        )
-
-
-@contextmanager
-def _untimed(stage: str) -> Iterator[None]:
-    yield
 
 
 def predict_large(
@@ -70,52 +44,45 @@ def predict_large(
     plan: Callable[..., Grid] = plan_blocks,
     measure: Measure | None = None,
     threads: int = 1,
-    timed: Callable[[str], AbstractContextManager] = _untimed,
+    timed: Callable[[str], AbstractContextManager] = nullcontext,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> LargePrediction:
     """Predict a picture by blocks.
 
     Parameters
     ----------
-    name : str
-        Of its results.
+    name, digest : str
+        Name of the results, and SHA-256 of the picture's content.
     image : LargeImage
-    digest : str
-        SHA-256 of its content.
     folder : Path
-        Where the blocks are kept; to be removed once the results are written. What is there from an earlier call on the
-        same content with the same settings is not done again.
+        Where the blocks are kept; remove it once the results are written. Blocks of an earlier call on the same content
+        with the same settings are not done again.
     predictor : Predictor
         If it looks for the diameter of the nuclei, it does so in a sample of the picture.
     plan : callable
         ``plan(shape, divisor, margin, scale) -> Grid``
-    measure : callable, optional
-        ``measure(labels, pixels, channel_names) -> columns of a table``, for the labels of a window.
+    measure : Measure, optional
+        Fills the tables of the fragments.
     threads : int
         How many blocks to decode at once.
     timed : callable
-        Gives a context that adds to the seconds of a stage.
+        Name of a stage -> context that measures its time.
     report : callable
-        Told after each block how many are done, those of an earlier call included, and how many there are.
-
-    Returns
-    -------
-    LargePrediction
+        Called after each block with the number of finished blocks, those of an earlier call included, and of all.
 
     Raises
     ------
     ImageError
         If a part of the file cannot be read.
     """
-    identity = {"sha256": digest, "settings": predictor.settings, "measured": measure is not None}
-    store = BlockStore(folder, identity)
+    store = BlockStore(folder, {"sha256": digest, "settings": predictor.settings, "measured": measure is not None})
     engine = StoppableEngine(predictor.engine)
     predictor = predictor.with_engine(engine)
     with timed("survey"):
         survey = store.recall("survey") or store.remember("survey", _survey(image, predictor))
     if survey["grey"]:
         image = image.as_grey()
-    if predictor.search is not None:
+    if predictor.at is not None:
         predictor = predictor.at(Fraction(survey["scale"]))
     grid = plan(image.shape, predictor.divisor, predictor.margin, predictor.scale)
     store.open(grid)
@@ -123,17 +90,17 @@ def predict_large(
     missing = [block for block in grid if not store.is_finished(block)]
     for done, _ in enumerate(work.run(missing, threads), len(grid) - len(missing) + 1):
         report(done, len(grid))
-    fragments = {(block.row, block.column): store.read_fragments(block) for block in grid}
+    fragments = {block.place: store.read_fragments(block) for block in grid}
     with timed("stitch"):
         stitches = stitch(store, grid, fragments)
     return LargePrediction(name, image, grid, fragments, stitches, survey["diameter"], float(predictor.scale), store)
 
 
 def _survey(image: LargeImage, predictor: Predictor) -> dict:
-    """Go through the picture for the limits of its contrast, and look into a sample for the scale that suits it."""
+    """Measure the contrast of the whole picture, and find the best scale in a sample."""
     grey = len(image.channel_names) > 1
 
-    def blocks():
+    def blocks() -> Iterator[np.ndarray]:
         nonlocal grey
         for block in image.blocks():
             grey = grey and is_grey(block)
@@ -143,22 +110,21 @@ def _survey(image: LargeImage, predictor: Predictor) -> dict:
     survey = {"limits": limits, "grey": grey, "scale": str(predictor.scale), "diameter": None}
     if predictor.search is not None:
         samples = (predictor.normalisation.apply(sample, limits) for sample in _samples(image))
-        fit = predictor.fit([max(samples, key=np.std)])[0]
-        survey |= {"scale": str(fit.predictor.scale), "diameter": fit.diameter}
+        output = predictor.predict_at_best_scale([max(samples, key=np.std)])[0]
+        survey |= {"scale": str(output.predictor.scale), "diameter": output.diameter}
     return survey
 
 
 def _samples(image: LargeImage) -> Iterator[np.ndarray]:
-    """Parts of a picture, three by three, evenly spread over it: (h, w, C) each."""
+    """Read nine parts of a picture, three by three, evenly spread over it: (h, w, C) each."""
     corners = [[max(length - _SAMPLE, 0) * step // 2 for step in range(3)] for length in image.shape]
-    for row in corners[0]:
-        for column in corners[1]:
-            yield image.read(slice(row, row + _SAMPLE), slice(column, column + _SAMPLE))
+    for row, column in product(*corners):
+        yield image.read(slice(row, row + _SAMPLE), slice(column, column + _SAMPLE))
 
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """What happens to each block."""
+    """What is done to each block."""
 
     image: LargeImage
     limits: tuple[float, float]
@@ -170,7 +136,7 @@ class _Work:
     timed: Callable[[str], AbstractContextManager]
 
     def run(self, blocks: list[Block], threads: int) -> Iterator[None]:
-        """Do some blocks; yields after each."""
+        """Do some blocks; yield after each."""
         with (
             ThreadPoolExecutor(1, "read") as reader,
             ThreadPoolExecutor(self.engine.streams, "predict") as streams,
@@ -179,10 +145,10 @@ class _Work:
             ahead = ((block, streams.submit(self.predict, block, reader.submit(self.read, block))) for block in blocks)
             decoding: deque[Future] = deque()
             try:
-                # One more than there are streams, so that none of them waits while a block is handed on.
+                # One more than there are streams, so that none of them waits while a block is passed on.
                 predicting = deque(islice(ahead, self.engine.streams + 1))
                 while predicting:
-                    # In the order of the grid: a block is decoded once the edges above and to its left are there.
+                    # In the order of the grid: a block is decoded once the edges above and to its left are stored.
                     block, predicted = predicting.popleft()
                     channels = predicted.result()
                     predicting.extend(islice(ahead, 1))
@@ -193,30 +159,28 @@ class _Work:
                 while decoding:
                     yield decoding.popleft().result()
             finally:
-                # On Ctrl-C, too: the blocks that are being decoded are finished, the rest is left for the next call.
+                # On Ctrl-C, too: blocks in decoding are finished, the others are left for the next call.
                 self.engine.stop()
                 for pool in (reader, streams, decoders):
                     pool.shutdown(cancel_futures=True)
 
     def read(self, block: Block) -> np.ndarray:
-        """What the network sees, without the padding: (h, w, 3) float32."""
-        rows, columns = block.rows.tile, block.columns.tile
+        """Read and normalise the tile, without the padding: (h, w, 3) float32."""
         with self.timed("read"):
-            pixels = self.image.read(rows.tile, columns.tile)
+            pixels = self.image.read(block.rows.tile.tile, block.columns.tile.tile)
             return self.predictor.normalisation.apply(pixels, self.limits)
 
     def predict(self, block: Block, tile: Future) -> np.ndarray:
-        """The yield of a tile: (h, w, C) float32."""
-        rows, columns = block.rows.tile, block.columns.tile
-        seen = tile.result()
+        """Run the network and return the channels of the valid region: (h, w, C) float32."""
+        prepared = tile.result()
         with self.timed("predict"):
-            # The blocks are as large as the network may be given.
-            channels = self.predictor.predict_alone(seen, largest_tile=sys.maxsize)
-        # A copy, so that the margins do not stay in memory along with it.
-        return channels[rows.kept_in_tile, columns.kept_in_tile].copy()
+            # The block is already as large as the network may be given.
+            channels = self.predictor.predict_alone(prepared, largest_tile=sys.maxsize)
+        # A copy, so that the margins are freed.
+        return channels[block.rows.tile.valid_in_tile, block.columns.tile.valid_in_tile].copy()
 
     def decode(self, block: Block, channels: np.ndarray) -> None:
-        """Label the window and keep what lies in its core."""
+        """Label the window and store its fragments."""
         with self.timed("decode"):
             window = self.store.read_window(block, channels)
             labels = self.predictor.decode(window, cut=edge_of(block, self.grid))

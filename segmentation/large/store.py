@@ -1,15 +1,16 @@
-"""What is known about a picture that is done by blocks, kept on disk, so that a killed call goes on where it was.
+"""Blocks kept on disk, so that a call that was killed resumes where it was.
 
-A folder holds ``identity.json`` and ``cut.json``, which say from which picture, under which settings and in which
-blocks the rest was made; what a survey of the picture found; ``ROW-COLUMN.npz`` for each finished block: its labels and
-what is known of its nuclei; and, for the blocks that still wait for their neighbours, ``ROW-COLUMN.bottom.npy`` and
-``ROW-COLUMN.right.npy``: the last rows and columns of what the network gave for a tile.
+A folder holds ``identity.json`` and ``cut.json``, which say from which picture, with which settings and in which blocks
+the rest was made; ``survey.json``, the contrast and scale of the picture; ``ROW-COLUMN.npz`` for each finished block:
+its labels and fragments; and, for blocks that wait for their neighbours, ``ROW-COLUMN.bottom.npy`` and
+``ROW-COLUMN.right.npy``: the last rows and columns of the network's output for a tile.
 """
 
 import io
 import json
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import imagecodecs
@@ -19,157 +20,138 @@ from segmentation.atomic import written_whole
 from segmentation.large.blocks import Block, Grid
 from segmentation.large.fragments import Fragments
 
-# Core labels are stored in bands of so many rows of the picture, so that part of a block can be read.
+# Labels of a core are stored in bands of so many rows of the picture, so that a part of a block can be read.
 BAND = 256
 SIDES = ("top", "bottom", "left", "right")
-_IDENTITY, _CUT = "identity", "cut"
+_FIELDS = ("core_area", "window_area", "is_cut", "box")
 
 
 class BlockStore:
-    """The folder for one picture.
+    """The folder for one picture; `open` it with a grid before anything is done with blocks.
 
-    Parameters
-    ----------
-    folder : Path
-        Is made if it does not exist. What it holds is removed if it was made for something else.
-    identity : dict
-        All that decides what the blocks hold, besides how the picture is cut, in JSON's types.
+    The folder is made if it does not exist, and emptied if it has another identity: all that decides the content of the
+    blocks, besides how the picture is cut, in JSON types.
     """
 
-    def __init__(self, folder: Path, identity: dict):
+    _grid: Grid
+
+    def __init__(self, folder: Path, identity: dict) -> None:
         self._folder = folder
-        self._grid = None
         self._finished: set[str] = set()
         self._lock = threading.Lock()
-        if self.recall(_IDENTITY) != identity:
+        if self.recall("identity") != identity:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            self.remember(_IDENTITY, identity)
+            self.remember("identity", identity)
 
     def open(self, grid: Grid) -> None:
-        """Say how the picture is cut; blocks of another cut are removed."""
+        """Set how the picture is cut; blocks of another cut are removed."""
         starts = [[axis.tile.start for axis in axes] for axes in (grid.rows, grid.columns)]
         cut = {"shape": list(grid.shape), "halo": grid.halo, "starts": starts}
-        if self.recall(_CUT) != cut:
+        if self.recall("cut") != cut:
             for file in self._folder.glob("*-*.np*"):
                 file.unlink()
-            self.remember(_CUT, cut)
+            self.remember("cut", cut)
         self._grid = grid
         self._finished = {file.name for file in self._folder.glob("*-*.npz")}
 
     def recall(self, name: str) -> dict | None:
-        """What was remembered by this name; None if nothing was."""
+        """Return what was remembered by this name; None if nothing was."""
         try:
             return json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
 
     def remember(self, name: str, value: dict) -> dict:
-        """Keep something in JSON's types; return it as `recall` will."""
+        """Keep something in JSON types; return it as `recall` will."""
         with written_whole(self._folder / f"{name}.json") as part:
-            part.write_text(json.dumps(value), encoding="utf-8")
-        return self.recall(name)
+            part.write_text(text := json.dumps(value), encoding="utf-8")
+        return json.loads(text)
 
     def is_finished(self, block: Block) -> bool:
-        """Whether the labels of a block are there."""
-        return _name(block.row, block.column) in self._finished
-
-    def remove(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self._folder)
+        """Return whether the labels of a block are stored."""
+        return _name(block) in self._finished
 
     def write_edges(self, block: Block, channels: np.ndarray) -> None:
-        """Keep of a tile's yield, (h, w, C), what the windows below and to the right will need."""
+        """Store of the channels of a valid region, (h, w, C), what the windows below and to the right will need."""
         depth = 2 * self._grid.halo
-        if block.row + 1 < len(self._grid.rows):
-            self._save(f"{block.row}-{block.column}.bottom.npy", channels[-depth:])
-        if block.column + 1 < len(self._grid.columns):
-            self._save(f"{block.row}-{block.column}.right.npy", channels[:, -depth:])
+        for side, goes_on, edge in (
+            ("bottom", block.row + 1 < len(self._grid.rows), channels[-depth:]),
+            ("right", block.column + 1 < len(self._grid.columns), channels[:, -depth:]),
+        ):
+            if goes_on:
+                with written_whole(self._folder / f"{block.row}-{block.column}.{side}.npy") as part:
+                    np.save(part, edge)
 
     def read_window(self, block: Block, channels: np.ndarray) -> np.ndarray:
-        """Put the yield of a block's tile, (h, w, C), and the edges of its neighbours together to the window."""
-        above, left = (axis.tile.keep_start - axis.window.start for axis in (block.rows, block.columns))
+        """Return the channels of a window: those of its valid region, (h, w, C), and the edges of its neighbours."""
+        above, left = (axis.tile.valid_start - axis.window.start for axis in (block.rows, block.columns))
         window = np.empty((*block.window_shape, channels.shape[-1]), np.float32)
         window[above:, left:] = channels
         if left:
-            window[above:, :left] = self._load(f"{block.row}-{block.column - 1}.right.npy")
+            window[above:, :left] = np.load(self._folder / f"{block.row}-{block.column - 1}.right.npy")
         if above:
-            window[:above, left:] = self._load(f"{block.row - 1}-{block.column}.bottom.npy")
+            window[:above, left:] = np.load(self._folder / f"{block.row - 1}-{block.column}.bottom.npy")
         if above and left:
-            window[:above, :left] = self._load(f"{block.row - 1}-{block.column - 1}.bottom.npy")[:, -left:]
+            corner = np.load(self._folder / f"{block.row - 1}-{block.column - 1}.bottom.npy")
+            window[:above, :left] = corner[:, -left:]
         return window
 
     def write_block(self, block: Block, labels: np.ndarray, fragments: Fragments) -> None:
-        """Keep the labels of a window, (h, w) int32, and what is known of them; the block is then finished."""
-        rows, columns = block.core_in_window
+        """Store the labels of a window, (h, w) int32, and its fragments; the block is then finished."""
         depth = 2 * self._grid.halo
-        core = labels[rows, columns]
+        core = labels[block.core_in_window]
         arrays = {f"core{band}": _pack(core[part]) for band, part in _bands(block)}
-        frame = {
-            "top": labels[:depth],
-            "bottom": labels[-depth:],
-            "left": labels[:, :depth],
-            "right": labels[:, -depth:],
-        }
-        arrays |= {side: _pack(part) for side, part in frame.items()}
-        arrays |= {name: getattr(fragments, name) for name in ("core_area", "window_area", "is_cut", "box")}
+        frame = labels[:depth], labels[-depth:], labels[:, :depth], labels[:, -depth:]
+        arrays |= {side: _pack(part) for side, part in zip(SIDES, frame, strict=True)}
+        arrays |= {field: getattr(fragments, field) for field in _FIELDS}
         arrays |= {f"table_{name}": values for name, values in fragments.table.items()}
-        name = _name(block.row, block.column)
+        name = _name(block)
         with written_whole(self._folder / name) as part:
-            np.savez(part, **arrays)
+            np.savez(part, **arrays)  # type: ignore[arg-type]  # NumPy's types take them for its own options
         with self._lock:
             self._finished.add(name)
             self._drop_edges(block.row - 1)
             self._drop_edges(block.row)
 
     def read_fragments(self, block: Block) -> Fragments:
-        """What is known of the nuclei of a finished block."""
+        """Return the fragments of a finished block."""
         with self._open(block) as arrays:
             table = {name[6:]: arrays[name] for name in arrays.files if name.startswith("table_")}
-            own = {name: arrays[name] for name in ("core_area", "window_area", "is_cut", "box")}
-        return Fragments(**own, table=table)
+            return Fragments(**{field: arrays[field] for field in _FIELDS}, table=table)
 
     def read_frame(self, block: Block) -> dict[str, np.ndarray]:
-        """The first and the last two halos of a finished block's window, by side: (h, w) int32 each."""
+        """Return the outermost two halos of a finished block's window, by side: (h, w) int32 each."""
         with self._open(block) as arrays:
             return {side: _unpack(arrays[side]) for side in SIDES}
 
     def read_core(self, block: Block, rows: slice) -> np.ndarray:
-        """The labels of a finished block's core in some rows of the picture: (h, w) int32.
-
-        The rows must lie in the core.
-        """
+        """Return the labels of a finished block's core in some of its rows, given in the picture: (h, w) int32."""
         with self._open(block) as arrays:
             bands = range(rows.start // BAND, -(-rows.stop // BAND))
             labels = np.concatenate([_unpack(arrays[f"core{band}"]) for band in bands])
         first = max(bands.start * BAND, block.rows.core.start)
         return labels[rows.start - first : rows.stop - first]
 
-    def _open(self, block: Block):
-        return np.load(self._folder / _name(block.row, block.column))
+    def _open(self, block: Block) -> np.lib.npyio.NpzFile:
+        return np.load(self._folder / _name(block))
 
     def _drop_edges(self, row: int) -> None:
-        """Remove the edges of a row of the grid once the next row is finished, and nothing waits for them."""
+        """Remove the edges of a row of the grid once it and the next row are finished."""
+        if not 0 <= row < len(self._grid.rows) - 1:
+            return
         columns = range(len(self._grid.columns))
-        if row >= 0 and all(_name(line, column) in self._finished for line in (row, row + 1) for column in columns):
-            for column in columns:
-                for side in ("bottom", "right"):
-                    (self._folder / f"{row}-{column}.{side}.npy").unlink(missing_ok=True)
-
-    def _save(self, name: str, channels: np.ndarray) -> None:
-        with written_whole(self._folder / name) as part:
-            np.save(part, channels)
-
-    def _load(self, name: str) -> np.ndarray:
-        return np.load(self._folder / name)
+        if all(self.is_finished(self._grid.block(line, column)) for line in (row, row + 1) for column in columns):
+            for file in self._folder.glob(f"{row}-*.npy"):
+                file.unlink(missing_ok=True)
 
 
-def _name(row: int, column: int) -> str:
-    return f"{row}-{column}.npz"
+def _name(block: Block) -> str:
+    return f"{block.row}-{block.column}.npz"
 
 
-def _bands(block: Block):
-    """The bands in which a block's core lies: the number of each, and its rows in the core."""
+def _bands(block: Block) -> Iterator[tuple[int, slice]]:
+    """Yield the bands that a block's core is stored in: the number of each, and its rows in the core."""
     core = block.rows.core
     for band in range(core.start // BAND, -(-core.stop // BAND)):
         first, last = max(band * BAND, core.start), min((band + 1) * BAND, core.stop)

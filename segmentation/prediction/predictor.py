@@ -4,65 +4,50 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
 from segmentation.bundle import Bundle, BundleError
 from segmentation.data.images import Image
 from segmentation.data.normalisation import Normalisation
-from segmentation.large.blocks import plan_blocks
-from segmentation.prediction.diameter import MOST_PASSES, DiameterSearch
-from segmentation.prediction.engines import LARGEST_TILE, Engine, OpenedEngine, open_engine
-from segmentation.prediction.scale import LARGEST_SCALE, SMALLEST_SCALE, DiameterError, Rescaling, scale_for
-from segmentation.prediction.symmetries import SymmetricEngine
-from segmentation.prediction.tiling import predict_batch, predict_channels
+from segmentation.prediction.engines import Engine, SymmetricEngine, open_engine
+from segmentation.prediction.planning import LARGEST_TILE, plan_tiles
+from segmentation.prediction.scale import (
+    LARGEST_SCALE,
+    MOST_PASSES,
+    SMALLEST_SCALE,
+    DiameterError,
+    DiameterSearch,
+    Rescaling,
+    scale_for,
+)
+from segmentation.prediction.tiling import predict_batch, predict_tiles
 from segmentation.targets.encodings import ENCODINGS
 
-# To be raised when the same model and settings begin to give other results, so that what older code finished is redone.
+# Raise this when the same model and settings begin to give other results, so that images finished earlier are redone.
 RESULTS_VERSION = 5
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """The way of an image: normalise, run the network, decode.
+    """The three steps from an image to a label map: normalise, run the network, decode."""
 
-    Attributes
-    ----------
-    engine : OpenedEngine
-    normalisation : Normalisation
-    divisor, margin : int
-        Of the network: 2 ** depth, and its receptive-field radius in pixels.
-    decode : callable
-        ``(H, W, C) float32 -> (H, W) int32``, a label map 0..n, of what `predict` gives; takes `cut`, too, as
-        `segmentation.targets.encodings.Encoding.find_nuclei` does.
-    settings : dict
-        All that decides a label map besides the image, in JSON's types: the model's digest, thresholds, precision.
-    rescaling : Rescaling, optional
-        The network sees images at this scale; without it, as they are.
-    search : DiameterSearch, optional
-        `fit` looks for the scale that suits each image; without it, all are seen at the scale of `rescaling`.
-    at : callable, optional
-        ``Fraction -> Predictor``, this predictor at another scale and without a search. Goes with `search`.
-    pixel_size_um : float, optional
-        Side of a pixel of all images, in micrometres, whatever their files say.
-    channel : str, optional
-        Which channel is read of images that have several, as in `segmentation.data.images.read_image`.
-    symmetric : callable, optional
-        ``Engine -> Engine``, for test-time augmentation; without it images are seen once.
-    """
-
-    engine: OpenedEngine
+    engine: Engine
     normalisation: Normalisation
-    divisor: int
-    margin: int
-    decode: Callable[[np.ndarray], np.ndarray]
+    divisor: int  # 2 ** depth of the network
+    margin: int  # its receptive-field radius in pixels
+    # Channels (H, W, C) float32 -> label map (H, W) int32, with the options of `Encoding.find_nuclei`.
+    decode: Callable[..., np.ndarray]
+    # All that decides a label map besides the image, in JSON types: the model's digest, thresholds, precision.
     settings: dict
-    rescaling: Rescaling | None = None
+    rescaling: Rescaling | None = None  # without it, the network sees images as they are
+    # With these, `predict_at_best_scale` looks for the scale that suits each image, and takes the predictor at it.
     search: DiameterSearch | None = None
     at: Callable[[Fraction], "Predictor"] | None = None
-    pixel_size_um: float | None = None
-    channel: str | None = None
-    symmetric: Callable[[Engine], Engine] | None = None
+    pixel_size_um: float | None = None  # of all images, whatever their files say
+    channel: str | None = None  # of images that have several, as in `segmentation.data.images.read_image`
+    symmetric: Callable[[Engine], Engine] | None = None  # for test-time augmentation
 
     @property
     def scale(self) -> Fraction:
@@ -71,13 +56,13 @@ class Predictor:
 
     @property
     def network(self) -> Engine:
-        """What images are given to: the engine, or what asks it several times."""
+        """The engine, with test-time augmentation if that is asked for."""
         return self.symmetric(self.engine) if self.symmetric else self.engine
 
-    def with_engine(self, engine: OpenedEngine) -> "Predictor":
-        """This predictor, at whatever scale, with another engine."""
-        at = self.at and (lambda scale: self.at(scale).with_engine(engine))
-        return replace(self, engine=engine, at=at)
+    def with_engine(self, engine: Engine) -> "Predictor":
+        """Return this predictor with another engine, at every scale."""
+        at = self.at
+        return replace(self, engine=engine, at=at and (lambda scale: at(scale).with_engine(engine)))
 
     def prepare(self, image: Image) -> np.ndarray:
         """Normalise a whole image: ``(H, W, 3)`` float32."""
@@ -93,29 +78,23 @@ class Predictor:
     def predict_alone(self, image: np.ndarray, largest_tile: int = LARGEST_TILE) -> np.ndarray:
         """Run the network on one prepared image, or on a tile of one: ``(H, W, C)`` float32."""
         seen = self.rescaling.image(image) if self.rescaling else image
-        channels = predict_channels(self.network, seen, self.divisor, self.margin, largest_tile)
+        channels = predict_batch(self.network, [seen], self.divisor, self.margin, largest_tile)[0]
         return self.rescaling.channels(channels, image.shape[:2]) if self.rescaling else channels
 
     def _predict_enlarged(self, image: np.ndarray) -> np.ndarray:
         """Enlarge tile by tile, as the whole image may have sixteen times its pixels to the network."""
-        height, width = image.shape[:2]
-        grid = plan_blocks((height, width), self.divisor, self.margin, self.scale, halo=0, largest_tile=LARGEST_TILE)
-        channels = None
-        for block in grid:
-            rows, columns = block.rows.tile, block.columns.tile
-            predicted = self.predict_alone(image[rows.tile, columns.tile])
-            if channels is None:
-                channels = np.empty((height, width, predicted.shape[-1]), np.float32)
-            channels[rows.kept, columns.kept] = predicted[rows.kept_in_tile, columns.kept_in_tile]
-        return channels
+        limits = self.divisor, self.margin, LARGEST_TILE
+        rows, columns = plan_tiles(image.shape[:2], *limits, scale=self.scale, shortest_valid=0)
+        return predict_tiles(lambda tiles: [self.predict_alone(tile) for tile in tiles], image, rows, columns)
 
-    def fit(self, prepared: Sequence[np.ndarray]) -> list["Fit"]:
+    def predict_at_best_scale(self, prepared: Sequence[np.ndarray]) -> list["ScaledOutput"]:
         """Run the network on prepared images of one padded shape, each at the scale that suits it."""
-        return [self._fit(image, channels) for image, channels in zip(prepared, self.predict(prepared), strict=True)]
+        return [self._search(image, channels) for image, channels in zip(prepared, self.predict(prepared), strict=True)]
 
-    def _fit(self, image: np.ndarray, channels: np.ndarray) -> "Fit":
+    def _search(self, image: np.ndarray, channels: np.ndarray) -> "ScaledOutput":
+        """Repeat the pass that gave the channels at other scales until one suits the image."""
         predictor, diameter = self, None
-        if self.search:
+        if self.search and self.at:
             tried = {predictor.scale}
             for _ in range(MOST_PASSES - 1):
                 diameter, scale = self.search.next_scale(channels, predictor.scale)
@@ -124,43 +103,32 @@ class Predictor:
                 tried.add(scale)
                 predictor = self.at(scale)
                 channels = predictor.predict([image])[0]
-        return Fit(predictor, channels, diameter)
+        return ScaledOutput(predictor, channels, diameter)
 
     def __call__(self, image: Image) -> np.ndarray:
-        """The label map of one image: ``(H, W)`` int32, 0 = background, 1..n."""
-        return self.fit([self.prepare(image)])[0].label_map()
+        """Return the label map of one image: ``(H, W)`` int32, 0 = background, 1..n."""
+        return self.predict_at_best_scale([self.prepare(image)])[0].label_map()
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
-    """What the network gave for an image, at the scale that suits it.
+class ScaledOutput:
+    """The output of the network for an image, at the scale that suits it."""
 
-    Attributes
-    ----------
-    predictor : Predictor
-        At that scale; it also suits other parts of the same picture.
-    channels : (H, W, C) ndarray of float32
-        At the size of the image.
-    diameter : float or None
-        Of the nuclei, in pixels of the image, as the network told when the scale was chosen; None if none was looked
-        for or there are no nuclei.
-    """
-
-    predictor: Predictor
-    channels: np.ndarray
-    diameter: float | None
+    predictor: Predictor  # at that scale
+    channels: np.ndarray  # (H, W, C) float32, at the size of the image
+    diameter: float | None  # of the nuclei, in pixels of the image; None without a search or without nuclei
 
     def label_map(self) -> np.ndarray:
-        """Tell the nuclei apart: ``(H, W)`` int32, 0 = background, 1..n."""
+        """Decode the channels: ``(H, W)`` int32, 0 = background, 1..n."""
         return self.predictor.decode(self.channels)
 
 
 def open_predictor(
     bundle: Bundle,
-    engine: OpenedEngine | None = None,
+    engine: Engine | None = None,
     threshold: float | None = None,
     min_area: int | None = None,
-    diameter: float | str | None = "auto",
+    diameter: float | Literal["auto"] | None = "auto",
     pixel_size_um: float | None = None,
     tta: bool = False,
     channel: str | None = None,
@@ -170,32 +138,25 @@ def open_predictor(
     Parameters
     ----------
     bundle : Bundle
-    engine : OpenedEngine, optional
-        What runs the bundle's network; without it the one that `segmentation.prediction.engines.open_engine` gives.
-    threshold : float, optional
-        Least probability of foreground; without it the bundle's.
-    min_area : int, optional
-        Smaller nuclei are dropped, in pixels of the image; without it those that the bundle's least area is for the
-        nuclei that the network knows.
-    diameter : float or "auto", optional
-        Of the nuclei in the images, in pixels: the network sees images at the scale at which that is the diameter it
-        knows. "auto": the network tells itself, for each image. None: images are seen as they are.
+    engine : Engine, optional
+        Runs the bundle's network; by default the one of `segmentation.prediction.engines.open_engine`.
+    threshold, min_area, diameter, tta
+        As in `segmentation.segment`. The bundle's `min_area` is for nuclei of the known diameter: it grows and shrinks
+        with the scale. A given one is in pixels of the image.
     pixel_size_um : float, optional
-        Side of a pixel of all images, in micrometres, whatever their files say; and where "auto" begins, as if nuclei
-        measured 10 micrometres.
-    tta : bool
-        Average over the eight symmetries of the square.
+        Side of a pixel of all images in micrometres, whatever their files say. A search for the diameter then begins as
+        if nuclei measured 10 micrometres.
     channel : str, optional
         Name or number (from 1) of the channel to read of images that have several.
 
     Raises
     ------
     DiameterError
-        If a diameter is too far from the one that the network knows, or the network knows none.
+        If the diameter is too far from the known one, or the bundle states none.
     BundleError
         If this code does not know the targets or the normalisation that the bundle names.
     EngineError
-        If there is no engine, and none can be had.
+        As `segmentation.prediction.engines.open_engine`.
     """
     if bundle.targets not in ENCODINGS:
         raise BundleError(
@@ -209,7 +170,7 @@ def open_predictor(
             f"The model {bundle.folder} has a normalisation that this code does not know ({error}); "
             "update the code, or name another model with --model"
         ) from error
-    targets = ENCODINGS[bundle.targets]
+    encoding = ENCODINGS[bundle.targets]
     thresholds = bundle.thresholds | ({} if threshold is None else {"foreground": threshold})
     opened = engine or open_engine(bundle)
     settings = {
@@ -227,35 +188,31 @@ def open_predictor(
 
     def at(scale: Fraction) -> Predictor:
         least = round(bundle.min_area / scale**2) if min_area is None else min_area
-        decode = partial(targets.find_nuclei, thresholds=thresholds, min_area=least)
-        rescaling = Rescaling(scale, targets) if scale != 1 else None
         return Predictor(
             opened,
             normalisation,
             bundle.divisor,
             bundle.receptive_field_radius,
-            decode,
-            settings,
-            rescaling,
+            decode=partial(encoding.find_nuclei, thresholds=thresholds, min_area=least),
+            settings=settings,
+            rescaling=Rescaling(scale, encoding) if scale != 1 else None,
             pixel_size_um=pixel_size_um,
             channel=channel,
-            symmetric=partial(SymmetricEngine, targets=targets) if tta else None,
+            symmetric=partial(SymmetricEngine, encoding=encoding) if tta else None,
         )
 
     if diameter is None:
         return at(Fraction(1))
-    if not bundle.diameter > 0:
+    known = bundle.diameter
+    if not known > 0:
         raise DiameterError(f"The model {bundle.folder} does not say how large the nuclei are that it knows")
-    if diameter != "auto":
-        return at(_scale(diameter, bundle))
-    search = DiameterSearch(targets, thresholds.get("foreground", 0.5), bundle.diameter)
+    if not isinstance(diameter, str):
+        least, most = known / float(LARGEST_SCALE), known / float(SMALLEST_SCALE)
+        if not least <= diameter <= most:
+            raise DiameterError(
+                f"The model {bundle.folder} takes nuclear diameters from {least:.1f} to {most:.1f} pixels, "
+                f"got {diameter:g}"
+            )
+        return at(scale_for(diameter, known))
+    search = DiameterSearch(encoding, thresholds.get("foreground", 0.5), known)
     return replace(at(search.first_scale(pixel_size_um)), search=search, at=at)
-
-
-def _scale(diameter: float, bundle: Bundle) -> Fraction:
-    least, most = bundle.diameter / float(LARGEST_SCALE), bundle.diameter / float(SMALLEST_SCALE)
-    if not least <= diameter <= most:
-        raise DiameterError(
-            f"The model {bundle.folder} takes nuclear diameters from {least:.1f} to {most:.1f} pixels, got {diameter:g}"
-        )
-    return scale_for(diameter, bundle.diameter)

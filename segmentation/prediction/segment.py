@@ -1,43 +1,52 @@
-"""An array in, a label map out: the way in for notebooks and napari."""
+"""An array in, a label map out: prediction from notebooks and napari."""
 
 import threading
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from segmentation.bundle import DESCRIPTION, load_bundle
 from segmentation.data.formats.decoded import DecodeError
 from segmentation.data.images import GREY, RGB, Image, as_image_dtype
+from segmentation.paths import released_model
 from segmentation.prediction.predictor import Predictor, open_predictor
-
-DEFAULT_MODEL = Path(__file__).parents[2] / "models" / "nuclei"
 
 # The network runs one picture at a time, and napari calls from several threads.
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def segment(array, model=DEFAULT_MODEL, *, threshold=None, min_area=None, diameter="auto", tta=False):
+def segment(
+    array: ArrayLike,
+    model: str | Path | None = None,
+    *,
+    threshold: float | None = None,
+    min_area: int | None = None,
+    diameter: float | Literal["auto"] | None = "auto",
+    tta: bool = False,
+) -> np.ndarray:
     """Find the nuclei in a picture.
 
     The label map is the one that ``predict_masks.py`` writes for a file with these pixels. The model is loaded at the
-    first call and kept, so further calls take only as long as the network does. TensorFlow is not needed.
+    first call and kept, so later calls only run the network. TensorFlow is not needed.
 
     Parameters
     ----------
     array : (H, W), (H, W, 1) or (H, W, 3) array_like of integers from 0 to 65,535, of floats or of bool
         A grey picture, or one in red, green and blue, of any size. Floats may have any range, but must be finite.
-    model : str or Path
-        Folder of a trained model; without it ``models/nuclei`` of this repository.
+    model : str or Path, optional
+        Folder of a trained model; by default the released one.
     threshold : float, optional
-        Least probability of a nucleus, between 0 and 1; without it the model's.
+        Least probability of a nucleus, between 0 and 1; by default the model's.
     min_area : int, optional
-        Smaller nuclei are dropped, in pixels; without it the model's.
+        Smaller nuclei are dropped, in pixels; by default the model's.
     diameter : float, "auto" or None
-        Of the nuclei, in pixels: the network sees the picture at the scale at which that is the diameter it knows.
-        "auto": the network finds out. None: it sees the picture as it is.
+        Of the nuclei, in pixels: the network sees the picture at the scale that brings nuclei to the diameter that it
+        knows. "auto": the network finds the diameter. None: it sees the picture as it is.
     tta : bool
-        Average over the eight symmetries of the square: somewhat better, in eight times the time.
+        Test-time augmentation: average over the eight symmetries of the square, in eight times the time.
 
     Returns
     -------
@@ -49,22 +58,27 @@ def segment(array, model=DEFAULT_MODEL, *, threshold=None, min_area=None, diamet
     TypeError
         If the array holds no numbers.
     ValueError
-        If its shape is another one, it is empty, it holds other numbers than these, or an option is out of range.
+        If the shape or the values are none of the above, the array is empty, or an option is out of range.
     BundleError
         If there is no such model, or it is incomplete or altered.
 
     Examples
     --------
-    In a notebook:
+    A picture of five nuclei, drawn as Gaussian blobs on a noisy background:
 
+    >>> import numpy as np
     >>> from segmentation import segment
-    >>> labels = segment(tifffile.imread("cells.tif"))
-    >>> labels.max()  # so many nuclei
-    42
+    >>> rows, columns = np.mgrid[:160, :200]
+    >>> picture = np.random.default_rng(0).normal(20, 2, (160, 200))
+    >>> for row, column in [(30, 40), (50, 120), (80, 70), (120, 30), (115, 150)]:
+    ...     picture += 100 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * 6**2))
+    >>> labels = segment(picture)
+    >>> labels.shape
+    (160, 200)
+    >>> print(labels.max(), "nuclei")
+    5 nuclei
 
-    In napari, with the first layer of the viewer:
-
-    >>> viewer.add_labels(segment(viewer.layers[0].data), scale=viewer.layers[0].scale[-2:])
+    In napari, the nuclei of the first layer: ``viewer.add_labels(segment(viewer.layers[0].data))``.
     """
     if threshold is not None and not 0 < threshold < 1:
         raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
@@ -73,11 +87,17 @@ def segment(array, model=DEFAULT_MODEL, *, threshold=None, min_area=None, diamet
     if isinstance(diameter, str) and diameter != "auto":
         raise ValueError(f"diameter must be a number, 'auto' or None, got {diameter!r}")
     image = _as_image(array)
+    folder = Path(model or released_model()).resolve()
+    try:
+        description = (folder / DESCRIPTION).read_bytes()
+    except OSError:
+        load_bundle(folder)  # says in a sentence what is missing
+        raise
     with _ONE_AT_A_TIME:
-        return _predictor(model, threshold=threshold, min_area=min_area, diameter=diameter, tta=tta)(image)
+        return _open(folder, description, threshold, min_area, diameter, tta)(image)
 
 
-def _as_image(array) -> Image:
+def _as_image(array: ArrayLike) -> Image:
     pixels = np.asarray(array)
     if pixels.dtype.kind not in "biuf":
         raise TypeError(f"array must hold integers, floats or bool, got {pixels.dtype}")
@@ -97,17 +117,13 @@ def _as_image(array) -> Image:
     return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, None)
 
 
-def _predictor(model, **options) -> Predictor:
-    folder = Path(model).resolve()
-    try:
-        # A model that was trained anew has another description, which holds the digests of its files.
-        description = (folder / DESCRIPTION).read_bytes()
-    except OSError:
-        load_bundle(folder)  # says in a sentence what is missing
-        raise
-    return _open(folder, description, **options)
-
-
 @lru_cache(maxsize=4)
-def _open(folder, description, **options) -> Predictor:
-    return open_predictor(load_bundle(folder), **options)
+def _open(
+    folder: Path,
+    description: bytes,  # a model that was trained anew has other digests there, and is loaded again
+    threshold: float | None,
+    min_area: int | None,
+    diameter: float | Literal["auto"] | None,
+    tta: bool,
+) -> Predictor:
+    return open_predictor(load_bundle(folder), None, threshold, min_area, diameter, tta=tta)

@@ -7,7 +7,7 @@ import numpy as np
 import tifffile
 
 from segmentation.atomic import written_whole
-from segmentation.prediction.engines import available_cores
+from segmentation.prediction.cores import available_cores
 from segmentation.results.scale import imagej_scale
 
 _TILE = 512

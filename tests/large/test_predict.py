@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from segmentation.batch.outputs import ImageOutput, TableOutput
 from segmentation.data.images import read_image
 from segmentation.data.large import open_large
 from segmentation.data.normalisation import Normalisation
 from segmentation.large.blocks import plan_blocks
-from segmentation.large.predict import LargeImageError, check_outputs, predict_large
+from segmentation.large.predict import predict_large
 from segmentation.prediction.predictor import Predictor
 from segmentation.targets.encodings import ENCODINGS
 
@@ -107,6 +106,8 @@ def test_by_blocks_as_whole(tmp_path, shape, side, radius):
     assert_same_up_to_numbers(labels, whole)
     assert_numbered_without_gaps(labels, prediction.nuclei)
     assert prediction.nuclei == whole.max()
+    first_fragments = np.unique(prediction.stitches.nucleus, return_index=True)[1]
+    assert (np.diff(first_fragments) > 0).all(), "nuclei are numbered in the order of their first fragments"
     if max(shape) > side:
         assert len(prediction.grid) > 1
 
@@ -206,13 +207,13 @@ def test_the_blocks_cover_the_picture_once():
             for block in grid:
                 count[block.rows.core, block.columns.core] += 1
                 rows, columns = block.rows.tile, block.columns.tile
-                yields[rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] += 1
+                yields[rows.valid_start : rows.valid_stop, columns.valid_start : columns.valid_stop] += 1
                 assert rows.start % 16 == columns.start % 16 == 0
                 for axis, length in zip((block.rows, block.columns), shape, strict=True):
                     assert axis.window.start == max(axis.core.start - 40, 0)
                     assert axis.window.stop == min(axis.core.stop + 40, length)
-                    assert axis.tile.keep_start - axis.tile.start >= (margin if axis.tile.start else 0)
-                    assert axis.tile.stop - axis.tile.keep_stop >= (margin if axis.tile.stop < length else 0)
+                    assert axis.tile.valid_start - axis.tile.start >= (margin if axis.tile.start else 0)
+                    assert axis.tile.stop - axis.tile.valid_stop >= (margin if axis.tile.stop < length else 0)
             assert (count == 1).all() and (yields == 1).all()
 
 
@@ -221,7 +222,7 @@ def test_the_blocks_cover_the_picture_once():
 def test_tiles_are_never_too_small_for_the_halo(shape, scale):
     grid = plan_blocks(shape, 16, 109, scale, largest_tile=500 * 500)
     for axis in (grid.rows, grid.columns):
-        assert len(axis) == 1 or min(i.tile.keep_stop - i.tile.keep_start for i in axis) >= 2 * grid.halo
+        assert len(axis) == 1 or min(i.tile.valid_stop - i.tile.valid_start for i in axis) >= 2 * grid.halo
         assert all(i.tile.start * scale % 16 == 0 for i in axis)
 
 
@@ -320,15 +321,3 @@ def test_blocks_of_another_picture_or_other_settings_are_not_used(tmp_path):
     n_tiles = len(predictor.engine.tiles)
     predict_large("cells", image, digest, tmp_path / "blocks", predictor, plan=small_blocks(176))
     assert len(predictor.engine.tiles) == n_tiles
-
-
-def test_outputs_that_are_not_written_by_blocks_are_refused(tmp_path):
-    tifffile.imwrite(tmp_path / "cells.tif", np.zeros((40, 50), np.uint8))
-    image = open_large(tmp_path / "cells.tif", largest_whole=0)
-    outputs = {
-        "labels": ImageOutput("labels", ".tif", None, write_large=print),
-        "rois": ImageOutput("rois", ".zip", None),
-        "rle": TableOutput("submission.csv", (), None),
-    }
-    with pytest.raises(LargeImageError, match=r"cells\.tif has 50 x 40 pixels and is done by blocks, of which rois"):
-        check_outputs(image, outputs)

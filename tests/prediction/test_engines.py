@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +10,10 @@ from segmentation.prediction.engines import (
     EngineError,
     StoppableEngine,
     Stopped,
-    available_cores,
     gains_from_bf16,
     open_engine,
-    streams_for,
 )
-from segmentation.prediction.tiling import predict_channels
+from segmentation.prediction.tiling import predict_batch
 from tests.prediction.tiny_model import DIVISOR, RADIUS, write_tiny_bundle
 
 
@@ -151,13 +148,6 @@ def test_a_stopped_engine_answers_no_more(bundle):
     assert engine.with_streams(2) is inner, "which goes on for others"
 
 
-def test_a_caller_for_each_core_but_not_more_than_images_or_memory(monkeypatch):
-    monkeypatch.setattr(engines, "available_cores", lambda: 2)
-    assert [streams_for(images) for images in (0, 1, 2, 1000)] == [1, 1, 2, 2]
-    monkeypatch.setattr(engines, "available_cores", lambda: 64)
-    assert streams_for(1000) == engines.MOST_STREAMS
-
-
 def test_tiles_that_are_views_are_read_right(bundle):
     engine = open_engine(bundle)
     image = noise(32, 40, 3)
@@ -169,8 +159,8 @@ def test_tiled_equals_whole_with_an_object_on_every_seam(bundle):
     image = 0.2 * noise(150, 170, 3)
     image[::7, :] = 1
     image[:, ::9] = 1
-    whole = predict_channels(engine, image, DIVISOR, RADIUS)
-    tiled = predict_channels(engine, image, DIVISOR, RADIUS, largest_tile=30 * 30)
+    whole = predict_batch(engine, [image], DIVISOR, RADIUS)[0]
+    tiled = predict_batch(engine, [image], DIVISOR, RADIUS, largest_tile=30 * 30)[0]
     assert whole[..., 0].max() - whole[..., 0].min() > 0.1
     np.testing.assert_allclose(tiled, whole, atol=1e-3)
 
@@ -209,34 +199,6 @@ def test_without_the_library_the_sentence_says_what_to_install(bundle, monkeypat
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with pytest.raises(EngineError, match="requirements-predict"):
         open_engine(bundle)
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
-def test_threads_keep_to_the_affinity_of_the_process(bundle):
-    before = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(before)})
-        assert available_cores() == 1
-    finally:
-        os.sched_setaffinity(0, before)
-    assert 1 <= available_cores() <= len(before)
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"cpu.max": "150000 100000\n"}, [1.5]),
-        ({"cpu.max": "max 100000\n"}, []),
-        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, [4]),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, []),
-        ({}, []),
-    ],
-)
-def test_quotas_of_containers(tmp_path, files, expected):
-    (tmp_path / "cpu").mkdir()
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    assert engines._container_quotas(tmp_path) == expected
 
 
 def test_gains_from_bf16_answers():

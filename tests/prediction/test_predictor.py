@@ -68,24 +68,24 @@ def assert_same_nuclei(truth, found, iou=0.9):
 def test_nuclei_of_about_the_known_size_are_predicted_as_they_are_in_one_pass(bundle, engine, diameter):
     image, truth = picture(diameter)
     auto = open_predictor(bundle)
-    fit = auto.fit([auto.prepare(image)])[0]
-    assert fit.predictor.scale == 1 and len(engine.shapes) == 1
-    assert fit.diameter == pytest.approx(diameter, rel=0.05)
-    np.testing.assert_array_equal(fit.label_map(), open_predictor(bundle, diameter=None)(image))
-    assert_same_nuclei(truth, fit.label_map(), iou=0.99)
+    output = auto.predict_at_best_scale([auto.prepare(image)])[0]
+    assert output.predictor.scale == 1 and len(engine.shapes) == 1
+    assert output.diameter == pytest.approx(diameter, rel=0.05)
+    np.testing.assert_array_equal(output.label_map(), open_predictor(bundle, diameter=None)(image))
+    assert_same_nuclei(truth, output.label_map(), iou=0.99)
 
 
 @pytest.mark.parametrize("diameter", [8.0, 60.0, 140.0])
 def test_others_are_seen_at_a_scale_that_the_network_knows(bundle, engine, diameter):
     image, truth = picture(diameter)
     auto = open_predictor(bundle)
-    fit = auto.fit([auto.prepare(image)])[0]
-    assert KNOWN / 2 < diameter * fit.predictor.scale < 2 * KNOWN
+    output = auto.predict_at_best_scale([auto.prepare(image)])[0]
+    assert KNOWN / 2 < diameter * output.predictor.scale < 2 * KNOWN
     assert 1 < len(engine.shapes) <= 4
-    assert fit.diameter == pytest.approx(diameter, rel=0.15)
-    assert fit.channels.shape == (*truth.shape, 4)
-    assert_same_nuclei(truth, fit.label_map(), iou=0.8)
-    np.testing.assert_array_equal(auto(image), fit.label_map())
+    assert output.diameter == pytest.approx(diameter, rel=0.15)
+    assert output.channels.shape == (*truth.shape, 4)
+    assert_same_nuclei(truth, output.label_map(), iou=0.8)
+    np.testing.assert_array_equal(auto(image), output.label_map())
 
 
 @pytest.mark.parametrize("diameter", [8.0, 20.0, 60.0, 140.0])
@@ -93,28 +93,28 @@ def test_a_diameter_that_is_given_is_taken_at_its_word(bundle, engine, diameter)
     image, truth = picture(diameter)
     given = open_predictor(bundle, diameter=diameter)
     assert float(given.scale) == pytest.approx(KNOWN / diameter, rel=0.06)
-    fit = given.fit([given.prepare(image)])[0]
-    assert fit.predictor is given and fit.diameter is None and len(engine.shapes) == 1
-    assert_same_nuclei(truth, fit.label_map(), iou=0.8)
+    output = given.predict_at_best_scale([given.prepare(image)])[0]
+    assert output.predictor is given and output.diameter is None and len(engine.shapes) == 1
+    assert_same_nuclei(truth, output.label_map(), iou=0.8)
 
 
 def test_none_leaves_every_image_as_it_is(bundle, engine):
     image, _ = picture(140.0)
     fixed = open_predictor(bundle, diameter=None)
-    assert fixed.fit([fixed.prepare(image)])[0].predictor is fixed
+    assert fixed.predict_at_best_scale([fixed.prepare(image)])[0].predictor is fixed
     assert engine.shapes == [(1, 320, 330, 3)]
 
 
 def test_each_image_of_a_batch_gets_its_own_scale(bundle, engine):
     pictures = [picture(20.0), picture(100.0), picture(20.0, count=0)]
     auto = open_predictor(bundle)
-    fits = auto.fit([auto.prepare(image) for image, _ in pictures])
+    outputs = auto.predict_at_best_scale([auto.prepare(image) for image, _ in pictures])
     assert engine.shapes[0] == (3, 320, 330, 3)
-    assert [fit.predictor.scale == 1 for fit in fits] == [True, False, True]
-    assert fits[2].diameter is None and not fits[2].label_map().any()
-    for fit, (image, truth) in zip(fits, pictures, strict=True):
-        np.testing.assert_array_equal(fit.label_map(), auto(image))
-        assert fit.label_map().max() == truth.max()
+    assert [output.predictor.scale == 1 for output in outputs] == [True, False, True]
+    assert outputs[2].diameter is None and not outputs[2].label_map().any()
+    for output, (image, truth) in zip(outputs, pictures, strict=True):
+        np.testing.assert_array_equal(output.label_map(), auto(image))
+        assert output.label_map().max() == truth.max()
 
 
 def test_an_image_of_nothing_but_noise_ends(bundle, monkeypatch):
@@ -130,8 +130,8 @@ def test_an_image_of_nothing_but_noise_ends(bundle, monkeypatch):
     monkeypatch.setattr(module, "open_engine", lambda bundle: engine)
     auto = open_predictor(bundle)
     image, truth = picture(20.0, shape=(40, 50))
-    fit = auto.fit([auto.prepare(image)])[0]
-    assert fit.channels.shape == (40, 50, 4) and len(engine.shapes) == 3
+    output = auto.predict_at_best_scale([auto.prepare(image)])[0]
+    assert output.channels.shape == (40, 50, 4) and len(engine.shapes) == 3
 
 
 def test_the_contrast_is_that_of_the_whole_image_as_it_came(bundle, engine, monkeypatch):
@@ -167,9 +167,9 @@ def test_a_pixel_size_says_where_to_begin(bundle, engine):
     assert len(engine.shapes) == 1
     # Where the nuclei are no common ones, the search goes on.
     image, truth = picture(20.0)
-    fit = begun.fit([begun.prepare(image)])[0]
-    assert fit.predictor.scale == 1
-    np.testing.assert_array_equal(fit.label_map(), open_predictor(bundle, diameter=None)(image))
+    output = begun.predict_at_best_scale([begun.prepare(image)])[0]
+    assert output.predictor.scale == 1
+    np.testing.assert_array_equal(output.label_map(), open_predictor(bundle, diameter=None)(image))
 
 
 def test_a_pixel_size_with_a_slip_of_the_unit_costs_time_but_no_nuclei(bundle, engine, monkeypatch):
@@ -177,10 +177,10 @@ def test_a_pixel_size_with_a_slip_of_the_unit_costs_time_but_no_nuclei(bundle, e
     # What is shrunk so much that nothing is left of it.
     monkeypatch.setattr(engine, "_see", lambda grey: see(grey) if grey.shape[0] > 50 else np.zeros((*grey.shape, 4)))
     image, truth = picture(20.0)
-    fits = [open_predictor(bundle, pixel_size_um=size)(image) for size in (0.001, 0.25, 0.5, 500.0)]
-    for labels in fits:
-        np.testing.assert_array_equal(labels, fits[2])
-    assert_same_nuclei(truth, fits[0], iou=0.99)
+    found = [open_predictor(bundle, pixel_size_um=size)(image) for size in (0.001, 0.25, 0.5, 500.0)]
+    for labels in found:
+        np.testing.assert_array_equal(labels, found[2])
+    assert_same_nuclei(truth, found[0], iou=0.99)
 
 
 def test_a_search_that_would_go_round_in_circles_ends(bundle, engine, monkeypatch):
@@ -195,13 +195,16 @@ def test_a_search_that_would_go_round_in_circles_ends(bundle, engine, monkeypatc
     monkeypatch.setattr(engine, "_see", undecided)
     image, _ = picture(20.0)
     auto = open_predictor(bundle)
-    fit = auto.fit([auto.prepare(image)])[0]
-    assert len(engine.shapes) == 2 and fit.predictor.scale == Fraction(1, 3)
+    output = auto.predict_at_best_scale([auto.prepare(image)])[0]
+    assert len(engine.shapes) == 2 and output.predictor.scale == Fraction(1, 3)
 
 
 def test_tta_gives_the_same_where_the_network_does_not_mind_how_a_picture_lies(bundle, engine):
     image, truth = picture(21.0, shape=(64, 80))
-    once, averaged = (open_predictor(bundle, tta=tta).fit([open_predictor(bundle).prepare(image)])[0] for tta in (0, 1))
+    once, averaged = (
+        open_predictor(bundle, tta=tta).predict_at_best_scale([open_predictor(bundle).prepare(image)])[0]
+        for tta in (0, 1)
+    )
     np.testing.assert_allclose(averaged.channels, once.channels, atol=1e-5)
     np.testing.assert_array_equal(averaged.label_map(), once.label_map())
     assert len(engine.shapes) == 9
@@ -251,7 +254,7 @@ def test_with_the_real_engine(bundle):
 
     def foreground(**options):
         predictor = open_predictor(bundle, **options)
-        return predictor.fit([predictor.prepare(image)])[0].channels[..., 0] > 0.5
+        return predictor.predict_at_best_scale([predictor.prepare(image)])[0].channels[..., 0] > 0.5
 
     np.testing.assert_array_equal(foreground(), foreground(diameter=None))
     assert np.mean(foreground(diameter=60.0) == (truth > 0)) > 0.95

@@ -144,8 +144,9 @@ def test_a_model_that_is_missing_is_named(grey, tmp_path):
         segment(grey, tmp_path / "empty")
 
 
-def test_the_model_of_the_repository_is_the_default():
-    assert arrays.DEFAULT_MODEL == ROOT / "models" / "nuclei"
+def test_the_released_model_is_the_default(model, grey, monkeypatch):
+    monkeypatch.setattr(arrays, "released_model", lambda: model)
+    np.testing.assert_array_equal(segment(grey), segment(grey, model))
 
 
 def test_threads_may_call_at_the_same_time(model, grey):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from segmentation.prediction.tiling import pad_to_multiple, padded_shape, plan_tiles, predict_batch, predict_channels
+from segmentation.prediction.planning import plan_tiles
+from segmentation.prediction.tiling import pad_to_multiple, padded_shape, predict_batch
 
 DIVISOR = 8
 # A box of 5, then pools of 8 pixels of which a box of 3 is averaged: 2 + 2 * 8 - 1 pixels.
@@ -39,6 +40,10 @@ class Counting:
         return network(tiles)
 
 
+def predict(engine, image, *plan):
+    return predict_batch(engine, [image], *plan)[0]
+
+
 def picture(height, width, seed=0):
     return np.random.default_rng(seed).random((height, width, 3)).astype(np.float32)
 
@@ -48,8 +53,8 @@ def picture(height, width, seed=0):
 def test_tiled_equals_whole(shape, largest_tile):
     image = picture(*shape)
     engine = Counting()
-    tiled = predict_channels(engine, image, DIVISOR, RADIUS, largest_tile)
-    whole = predict_channels(network, image, DIVISOR, RADIUS)
+    tiled = predict(engine, image, DIVISOR, RADIUS, largest_tile)
+    whole = predict(network, image, DIVISOR, RADIUS)
     assert tiled.shape == (*shape, 2)
     np.testing.assert_allclose(tiled, whole, atol=1e-6)
     assert len({s[1:] for s in engine.shapes}) == 1, "every shape costs time"
@@ -59,55 +64,25 @@ def test_tiled_equals_whole(shape, largest_tile):
 def test_a_margin_that_is_too_small_shows():
     """The oracle above would notice: the filter does see as far as its radius, and cares for the grid."""
     image = picture(200, 200)
-    whole = predict_channels(network, image, DIVISOR, RADIUS)
-    tiled = predict_channels(network, image, DIVISOR, 8, 64 * 64)
+    whole = predict(network, image, DIVISOR, RADIUS)
+    tiled = predict(network, image, DIVISOR, 8, 64 * 64)
     assert abs(tiled - whole).max() > 1e-3
 
 
 def test_an_object_on_every_seam_comes_out_whole():
-    rows, columns = plan_tiles(256, 304, DIVISOR, RADIUS, 88 * 88)
+    rows, columns = plan_tiles((256, 304), DIVISOR, RADIUS, 88 * 88)
     assert len(rows) > 2
     assert len(columns) > 2
     image = np.zeros((256, 304, 3), np.float32)
-    seams = [(row.keep_stop, column.keep_stop) for row in rows[:-1] for column in columns[:-1]]
+    seams = [(row.valid_stop, column.valid_stop) for row in rows[:-1] for column in columns[:-1]]
     for row, column in seams:
         image[row - 5 : row + 5, column - 5 : column + 5] = 1
-    tiled = predict_channels(network, image, DIVISOR, RADIUS, 88 * 88)
-    whole = predict_channels(network, image, DIVISOR, RADIUS)
+    tiled = predict(network, image, DIVISOR, RADIUS, 88 * 88)
+    whole = predict(network, image, DIVISOR, RADIUS)
     np.testing.assert_allclose(tiled, whole, atol=1e-6)
     labels, count = ndimage.label(tiled[..., 0] > 0.5)
     assert count == len(seams)
     assert set(ndimage.sum_labels(labels > 0, labels, range(1, count + 1))) == {np.count_nonzero(labels) / count}
-
-
-@pytest.mark.parametrize("largest_tile", [56 * 56, 64 * 80, 1000 * 40, 10**7])
-@pytest.mark.parametrize("size", [(8, 8), (64, 64), (800, 56), (1000, 2000), (168, 1608)])
-def test_a_plan_covers_the_image_once_with_equal_tiles_on_the_grid(size, largest_tile):
-    rows, columns = plan_tiles(*size, DIVISOR, RADIUS, largest_tile)
-    for length, spans in zip(size, (rows, columns), strict=True):
-        assert len({span.stop - span.start for span in spans}) == 1
-        assert all(span.start % DIVISOR == 0 for span in spans)
-        assert [span.keep_start for span in spans] == [0, *(span.keep_stop for span in spans[:-1])]
-        assert spans[0].start == 0
-        assert spans[-1].keep_stop == spans[-1].stop == length
-        for span in spans:
-            assert span.start == 0 or span.keep_start >= span.start + RADIUS
-            assert span.stop == length or span.keep_stop <= span.stop - RADIUS
-    assert (rows[0].stop - rows[0].start) * (columns[0].stop - columns[0].start) <= largest_tile
-
-
-def test_small_images_go_whole_and_large_ones_waste_little():
-    assert [len(spans) for spans in plan_tiles(1040, 1392, 16, 96)] == [1, 1]
-    rows, columns = plan_tiles(10_000, 10_000, 16, 96)
-    computed = len(rows) * (rows[0].stop - rows[0].start) * len(columns) * (columns[0].stop - columns[0].start)
-    assert computed < 1.45 * 10_000**2
-    # A long strip is cut across, not along.
-    assert len(plan_tiles(304, 20_000, 16, 96)[0]) == 1
-
-
-def test_tiles_too_small_for_the_margin_are_refused():
-    with pytest.raises(ValueError, match="too small for a margin of 24"):
-        plan_tiles(200, 200, DIVISOR, RADIUS, 48 * 48)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (3, 5), (8, 9), (16, 8)])
@@ -118,7 +93,7 @@ def test_padding_reflects_however_small_the_image(shape):
     np.testing.assert_array_equal(padded[: shape[0], : shape[1]], image)
     if 1 < shape[0] < 16:
         np.testing.assert_array_equal(padded[shape[0] : shape[0] + 1], padded[shape[0] - 2 : shape[0] - 1])
-    assert predict_channels(network, image, DIVISOR, RADIUS).shape == (*shape, 2)
+    assert predict(network, image, DIVISOR, RADIUS).shape == (*shape, 2)
 
 
 def test_a_batch_is_predicted_at_once_and_gives_what_each_image_gives():
@@ -127,7 +102,7 @@ def test_a_batch_is_predicted_at_once_and_gives_what_each_image_gives():
     outputs = predict_batch(engine, images, DIVISOR, RADIUS)
     assert engine.shapes == [(4, 64, 64, 3)]
     for image, output in zip(images, outputs, strict=True):
-        np.testing.assert_array_equal(output, predict_channels(network, image, DIVISOR, RADIUS))
+        np.testing.assert_array_equal(output, predict(network, image, DIVISOR, RADIUS))
 
 
 def test_images_of_several_shapes_are_no_batch():
@@ -138,4 +113,4 @@ def test_images_of_several_shapes_are_no_batch():
 @pytest.mark.parametrize("shape", [(0, 5, 3), (5, 5), (5, 5, 1), (5, 5, 4)])
 def test_what_is_no_rgb_image_is_refused(shape):
     with pytest.raises(ValueError, match="image must be"):
-        predict_channels(network, np.zeros(shape, np.float32), DIVISOR, RADIUS)
+        predict(network, np.zeros(shape, np.float32), DIVISOR, RADIUS)

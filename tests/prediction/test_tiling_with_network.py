@@ -10,7 +10,8 @@ from data.draw_samples import draw_fluorescence
 from segmentation.bundle import load_bundle
 from segmentation.data.normalisation import Normalisation
 from segmentation.prediction.engines import open_engine
-from segmentation.prediction.tiling import plan_tiles, predict_channels
+from segmentation.prediction.planning import plan_tiles
+from segmentation.prediction.tiling import predict_batch
 
 MODEL = Path(__file__).parents[2] / "models" / "nuclei"
 SHAPE = 608, 720
@@ -26,11 +27,11 @@ def bundle():
 def picture(bundle):
     """Drawn nuclei, and a bright disk on every crossing of seams and between the crossings."""
     pixels = draw_fluorescence(np.random.default_rng(0), SHAPE)[0]
-    plan = plan_tiles(*SHAPE, bundle.divisor, bundle.receptive_field_radius, LARGEST_TILE)
+    plan = plan_tiles(SHAPE, bundle.divisor, bundle.receptive_field_radius, LARGEST_TILE)
     assert all(len(spans) > 1 for spans in plan)
     seams, middles = (
         [[place(span) for span in spans] for spans in plan]
-        for place in (lambda span: span.keep_start, lambda span: (span.keep_start + span.keep_stop) // 2)
+        for place in (lambda span: span.valid_start, lambda span: (span.valid_start + span.valid_stop) // 2)
     )
     y, x = np.ogrid[: SHAPE[0], : SHAPE[1]]
     for rows, columns in ((seams[0], seams[1]), (seams[0], middles[1]), (middles[0], seams[1])):
@@ -51,7 +52,7 @@ def predict(bundle, picture):
         if name == "keras":
             pytest.importorskip("keras")
         sight = bundle.divisor, bundle.receptive_field_radius
-        return predict_channels(open_engine(bundle, name), picture, *sight, largest_tile)
+        return predict_batch(open_engine(bundle, name), [picture], *sight, largest_tile)[0]
 
     return predicted
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from segmentation.prediction.symmetries import SymmetricEngine
+from segmentation.prediction.engines import SymmetricEngine
 from segmentation.targets.centre_offsets import OFFSET_SCALE
 from segmentation.targets.encodings import ENCODINGS
 
