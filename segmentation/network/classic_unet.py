@@ -120,7 +120,7 @@ def classic_receptive_field_radius(depth: int) -> int:
     Examples
     --------
     >>> classic_receptive_field_radius(1), classic_receptive_field_radius(4)
-    (9, 93)
+    (9, 109)
     """
     # Two 3x3 convolutions reach 2 pixels further at each level, on the way down and on the way up. A pixel of the level
     # below is one of two pixels, so pooling and upsampling reach one pixel further.

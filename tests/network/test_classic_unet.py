@@ -32,8 +32,8 @@ def test_it_is_the_plan_of_the_paper():
     assert all(layer.kernel_size == (3, 3) and layer.strides == (1, 1) for layer in convolutions[:-1])
     skips = of_type(network, layers.Concatenate)
     assert [skip.output.shape[-1] for skip in skips] == [1024, 512, 256, 128]
-    # Weights and biases of the plan for three channels in and one out, counted by hand; each bias of a 3x3 convolution is
-    # replaced by scale, shift and two moving statistics.
+    # Weights and biases of the plan for three channels in and one out, counted by hand; each bias of a 3x3 convolution
+    # is replaced by scale, shift and two moving statistics.
     normalised = sum(filters[:-1])
     assert network.count_params() == 31_031_745 - normalised + 4 * normalised
     assert len(of_type(network, layers.BatchNormalization)) == 18
