@@ -9,12 +9,31 @@ from importlib import import_module
 __version__ = "1.0.0"
 
 _HOMES = {
+    # Predict, without TensorFlow
     "segment": "segmentation.prediction.segment",
     "load_bundle": "segmentation.bundle",
+    # Build and train
     "build_unet": "segmentation.network.unet",
+    "build_classic_unet": "segmentation.network.classic_unet",
+    "NucleiSequence": "segmentation.training.sequence",
+    "CenterCrops": "segmentation.training.sequence",
+    "Augmentation": "segmentation.training.augmentation",
+    "CachedImages": "segmentation.data.cache",
+    "ENCODINGS": "segmentation.targets.encodings",
+    # Losses and metrics
+    "binary_crossentropy": "segmentation.network.losses",
+    "dice": "segmentation.network.losses",
+    "bce_dice": "segmentation.network.losses",
+    "tversky": "segmentation.network.losses",
+    "focal_tversky": "segmentation.network.losses",
+    "TargetLoss": "segmentation.network.target_losses",
+    "DiceCoefficient": "segmentation.network.metrics",
+    "IntersectionOverUnion": "segmentation.network.metrics",
+    # Score
+    "score_image": "segmentation.evaluation.scores",
 }
 
-__all__ = ["build_unet", "load_bundle", "segment"]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""Keras' batch normalisation by TensorFlow's fused kernel: the same figures in two thirds of the time of a step."""
+"""Batch normalisation by TensorFlow's fused kernel: a training step takes two thirds of the time."""
 
 import keras
 import tensorflow as tf
@@ -7,15 +7,14 @@ import tensorflow as tf
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` for training with TensorFlow on (B, H, W, C) tensors.
 
-    Keras computes mean, variance and output one operation after another, each a pass over memory, which is what a CPU
-    spends a third of a training step on. The kernel does it in two passes. The variables are those of the parent, so
-    weights go from one to the other; models are saved with the parent, to load everywhere.
+    Keras computes mean, variance and output in several passes over memory, a third of a training step on a CPU; the
+    kernel takes two. The variables are those of the parent class, with which models are saved, to load everywhere.
 
     The one difference: the moving variance follows the unbiased estimate, n / (n - 1) times the variance of the n
     values of a channel in the batch.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(

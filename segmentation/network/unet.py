@@ -18,20 +18,18 @@ def build_unet(
 ) -> keras.Model:
     """Build a U-Net for images of any size that is divisible by ``2 ** depth``.
 
-    Differences from the paper [1]_:
+    It differs from the paper's [1]_, which `segmentation.network.classic_unet.build_classic_unet` builds, in this:
 
     - batch normalisation [2]_ after every convolution, and zero padding, so that the output is as large as the input;
-    - dropout [3]_ not only at the bottom but between the convolutions of each block of the lower half of the levels,
-      where the features are most redundant;
-    - no convolutions at full resolution, which take most of the time of a U-Net and hold the least: the first
-      convolution halves the image, and each pixel of the finest level gives the output of the four pixels below it, as
-      in sub-pixel convolution [4]_;
-    - level l has ``l * base_filters`` filters instead of twice as many a level, what comes up is added to the skip
-      connection instead of put beside it, as in Cellpose [5]_, and each block adds its first convolution to its second
-      [6]_.
+    - dropout [3]_ between the convolutions of each block in the lower half of the levels;
+    - no convolutions at full resolution, which take most of the time: the first convolution halves the image, and the
+      last one gives the four output pixels of each pixel, as sub-pixel convolution does [4]_;
+    - ``level * base_filters`` filters instead of twice as many a level;
+    - decoder features are added to the skip connection, not concatenated, as in Cellpose [5]_;
+    - each block adds its first convolution to its second [6]_.
 
-    With 32 filters and a depth of 4 that is 45 thousand floating-point operations a pixel, where the paper's plan with
-    16 filters takes 92 thousand and learns more slowly. The weights are drawn as in He et al. [7]_.
+    With 32 filters and a depth of 4 that is 45 thousand floating-point operations a pixel; the classic one with 16
+    filters takes 92 thousand and learns more slowly. The weights are drawn as in He et al. [7]_.
 
     Parameters
     ----------
@@ -40,15 +38,15 @@ def build_unet(
     input_channels : int
         Channels of the input image.
     base_filters : int
-        Filters of the first level, and how many more each level below has. The cost per pixel grows with its square.
+        Filters of the first level, and how many more each further level has. The cost grows with the square.
     depth : int
-        How many times the image is halved.
+        Number of levels, each at half the resolution of the one before.
     dropout : float
         Fraction of feature maps dropped, in [0, 1).
     seed : int
         Seeds the initial weights and the dropout.
     batch_normalisation : type of keras.layers.BatchNormalization
-        A faster implementation for training; its weights fit a network with Keras' own.
+        A faster implementation for training; its weights fit a network with Keras' own layer.
 
     Returns
     -------
@@ -73,16 +71,18 @@ def build_unet(
     .. [5] Stringer et al.: Cellpose: a generalist algorithm for cellular segmentation, Nature Methods 18, 2021.
     .. [6] He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, CVPR 2016, arXiv:1512.03385.
     .. [7] He, Zhang, Ren, Sun: Delving Deep into Rectifiers, ICCV 2015, arXiv:1502.01852.
-    """
-    _check("input_channels", input_channels, input_channels >= 1, "at least 1")
-    _check("base_filters", base_filters, base_filters >= 1, "at least 1")
-    _check("depth", depth, depth >= 1, "at least 1")
-    _check("dropout", dropout, 0 <= dropout < 1, "in [0, 1)")
-    _check("output_activations", output_activations, len(output_activations) >= 1, "at least one activation")
 
+    Examples
+    --------
+    >>> import numpy as np
+    >>> model = build_unet(("sigmoid", "linear"), base_filters=4, depth=2)
+    >>> model(np.zeros((1, 32, 48, 3), np.float32)).shape[1:]
+    TensorShape([32, 48, 2])
+    """
+    check_sizes(output_activations, input_channels, base_filters, depth, dropout)
     seeds = iter(range(seed * 10_000, (seed + 1) * 10_000))
 
-    def convolution(x, filters, name, **how):
+    def convolution(x: keras.KerasTensor, filters: int, name: str, **how: int) -> keras.KerasTensor:
         x = layers.Conv2D(
             filters,
             padding="same",
@@ -91,10 +91,10 @@ def build_unet(
             name=f"{name}_conv",
             **how,
         )(x)
-        # Statistics that follow within some twenty steps: short trainings are validated with them too.
+        # The statistics adapt within some twenty steps, since short trainings are validated with them too.
         return batch_normalisation(momentum=0.95, name=f"{name}_bn")(x)
 
-    def block(x, level, name, **first):
+    def block(x: keras.KerasTensor, level: int, name: str, **first: int) -> keras.KerasTensor:
         filters = base_filters * level
         x = convolution(x, filters, f"{name}_1", **(first or {"kernel_size": 3}))
         x = layers.Activation("relu", name=f"{name}_1_relu")(x)
@@ -123,7 +123,7 @@ def build_unet(
         x = layers.Add(name=f"up{level}_skip")([skips[level - 1], x])
         x = block(x, level, f"up{level}")
 
-    # Neighbouring channels of one activation are one layer: each layer reads all features.
+    # One layer for neighbouring channels of the same activation, since each layer reads all features.
     outputs = [
         layers.Conv2DTranspose(
             len(list(channels)),
@@ -142,12 +142,12 @@ def build_unet(
 
 
 def receptive_field_radius(depth: int) -> int:
-    """How far from an output pixel of `build_unet` an input pixel can still matter, in pixels.
+    """Return how far from an output pixel of `build_unet` an input pixel can matter, in pixels.
 
-    Two 3x3 convolutions a level widen the field by 2 pixels of that level on the way down and on the way up; a pixel
-    of the level below covers two pixels, of which the output sees either, so halving and doubling can add one pixel
-    of each level. On the way down the first level has one 3x3 convolution; the 4x4 convolution that halves the image
-    reaches one pixel beyond the two that it makes one of.
+    Two 3x3 convolutions a level reach 2 pixels of that level further, on the way down and on the way up. A pixel of the
+    level below covers two pixels, either of which may be meant, so halving and doubling add a pixel of each level. The
+    first level has one 3x3 convolution on the way down, and the 4x4 convolution that halves the image reaches one pixel
+    beyond the two that it joins.
 
     Parameters
     ----------
@@ -157,7 +157,12 @@ def receptive_field_radius(depth: int) -> int:
     Returns
     -------
     int
-        An upper bound. Tiles whose margin is at least this wide give the same output as the whole image.
+        An upper bound: tiles with a margin of this width give the output of the whole image.
+
+    Examples
+    --------
+    >>> receptive_field_radius(1), receptive_field_radius(4)
+    (4, 106)
     """
     radius = 0
     for _level in range(1, depth):  # up: the convolutions, then the step to the coarser pixels
@@ -168,6 +173,14 @@ def receptive_field_radius(depth: int) -> int:
     return radius
 
 
-def _check(name: str, value, valid: bool, expected: str) -> None:
-    if not valid:
-        raise ValueError(f"{name} must be {expected}, got {value!r}")
+def check_sizes(
+    output_activations: tuple[str, ...], input_channels: int, base_filters: int, depth: int, dropout: float
+) -> None:
+    """Raise `ValueError` if an argument of `build_unet` is out of its range."""
+    for name, value in (("input_channels", input_channels), ("base_filters", base_filters), ("depth", depth)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value!r}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout!r}")
+    if not output_activations:
+        raise ValueError(f"output_activations must be at least one activation, got {output_activations!r}")

@@ -1,8 +1,7 @@
-"""Targets "centre_offsets": each foreground pixel points at the centre of its nucleus.
+"""Encoding "centre_offsets": each foreground pixel points at the centre of its nucleus.
 
-Nuclei are told apart by their centres. Two whose centres are nearer to each other than 0.6 radii of the smaller, as
-those of threads side by side, come out as one; so does a dot within three pixels of the centre of the nucleus that
-surrounds it.
+Nuclei are separated by their centres. Two whose centres are nearer to each other than 0.6 radii of the smaller one,
+such as threads side by side, come out as one; so does a dot within three pixels of the centre of the nucleus around it.
 """
 
 import numpy as np
@@ -14,16 +13,14 @@ name = "centre_offsets"
 channels = ("foreground", "row_offset", "column_offset", "log_radius")
 activations = ("sigmoid", "linear", "linear", "linear")
 vectors = ((1, 2),)
-directions = ()
 log_lengths = (3,)
 
 # Offsets are given to the network in units of 8 pixels, which makes them about 1 for a nucleus of median size.
 OFFSET_SCALE = 8.0
 
-# The first jump lands near the centre, where the offsets are small and exact; the others end on it. Two to the power of
-# this is how many there are.
+# Each pixel follows 2 ** _DOUBLINGS offsets: the first ends near the centre, where offsets are small and exact.
 _DOUBLINGS = 4
-# In pixels; keeps what a bad network says within what an integer holds.
+# In pixels; keeps the offsets of a bad network within the range of an integer.
 _FURTHEST = 1_000_000
 _MERGE_DISTANCE = 0.6
 _MIN_VOTES = 0.3
@@ -60,15 +57,14 @@ def encode(label_map: np.ndarray) -> np.ndarray:
 def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
     """Turn predicted channels back into a label map.
 
-    Each foreground pixel jumps to the pixel that its offset points at, and on from there by the offset found there, as
-    a ball rolls to the bottom of a bowl; pixels that end at one place are one nucleus. The jumps are not taken one
-    after the other: from where each pixel is after n jumps follows where it is after 2 n. Sixteen gave an AP50 of 0.746
-    and a mean AP of 0.543 on validation images of the 2018 Data Science Bowl, four 0.743 and 0.540.
+    Each foreground pixel jumps to the pixel that its offset points at, and from there by the offset found there; pixels
+    that end at one place are one nucleus. The place after 2 n jumps follows from that after n. Sixteen jumps gave an
+    AP50 of 0.746 on validation images of the 2018 Data Science Bowl, four 0.743.
 
     Parameters
     ----------
     predicted : (H, W, 4) ndarray of float32
-        As `encode` gives them; the foreground is a probability.
+        As from `encode`; the foreground is a probability.
     foreground : float
         Foreground is where the probability is greater than this.
 
@@ -81,24 +77,24 @@ def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
     height, width = (np.int32(length) for length in is_foreground.shape)
     place = np.flatnonzero(is_foreground)
     rows, columns = np.divmod(place.astype(np.int32), width)
-    said = predicted.reshape(-1, len(channels)).take(place, axis=0)
-    jumps = np.rint(said[:, 1:3] * OFFSET_SCALE).clip(-_FURTHEST, _FURTHEST).astype(np.int32)
+    at_place = predicted.reshape(-1, len(channels)).take(place, axis=0)
+    jumps = np.rint(at_place[:, 1:3] * OFFSET_SCALE).clip(-_FURTHEST, _FURTHEST).astype(np.int32)
     landing = (rows + jumps[:, 0]).clip(0, height - 1) * width + (columns + jumps[:, 1]).clip(0, width - 1)
-    # Who has left the foreground goes no further.
+    # Pixels that have left the foreground stay.
     lands_at = np.arange(is_foreground.size, dtype=np.int32)
     for _ in range(_DOUBLINGS):
         lands_at[place] = landing
         landing = lands_at[landing]
     votes = np.stack(np.divmod(landing, width), axis=-1)
-    # A thousand pixels are enough for any nucleus, and keep what a bad network says finite.
-    radius = np.exp2(said[:, 3].clip(-1, 10))
+    # At most a thousand pixels, so that the radius of a bad network is finite.
+    radius = np.exp2(at_place[:, 3].clip(-1, 10))
     return gather_votes(is_foreground, votes, radius, _MERGE_DISTANCE, _MIN_VOTES)
 
 
 def median_diameter(predicted: np.ndarray, foreground: float = 0.5) -> float | None:
-    """Median over the foreground pixels of the diameter that each gives its nucleus.
+    """Return the median over the foreground pixels of the predicted diameter of their nucleus.
 
-    Large nuclei have more pixels and so more weight; specks have little.
+    Large nuclei have more pixels and so more weight.
 
     Parameters
     ----------

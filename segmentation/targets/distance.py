@@ -1,11 +1,11 @@
-"""Targets "distance": how far each foreground pixel is from the edge of its nucleus, relative to the innermost one.
+"""Encoding "distance": distance of each foreground pixel from the edge of its nucleus, divided by the largest one.
 
-Each nucleus is a hill whose top has the height 1, as the energy of the deep watershed (Bai and Urtasun 2017,
-arXiv:1611.08303) is, but with the distance itself where they learn 16 steps of it, and relative to the nucleus, so that
-small nuclei rise as high as large ones.
+Each nucleus is a hill of height 1, as in the deep watershed (Bai and Urtasun 2017, arXiv:1611.08303), which learns 16
+steps of the distance; here it is the distance itself, relative to the nucleus, so that small nuclei are as high as
+large ones.
 
-Nuclei that touch are told apart if both have an inside: those of one or two pixels' width are all edge. A nucleus with
-a neck less than about half as wide as the narrower of its two ends comes out as two, and one in pieces as so many.
+Touching nuclei are separated unless they are only one or two pixels wide. A nucleus with a neck less than about half as
+wide as the narrower of its two ends comes out as two, and one in several pieces as several.
 """
 
 import cv2
@@ -18,10 +18,9 @@ name = "distance"
 channels = ("foreground", "distance")
 activations = ("sigmoid", "sigmoid")
 vectors = ()
-directions = ()
 log_lengths = ()
 
-# Two tops are two nuclei if the way from one to the other leads down by more than this.
+# Two tops are two nuclei if every way between them leads down by more than this.
 _DEPTH = 0.3
 
 
@@ -36,8 +35,8 @@ def encode(label_map: np.ndarray) -> np.ndarray:
     Returns
     -------
     (H, W, 2) ndarray of float32
-        Foreground (0 or 1); distance from the middle of the pixel to the edge of its nucleus, divided by the largest
-        one in the nucleus, 0 in the background. The border of the picture is no edge.
+        Foreground (0 or 1); distance from the centre of the pixel to the edge of its nucleus, divided by the largest
+        one in the nucleus, 0 in the background. The border of the image is no edge.
     """
     targets = np.zeros((*label_map.shape, len(channels)), np.float32)
     rows, columns = np.nonzero(label_map)
@@ -60,7 +59,7 @@ def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
     Parameters
     ----------
     predicted : (H, W, 2) ndarray of float32
-        As `encode` gives them; the foreground is a probability.
+        As from `encode`; the foreground is a probability.
     foreground : float
         Foreground is where the probability is greater than this.
 
@@ -73,15 +72,14 @@ def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
 
 
 def median_diameter(predicted: np.ndarray, foreground: float = 0.5) -> float | None:
-    """Median over the foreground pixels of the diameter of the nucleus that each is decoded to; None without any."""
+    """Return the median over the foreground pixels of the diameter of their nucleus, as decoded; None without any."""
     return median_diameter_of(decode(predicted, foreground))
 
 
-def _distance_to_edge(label_map):
-    """Distance to the nearest point between pixels of different labels, on a grid of twice the resolution.
+def _distance_to_edge(label_map: np.ndarray) -> np.ndarray:
+    """Return the distance to the nearest point between different labels; 1 everywhere if there is only one label.
 
-    The points of that grid are the pixels, the edges between two pixels and the corners between four. Infinite where
-    there is one label alone.
+    It is measured on a grid of twice the resolution: the pixels, the edges between two and the corners between four.
     """
     height, width = label_map.shape
     grid = np.ones((2 * height - 1, 2 * width - 1), np.uint8)

@@ -1,4 +1,4 @@
-"""The target encodings by name: how a label map becomes channels that a network can learn, and back."""
+"""The target encodings by name: from a label map to channels that a network can learn, and back."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,35 +6,42 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segmentation.targets import centre_offsets, distance, flows, touching_border
+from segmentation.targets import centre_offsets, distance, foreground, touching_border
 from segmentation.targets.connected import make_connected
 from segmentation.targets.symmetries import Symmetry
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """A way to tell a network about nuclei.
+    """How a label map becomes channels, and channels a label map.
 
     Attributes
     ----------
-    name : str
     channels : tuple of str
         What each channel means; the first is the foreground.
     activations : tuple of str
-        The Keras activation that gives each channel its range.
+        The Keras activation of each channel.
     encode : callable
         Label map (H, W) int, 0 = background -> (H, W, C) float32.
     vectors : tuple of (int, int)
-        The pairs of channels that hold the components, along the rows and along the columns, of a vector whose length
-        is in pixels.
-    directions : tuple of (int, int)
-        The same of unit vectors. All other channels hold what does not change when the picture is flipped or turned.
+        Pairs of channels that hold the row and column components of a vector in pixels.
     log_lengths : tuple of int
-        The channels that hold the binary logarithm of a length in pixels.
+        Channels that hold the binary logarithm of a length in pixels.
     median_diameter : callable
-        Predicted channels (H, W, C) and the threshold of the foreground -> how large the nuclei are that the network
-        sees, by what it says of their size and without telling them apart: the diameter in pixels such that half of
-        the foreground belongs to nuclei at least as large; None without foreground.
+        Predicted channels (H, W, C) and the threshold of the foreground -> diameter of the nuclei in pixels, such that
+        half of the foreground belongs to nuclei at least as large; None without foreground.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> encoding = ENCODINGS["centre_offsets"]
+    >>> label_map = np.zeros((16, 16), int)
+    >>> label_map[2:9, 3:8], label_map[2:9, 8:14] = 1, 2  # two nuclei that touch
+    >>> channels = encoding.encode(label_map)
+    >>> channels.shape
+    (16, 16, 4)
+    >>> np.array_equal(encoding.decode(channels), label_map)
+    True
     """
 
     name: str
@@ -42,7 +49,6 @@ class Encoding:
     activations: tuple[str, ...]
     encode: Callable[[np.ndarray], np.ndarray]
     vectors: tuple[tuple[int, int], ...]
-    directions: tuple[tuple[int, int], ...]
     log_lengths: tuple[int, ...]
     median_diameter: Callable[[np.ndarray, float], float | None]
     _decode: Callable[..., np.ndarray]
@@ -52,17 +58,17 @@ class Encoding:
     ) -> np.ndarray:
         """Turn predicted channels into a label map.
 
-        ``decode(encode(label_map))`` is the label map again, up to the numbering, except where the encoding says that
-        nuclei lie too close for it.
+        ``decode(encode(label_map))`` is the label map again, up to the numbering, except for nuclei that the encoding
+        cannot separate.
 
         Parameters
         ----------
         predicted : (H, W, C) ndarray of float32
-            As the network gives them.
+            Output of the network.
         thresholds : mapping of str to float, optional
-            Thresholds that the encoding knows by name; all know "foreground", a probability, 0.5 by default.
+            By name; all encodings have "foreground", a probability, 0.5 by default.
         min_area : int
-            Smaller nuclei are dropped, in pixels.
+            Drop nuclei with fewer pixels.
 
         Returns
         -------
@@ -72,7 +78,7 @@ class Encoding:
         Raises
         ------
         ValueError
-            If `predicted` has not the channels of this encoding.
+            If `predicted` does not have the channels of this encoding.
         """
         return drop_small(self._label(predicted, thresholds), min_area)
 
@@ -83,14 +89,14 @@ class Encoding:
         min_area: int = 0,
         cut: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Make of what a network gave a label map whose nuclei are in one piece and have no holes.
+        """Decode to a label map whose nuclei are in one piece and have no holes.
 
         Parameters
         ----------
         predicted, thresholds, min_area
             As in `decode`.
         cut : (H, W) ndarray of bool, optional
-            Where the picture goes on beyond the map, as `segmentation.targets.connected.make_connected` takes it.
+            Pixels at whose side the image continues, see `segmentation.targets.connected.make_connected`.
 
         Returns
         -------
@@ -113,18 +119,18 @@ class Encoding:
         return self._decode(predicted, **(thresholds or {}))
 
     def resize(self, channels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """Bring the channels of a picture to another size: lengths in pixels grow and shrink with the picture.
+        """Resize channels; lengths in pixels are scaled along.
 
         Parameters
         ----------
         channels : (H, W, C) ndarray of float32
         shape : (int, int)
-            Height and width to have.
+            Height and width of the result.
 
         Returns
         -------
         (height, width, C) ndarray of float32
-            Means over the area that a pixel covers where the picture shrinks, else interpolated linearly.
+            Averaged over the area of each pixel where the image shrinks, else interpolated linearly.
         """
         height, width = channels.shape[:2]
         shrinks = shape[0] * shape[1] < height * width
@@ -140,10 +146,10 @@ class Encoding:
         return resized
 
     def turn(self, channels: np.ndarray, symmetry: Symmetry) -> np.ndarray:
-        """Flip or turn channels: their pixels move, and what points somewhere turns along.
+        """Flip or turn channels: pixels move, and vectors turn with them.
 
-        ``turn(encode(label_map), symmetry)`` is what `encode` gives for the label map turned so, except for nuclei
-        with several pixels equally near to their centroid, of which `encode` takes the first.
+        ``turn(encode(label_map), symmetry)`` equals ``encode`` of the turned label map, except for nuclei with several
+        pixels equally near to their centroid, of which `encode` takes the first.
 
         Parameters
         ----------
@@ -156,13 +162,13 @@ class Encoding:
         """
         moved = symmetry(channels)
         turned = moved.copy()
-        for row, column in self.vectors + self.directions:
+        for row, column in self.vectors:
             turned[..., row], turned[..., column] = symmetry.turn_vectors(moved[..., row], moved[..., column])
         return turned
 
 
 def drop_small(label_map: np.ndarray, min_area: int) -> np.ndarray:
-    """Drop the nuclei of less than `min_area` pixels, and number the others 1..n in their order."""
+    """Drop nuclei with fewer than `min_area` pixels, and number the others 1..n in their order."""
     area = np.bincount(label_map.ravel(), minlength=1)
     kept = area >= max(min_area, 1)
     if kept[1:].all():
@@ -171,7 +177,7 @@ def drop_small(label_map: np.ndarray, min_area: int) -> np.ndarray:
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[label_map]
 
 
-#: What ``train.py --targets`` offers.
+#: The choices of ``train.py --targets``.
 ENCODINGS: dict[str, Encoding] = {
     module.name: Encoding(
         name=module.name,
@@ -179,10 +185,9 @@ ENCODINGS: dict[str, Encoding] = {
         activations=module.activations,
         encode=module.encode,
         vectors=module.vectors,
-        directions=module.directions,
         log_lengths=module.log_lengths,
         median_diameter=module.median_diameter,
         _decode=module.decode,
     )
-    for module in (centre_offsets, touching_border, distance, flows)
+    for module in (centre_offsets, touching_border, distance, foreground)
 }

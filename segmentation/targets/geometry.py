@@ -1,4 +1,4 @@
-"""What the target encodings need to know of each nucleus, without a Python loop over the nuclei."""
+"""Centre, radius and diameter of nuclei, without a Python loop over the nuclei."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,10 @@ class Nuclei:
     rows, columns : (N,) ndarray of int
         The foreground pixels, in the order of ``np.nonzero``.
     centre_rows, centre_columns : (N,) ndarray of float
-        Centre of each pixel's nucleus: the pixel of the nucleus nearest to its centroid, so that it lies within the
-        nucleus whatever its shape, and no two nuclei share it.
+        Centre of each pixel's nucleus: its pixel nearest to its centroid, so that it lies within the nucleus whatever
+        its shape.
     radius : (N,) ndarray of float
-        Radius, in pixels, of the disk with the area of the nucleus.
+        Radius of the disk with the area of the nucleus, in pixels.
     """
 
     rows: np.ndarray
@@ -50,7 +50,7 @@ def measure_nuclei(label_map: np.ndarray) -> Nuclei:
 
 
 def median_diameter_of(label_map: np.ndarray) -> float | None:
-    """Median over the foreground pixels of the diameter of the disk with the area of the pixel's nucleus.
+    """Return the median over the foreground pixels of the diameter of the disk with the area of the pixel's nucleus.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The eight symmetries of the square: the ways to flip and turn a picture that keep its pixels on their grid."""
+"""The eight symmetries of the square: flips and turns that keep pixels on their grid."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -8,12 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Symmetry:
-    """Exchange rows and columns or not, then reverse the order of the rows or not, and of the columns or not.
-
-    Attributes
-    ----------
-    transpose, flip_rows, flip_columns : bool
-    """
+    """Exchange rows and columns if `transpose`, then reverse the rows and the columns if asked to."""
 
     transpose: bool
     flip_rows: bool
@@ -44,11 +39,11 @@ class Symmetry:
         return picture[..., rows, columns, :]
 
     def turn_vectors(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What becomes of a vector, given by its components along the rows and along the columns."""
+        """Turn a vector, given by its components along the rows and along the columns."""
         if self.transpose:
             rows, columns = columns, rows
         return -rows if self.flip_rows else rows, -columns if self.flip_columns else columns
 
 
-#: The first leaves everything as it is.
+#: The first one is the identity.
 SYMMETRIES = tuple(Symmetry(*choice) for choice in product((False, True), repeat=3))

@@ -1,11 +1,11 @@
-"""Targets "touching_border": the pixels near another nucleus are told apart from the others.
+"""Encoding "touching_border": a second channel marks the border between nuclei that touch.
 
-As the winners of the 2018 Data Science Bowl did (Buslaev, Durnov and Seferbekov, in Caicedo et al. 2019): the border
-between nuclei is the wider the larger the nucleus, and background that nearly closes belongs to it. What is left of the
-nuclei without it are their seeds.
+As the winners of the 2018 Data Science Bowl did (Buslaev, Durnov and Seferbekov, in Caicedo et al. 2019): the border is
+wider in larger nuclei, and narrow gaps of background between two nuclei belong to it. Nuclei without their border are
+the seeds.
 
-A nucleus in pieces that do not touch comes out as so many, and so does one with a waist that lies between others and is
-not wider than the border. Nuclei of a pixel or two that touch each other are one.
+A nucleus in several pieces comes out as several, and so does one with a waist between other nuclei that is not wider
+than the border. Touching nuclei of a pixel or two come out as one.
 """
 
 import cv2
@@ -18,16 +18,15 @@ name = "touching_border"
 channels = ("foreground", "border")
 activations = ("sigmoid", "sigmoid")
 vectors = ()
-directions = ()
 log_lengths = ()
 
-# Areas, in pixels, from which on the border is two and three pixels wide within a nucleus; those of the winners.
+# The border is two and three pixels wide in nuclei of at least these areas, in pixels; as the winners had it.
 _WIDER_FROM = (300, 2000)
-# Background is border where two nuclei are within this distance, in rows and in columns: gaps of up to three pixels.
+# Background is border where two nuclei are within this many rows and columns: gaps of up to three pixels.
 _GAP = 2
-# Seeds that are joined by pixels of no more border than this are one.
+# Seeds connected by pixels with no more border than this are one.
 _DEPTH = 0.5
-# How much each pixel further from a seed counts, where the border itself is level; far less than the border does.
+# Height lost with each pixel of distance from a seed, which decides where the border is level.
 _PULL = 1e-3
 
 
@@ -42,9 +41,9 @@ def encode(label_map: np.ndarray) -> np.ndarray:
     Returns
     -------
     (H, W, 2) ndarray of float32
-        Foreground and border, both 0 or 1. The border is 1 to 3 pixels wide in each of two nuclei that touch, but no
-        wider than leaves the nucleus in one piece, and at least its centre pixel is left; it also has the background
-        between nuclei at most 3 pixels apart.
+        Foreground and border, both 0 or 1. The border is 1 to 3 pixels wide in each of two nuclei that touch, but
+        leaves each nucleus in one piece and at least its centre pixel; it includes background between nuclei at most
+        3 pixels apart.
     """
     targets = np.zeros((*label_map.shape, len(channels)), np.float32)
     nuclei = measure_nuclei(label_map)
@@ -72,13 +71,13 @@ def encode(label_map: np.ndarray) -> np.ndarray:
 def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
     """Turn predicted channels back into a label map.
 
-    Foreground that is no border makes the seeds; the rest of the foreground goes to the seed that it slopes to, see
+    Foreground without border makes the seeds; a watershed divides the rest, see
     `segmentation.targets.watershed.divide_hills`.
 
     Parameters
     ----------
     predicted : (H, W, 2) ndarray of float32
-        As `encode` gives them, as probabilities.
+        Probabilities.
     foreground : float
         Foreground is where the probability is greater than this.
 
@@ -97,20 +96,20 @@ def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
 
 
 def median_diameter(predicted: np.ndarray, foreground: float = 0.5) -> float | None:
-    """Median over the foreground pixels of the diameter of the nucleus that each is decoded to; None without any."""
+    """Return the median over the foreground pixels of the diameter of their nucleus, as decoded; None without any."""
     return median_diameter_of(decode(predicted, foreground))
 
 
-def _near_two(numbered, width):
-    """Where two nuclei are within some rows and columns: (H, W) bool."""
+def _near_two(numbered: np.ndarray, width: int) -> np.ndarray:
+    """Mark pixels with two nuclei within `width` rows and columns, (H, W) bool."""
     window = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
     last = cv2.dilate(numbered, window)
     first = cv2.erode(np.where(numbered > 0, numbered, np.float32(np.inf)), window)
     return (first < last) & (last > 0)
 
 
-def _count_seeds(numbered, border, count):
-    """How many pieces are left of each nucleus without the border, (count,) int."""
+def _count_seeds(numbered: np.ndarray, border: np.ndarray, count: int) -> np.ndarray:
+    """Count the connected components of each nucleus without its border, (count,) int."""
     seeds = ((numbered > 0) & ~border).astype(np.uint8)
     number, seed = cv2.connectedComponents(seeds, connectivity=8)
     of_seed = np.zeros(number, int)

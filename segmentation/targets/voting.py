@@ -1,39 +1,39 @@
-"""Gather pixels into nuclei by where they vote that the centre of their nucleus lies."""
+"""Group pixels into nuclei by the centres that they vote for."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-# Votes within about a pixel of each other are one heap: what remains of rounding and of the network's noise.
+# In pixels. Votes within about a pixel of each other are one peak: they differ by rounding and noise.
 _BLUR_SIGMA = 0.7
 
-# A heap with less than this fraction of the votes of its nucleus is noise.
+# A peak with less than this fraction of the votes of its nucleus is noise.
 _SPECK = 0.02
 
-# Up to so many heaps, each is compared with all: faster than a search tree, whose import takes as long as ten images.
+# Up to so many peaks, each is compared with all: faster than a search tree, whose import takes as long as ten images.
 _FEW_HEAPS = 1000
 
-# Up to so many distances for each pixel of the picture, all are taken: faster than a distance transform.
+# Up to so many distances per pixel of the image, all are computed: faster than a distance transform.
 _FEW_DISTANCES = 6
 
 
 def gather_votes(
     foreground: np.ndarray, votes: np.ndarray, radius: np.ndarray, merge_distance: float, min_votes: float
 ) -> np.ndarray:
-    """Label each foreground pixel by the heap of votes that its own vote fell into.
+    """Label each foreground pixel by the peak of votes that its own vote belongs to.
 
-    Heaps are the local maxima of the slightly blurred histogram of votes. A heap nearer to a larger one than
-    `merge_distance` times the radius of both is a part of it; one with less than `min_votes` of the votes that a
-    nucleus of its radius would give is dissolved, and its votes go to the nearest heap that remains.
+    Peaks are the local maxima of the slightly blurred histogram of votes. A peak nearer to a larger one than
+    `merge_distance` times the radius of both is merged into it. A peak with less than `min_votes` of the votes that a
+    nucleus of its radius would give is dissolved: its votes go to the nearest remaining peak.
 
     Parameters
     ----------
     foreground : (H, W) ndarray of bool
     votes : (N, 2) ndarray of float
-        Row and column, in pixels, that each of the N foreground pixels (in the order of ``np.nonzero``) votes for.
+        Row and column, in pixels, that each foreground pixel (in the order of ``np.nonzero``) votes for.
     radius : (N,) ndarray of float
-        Radius, in pixels, of the nucleus that each foreground pixel believes to belong to.
+        Predicted radius, in pixels, of the nucleus of each foreground pixel.
     merge_distance : float
         In units of the radius.
     min_votes : float
@@ -42,7 +42,7 @@ def gather_votes(
     Returns
     -------
     (H, W) ndarray of int32
-        Label map, 0 = background, 1..n in the order of the rows of the heaps. Every foreground pixel has a label.
+        Label map, 0 = background, 1..n in the order of the rows of the peaks. Every foreground pixel has a label.
     """
     label_map = np.zeros(foreground.shape, np.int32)
     if not len(votes):
@@ -51,7 +51,7 @@ def gather_votes(
     rows, columns = np.rint(votes).astype(np.intp).clip(0, (height - 1, width - 1)).T
     cell = rows * width + columns
     histogram = np.bincount(cell, minlength=height * width)
-    # From here on, what counts is not each vote but each pixel that votes fell on, which are far fewer.
+    # From here on, work on the pixels that received votes: far fewer than votes.
     hit = np.flatnonzero(histogram)
     ballots = _Ballots(
         np.stack(np.divmod(hit, width), axis=-1),
@@ -62,32 +62,32 @@ def gather_votes(
     blurred = cv2.GaussianBlur(histogram.reshape(height, width).astype(np.float32), (0, 0), _BLUR_SIGMA)
     is_peak = (blurred == cv2.dilate(blurred, np.ones((3, 3), np.uint8))) & (blurred > 1e-3)
     peaks = np.stack(np.divmod(np.flatnonzero(is_peak), width), axis=-1)  # argwhere takes five times as long
-    heap = ballots.nearest(peaks)
+    peak_of = ballots.nearest(peaks)
 
-    # Specks first: with them gone, few heaps are near enough to each other to be compared, whatever was predicted.
-    peaks, heap = _dissolve(peaks, heap, ballots, _SPECK)
-    peaks, heap = _merge(peaks, heap, ballots, merge_distance)
-    peaks, heap = _dissolve(peaks, heap, ballots, min_votes)
+    # Specks first: then few peaks are near enough to each other to be compared, whatever was predicted.
+    peaks, peak_of = _dissolve(peaks, peak_of, ballots, _SPECK)
+    peaks, peak_of = _merge(peaks, peak_of, ballots, merge_distance)
+    peaks, peak_of = _dissolve(peaks, peak_of, ballots, min_votes)
     label = np.empty(height * width, np.int32)
-    label[hit] = heap + 1
+    label[hit] = peak_of + 1
     label_map[foreground] = label[cell]
     return label_map
 
 
 @dataclass(frozen=True, eq=False)
 class _Ballots:
-    """The pixels that votes fell on.
+    """The pixels that received votes.
 
     Attributes
     ----------
     places : (M, 2) ndarray of int
         Row and column.
     votes : (M,) ndarray of int
-        How many fell there.
+        Number of votes of each.
     radii : (M,) ndarray of float
-        Sum of the radii that their voters believe in.
+        Sum of the radii of its voters.
     shape : (int, int)
-        Of the picture.
+        Of the image.
     """
 
     places: np.ndarray
@@ -96,11 +96,10 @@ class _Ballots:
     shape: tuple[int, int]
 
     def nearest(self, peaks: np.ndarray, chosen: np.ndarray | slice = np.s_[:]) -> np.ndarray:
-        """Number of the nearest peak for each of the chosen places; for many, one that is at most 5 % further."""
+        """Return the nearest peak of each of the chosen places; of many, one that is at most 5 % further."""
         places = self.places[chosen]
         if len(places) * len(peaks) <= _FEW_DISTANCES * self.shape[0] * self.shape[1]:
-            points = (part.astype(np.float32) for part in (places, peaks))
-            return cv2.batchDistance(*points, cv2.CV_32F, K=1)[1][:, 0]
+            return cv2.batchDistance(places.astype(np.float32), peaks.astype(np.float32), cv2.CV_32F, K=1)[1][:, 0]
         elsewhere = np.ones(self.shape, np.uint8)
         elsewhere[tuple(peaks.T)] = 0
         _, mark = cv2.distanceTransformWithLabels(
@@ -110,30 +109,34 @@ class _Ballots:
         number[mark[tuple(peaks.T)]] = np.arange(len(peaks))
         return number[mark[tuple(places.T)]]
 
-    def measure(self, heap: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Number of votes of each heap, and the mean radius that its voters believe in."""
-        size = np.bincount(heap, self.votes, count)
-        return size, np.bincount(heap, self.radii, count) / np.maximum(size, 1)
+    def measure(self, peak_of: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the number of votes of each peak, and the mean radius of its voters."""
+        size = np.bincount(peak_of, self.votes, count)
+        return size, np.bincount(peak_of, self.radii, count) / np.maximum(size, 1)
 
 
-def _dissolve(peaks, heap, ballots, min_votes):
-    """Give the votes of heaps that are too small for their radius to the nearest of the others."""
-    size, mean_radius = ballots.measure(heap, len(peaks))
+def _dissolve(
+    peaks: np.ndarray, peak_of: np.ndarray, ballots: _Ballots, min_votes: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the votes of peaks that have too few for their radius to the nearest of the others."""
+    size, mean_radius = ballots.measure(peak_of, len(peaks))
     strong = size >= np.maximum(min_votes * np.pi * mean_radius**2, 1)
     if not strong.any():
         strong[size.argmax()] = True
     remaining = peaks[strong]
     number = np.cumsum(strong) - 1
-    kept = strong[heap]
-    result = number[heap]
+    kept = strong[peak_of]
+    result = number[peak_of]
     if not kept.all():
         result[~kept] = ballots.nearest(remaining, ~kept)
     return remaining, result
 
 
-def _merge(peaks, heap, ballots, merge_distance):
-    """Unite heaps that are parts of one: each joins the largest one near it that joins no other itself."""
-    size, mean_radius = ballots.measure(heap, len(peaks))
+def _merge(
+    peaks: np.ndarray, peak_of: np.ndarray, ballots: _Ballots, merge_distance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Merge each peak into the largest one near it that is not merged itself."""
+    size, mean_radius = ballots.measure(peak_of, len(peaks))
     reach = merge_distance * mean_radius
     nearby = _Nearby(peaks)
     leader = np.where(nearby.nearest() < reach, -1, np.arange(len(peaks)))
@@ -143,11 +146,11 @@ def _merge(peaks, heap, ballots, merge_distance):
             leader[others[(leader[others] < 0) & (distance < reach[others])]] = largest
             leader[largest] = largest
     leaders, united = np.unique(leader, return_inverse=True)
-    return peaks[leaders], united[heap]
+    return peaks[leaders], united[peak_of]
 
 
 class _Nearby:
-    """Finds the peaks near a peak."""
+    """Find the peaks near a peak."""
 
     def __init__(self, peaks: np.ndarray):
         self._peaks = peaks.astype(np.float32)
@@ -159,7 +162,7 @@ class _Nearby:
             self._tree = cKDTree(self._peaks)
 
     def nearest(self) -> np.ndarray:
-        """How far each peak is from the nearest other one."""
+        """Return the distance of each peak from the nearest other one."""
         if self._tree is not None:
             return self._tree.query(self._peaks, k=2)[0][:, 1]
         if len(self._peaks) == 1:
@@ -167,7 +170,7 @@ class _Nearby:
         return cv2.batchDistance(self._peaks, self._peaks, cv2.CV_32F, K=2)[0][:, 1]
 
     def find(self, peak: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers and distances of the peaks that are nearer than `reach`, itself among them."""
+        """Return numbers and distances of the peaks nearer than `reach`, itself among them."""
         others = self._everyone
         if self._tree is not None:
             others = np.asarray(self._tree.query_ball_point(self._peaks[peak], reach), np.intp)

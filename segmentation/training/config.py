@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 # The names alone, so that the command line is parsed without importing Keras; a test holds them against the tables that
 # they are the keys of.
-TARGETS = ("centre_offsets", "touching_border", "distance", "flows")
+TARGETS = ("centre_offsets", "touching_border", "distance", "foreground")
 FOREGROUND_LOSSES = ("bce", "dice", "bce_dice", "tversky", "focal_tversky")
 
 

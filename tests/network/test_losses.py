@@ -1,3 +1,5 @@
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -205,3 +207,27 @@ def test_keras_takes_the_mean_of_the_images(loss, random_masks):
     assert model.evaluate(probability, truth, batch_size=4, verbose=0) == pytest.approx(
         np.mean(loss(truth, probability)), rel=1e-5
     )
+
+
+@every_loss
+@pytest.mark.parametrize(
+    "true, predicted",
+    [((2, 8, 8), (2, 8, 9)), ((2, 8, 8, 1), (2, 8, 8)), ((2, 8, 8, 4), (2, 8, 8, 4)), ((8, 8), (8, 8))],
+)
+def test_other_shapes_are_refused_with_both_shapes(loss, true, predicted):
+    with pytest.raises(ValueError, match=re.escape(f"got {true} and {predicted}")):
+        loss(np.zeros(true, np.float32), np.zeros(predicted, np.float32))
+
+
+@pytest.mark.parametrize("name", FOREGROUND_LOSSES)
+def test_a_model_compiled_with_it_is_saved_and_loaded_with_it(name, tmp_path):
+    rng = np.random.default_rng(0)
+    images, masks = rng.random((2, 8, 8, 3), np.float32), rng.integers(0, 2, (2, 8, 8, 1)).astype(np.float32)
+    model = keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.Conv2D(1, 1, activation="sigmoid")])
+    model.compile(optimizer="sgd", loss=FOREGROUND_LOSSES[name], jit_compile=False)
+    model.fit(images, masks, verbose=0)
+    expected = model.evaluate(images, masks, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert loaded.loss is FOREGROUND_LOSSES[name]
+    assert loaded.evaluate(images, masks, verbose=0) == pytest.approx(expected, rel=1e-6)

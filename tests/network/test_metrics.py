@@ -106,3 +106,10 @@ def test_keras_reports_it_by_name(metric_class, batch):
     alone = metric_class()
     alone.update_state(truth, predicted)
     assert shown == pytest.approx(float(alone.result()), rel=1e-5)
+
+
+@both
+def test_its_configuration_gives_it_back(metric_class):
+    metric = metric_class(threshold=0.3, name="mine")
+    again = metric_class.from_config(metric.get_config())
+    assert (again.threshold, again.name) == (0.3, "mine")

@@ -4,16 +4,17 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from segmentation.network.losses import FOREGROUND_LOSSES, bce_dice, dice
+from segmentation.network.losses import FOREGROUND_LOSSES, bce_dice
+from segmentation.network.metrics import DiceCoefficient
 from segmentation.network.target_losses import (
     INSTANCE_LOSSES,
+    TargetLoss,
     centre_offsets_loss,
     distance_loss,
-    flows_loss,
     near_touching,
-    target_loss,
     touching_border_loss,
 )
+from segmentation.network.unet import build_unet
 from segmentation.targets import centre_offsets
 from segmentation.targets.encodings import ENCODINGS
 from tests.targets.label_maps import draw_disks
@@ -22,7 +23,10 @@ SCALE = centre_offsets.OFFSET_SCALE
 
 every_encoding = pytest.mark.parametrize("name", ENCODINGS)
 # The border between nuclei that nearly touch lies in the background.
-every_encoding_of_the_foreground = pytest.mark.parametrize("name", sorted(set(ENCODINGS) - {"touching_border"}))
+every_encoding_of_the_foreground = pytest.mark.parametrize(
+    "name", sorted(set(ENCODINGS) - {"touching_border", "foreground"})
+)
+every_separating_encoding = pytest.mark.parametrize("name", sorted(set(ENCODINGS) - {"foreground"}))
 
 
 def encoded(name):
@@ -38,14 +42,21 @@ def constant_truth(foreground, radius, shape=(4, 5)):
     return truth
 
 
+def instance_loss(name):
+    return INSTANCE_LOSSES[name][1]
+
+
 def test_every_encoding_has_its_loss():
-    assert set(INSTANCE_LOSSES) == set(ENCODINGS)
+    assert {name: channels for name, (channels, _) in INSTANCE_LOSSES.items()} == {
+        name: len(encoding.channels) for name, encoding in ENCODINGS.items()
+    }
+    assert {name for name, (_, loss) in INSTANCE_LOSSES.items() if loss is None} == {"foreground"}
 
 
-@every_encoding
+@every_separating_encoding
 def test_nothing_is_lost_at_the_truth(name):
     truth = encoded(name)
-    np.testing.assert_allclose(INSTANCE_LOSSES[name](truth, truth), 0, atol=1e-6)
+    np.testing.assert_allclose(instance_loss(name)(truth, truth), 0, atol=1e-6)
 
 
 @every_encoding_of_the_foreground
@@ -54,7 +65,7 @@ def test_the_background_does_not_count(name):
     predicted = truth + np.random.default_rng(0).normal(0, 1, truth.shape).astype(np.float32)
     elsewhere = predicted.copy()
     elsewhere[truth[..., 0] == 0, 1:] = 1e3
-    loss = INSTANCE_LOSSES[name]
+    loss = instance_loss(name)
     assert np.array_equal(loss(truth, predicted), loss(truth, elsewhere))
     assert float(loss(truth, predicted)[0]) > 0.01 and float(loss(truth, predicted)[1]) == 0
 
@@ -66,7 +77,7 @@ def test_gradients_are_finite_and_none_in_the_background(name, noise):
     predicted = tf.constant(truth + noise * np.random.default_rng(0).normal(size=truth.shape).astype(np.float32))
     with tf.GradientTape() as tape:
         tape.watch(predicted)
-        value = tf.reduce_sum(INSTANCE_LOSSES[name](truth, predicted))
+        value = tf.reduce_sum(instance_loss(name)(truth, predicted))
     gradient = tape.gradient(value, predicted).numpy()
     assert np.isfinite(gradient).all()
     assert not gradient[truth[..., 0] == 0].any()
@@ -79,12 +90,15 @@ def test_the_channels_add_up_image_by_image(name):
     rng = np.random.default_rng(0)
     predicted = truth + rng.normal(0, 1, truth.shape).astype(np.float32)
     predicted[..., 0] = rng.random(truth.shape[:-1])
-    for foreground_loss in FOREGROUND_LOSSES.values():
-        loss = target_loss(name, foreground_loss)
+    for foreground_name, foreground_loss in FOREGROUND_LOSSES.items():
+        loss = TargetLoss(name, foreground_name, reduction=None)
         values = loss(truth, predicted)
         assert values.shape == (2,) and values.dtype == "float32"
-        parts = foreground_loss(truth[..., 0], predicted[..., 0]) + INSTANCE_LOSSES[name](truth, predicted)
+        parts = foreground_loss(truth[..., 0], predicted[..., 0])
+        if name != "foreground":
+            parts += instance_loss(name)(truth, predicted)
         np.testing.assert_allclose(values, parts, rtol=1e-6)
+        assert float(TargetLoss(name, foreground_name)(truth, predicted)) == pytest.approx(np.mean(parts), rel=1e-6)
         alone = [float(loss(truth[i : i + 1], predicted[i : i + 1])[0]) for i in range(2)]
         np.testing.assert_allclose(values, alone, rtol=1e-5)
 
@@ -93,7 +107,7 @@ def test_the_channels_add_up_image_by_image(name):
 def test_half_precision_is_summed_in_float32(name):
     truth = encoded(name)
     predicted = tf.cast(truth + 0.3, "bfloat16")
-    loss = target_loss(name, dice)
+    loss = TargetLoss(name, "dice", reduction=None)
     values = loss(tf.cast(truth, "bfloat16"), predicted)
     assert values.dtype == "float32"
     rounded = tf.cast(tf.cast(truth, "bfloat16"), "float32"), tf.cast(predicted, "float32")
@@ -104,17 +118,37 @@ def test_half_precision_is_summed_in_float32(name):
 def test_keras_compiles_it(name):
     truth = encoded(name)
     model = keras.Sequential([keras.layers.Input(truth.shape[1:]), keras.layers.Identity()])
-    loss = target_loss(name, dice)
+    loss = TargetLoss(name, "dice")
     model.compile(loss=loss, jit_compile=False)
     predicted = 0.5 * truth
     assert model.evaluate(predicted, truth, batch_size=2, verbose=0) == pytest.approx(
-        np.mean(loss(truth, predicted)), rel=1e-5
+        float(loss(truth, predicted)), rel=1e-5
     )
 
 
-def test_an_unknown_encoding_is_refused_when_the_loss_is_made():
-    with pytest.raises(KeyError, match="no_such_encoding"):
-        target_loss("no_such_encoding", dice)
+@pytest.mark.parametrize("argument", ["targets", "foreground"])
+def test_an_unknown_name_is_refused_when_the_loss_is_made(argument):
+    with pytest.raises(ValueError, match=f"{argument} must be one of .*, got 'no_such_name'"):
+        TargetLoss(**{argument: "no_such_name"})
+
+
+def test_tensors_of_another_encoding_are_refused_with_the_shapes():
+    truth = encoded("distance")
+    with pytest.raises(ValueError, match=r"\(B, H, W, 4\) for the targets 'centre_offsets', got \(2, 24, 40, 2\)"):
+        TargetLoss("centre_offsets")(truth, truth)
+
+
+@every_encoding
+def test_a_model_compiled_with_it_is_saved_and_loaded_with_it(name, tmp_path):
+    truth = encoded(name)
+    model = build_unet(ENCODINGS[name].activations, base_filters=2, depth=2)
+    images = np.random.default_rng(0).random((*truth.shape[:3], 3), np.float32)
+    model.compile(loss=TargetLoss(name, "tversky"), metrics=[DiceCoefficient(0.4)], jit_compile=False)
+    expected = model.evaluate(images, truth, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert loaded.loss.get_config() == model.loss.get_config()
+    assert loaded.evaluate(images, truth, verbose=0) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("pixels_off, radius", [(1, 8), (2, 8), (4, 8), (16, 8), (3, 30), (0.2, 0.56)])
@@ -210,15 +244,3 @@ def test_one_pixel_whose_distance_is_off(off, expected):
     predicted = truth.copy()
     predicted[0, 0, 2, 1] += off
     assert float(distance_loss(truth, predicted)[0]) == pytest.approx(expected / 8, rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    "flow, expected",
-    [((0, 1), 0), ((0, -1), 1.875), ((1, 0), np.sqrt(2) - 0.125), ((0, 0), 0.875), ((0, 0.8), 0.08)],
-)
-def test_one_pixel_whose_flow_is_off(flow, expected):
-    truth = np.zeros((1, 4, 5, 3), np.float32)
-    truth[0, :2, :, ::2] = 1  # ten pixels of foreground, which flow to the right
-    predicted = truth.copy()
-    predicted[0, 1, 1, 1:] = flow
-    assert float(flows_loss(truth, predicted)[0]) == pytest.approx(3 * expected / 10, abs=1e-5)

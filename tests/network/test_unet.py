@@ -201,7 +201,7 @@ def test_the_output_is_float32_under_mixed_precision(mixed_precision):
 
 def test_a_saved_network_loads_in_safe_mode_with_nothing_of_ours(small, tmp_path):
     assert {type(layer).__module__.split(".")[0] for layer in small.layers} == {"keras"}
-    assert not keras.saving.get_custom_objects()
+    assert "nuclei>" not in small.to_json()  # under which our losses and metrics are registered
     small.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     images = pictures(2, 24, 40)
