@@ -12,11 +12,11 @@ import argparse
 import os
 import sys
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
+from segmentation.results.formats import FORMATS, open_outputs
+
 DEFAULT_MODEL = Path(__file__).parent / "models" / "nuclei"
-OUTPUTS = ("masks", "labels", "overlays", "table", "rle", "rois", "geojson", "probabilities", "report")
 
 EXAMPLES = """
 examples:
@@ -70,7 +70,7 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     group.add_argument(
         "--outputs",
         nargs="+",
-        choices=OUTPUTS,
+        choices=FORMATS,
         default=["masks", "labels", "overlays", "table"],
         metavar="NAME",
         help="any of: masks (PNG 0/255), labels (TIFF, 1..n), overlays (PNG), table (nuclei.csv), "
@@ -133,7 +133,7 @@ def predict(arguments: argparse.Namespace) -> int:
 
     try:
         subset = read_subset(arguments.split, arguments.subset) if arguments.split else None
-        inputs = find_inputs(arguments.images, subset, ignored=[arguments.output / name for name in OUTPUTS])
+        inputs = find_inputs(arguments.images, subset, ignored=[arguments.output / name for name in FORMATS])
         shard = Shard(*arguments.shard) if arguments.shard else None
         count = len(shard.select(inputs) if shard else inputs)
         bundle = load_bundle(arguments.model)
@@ -176,69 +176,6 @@ def read_subset(split: str, subset: str) -> set[str]:
         subsets = ", ".join(sorted({row.subset for row in rows.values()}))
         raise DatasetError(f"{split} has no subset {subset}, expected one of {subsets}")
     return ids
-
-
-def open_outputs(names, bundle) -> dict:
-    """The formats to write, by name, in the order of `OUTPUTS`."""
-    from segmentation.batch.outputs import ImageOutput, PageOutput, TableOutput
-    from segmentation.results import (
-        geojson,
-        labels,
-        large_labels,
-        large_tables,
-        overlays,
-        overview,
-        probabilities,
-        rois,
-        run_lengths,
-        tables,
-    )
-    from segmentation.results.report import prediction as page
-
-    def measure(prediction):
-        image = prediction.image
-        return tables.measure_nuclei(prediction.labels, image.pixels, image.channel_names, image.pixel_size_um)
-
-    formats = {
-        "masks": ImageOutput(
-            "masks", ".png", lambda file, p: labels.write_mask(file, p.labels), large_labels.write_large_mask
-        ),
-        "labels": ImageOutput(
-            "labels",
-            ".tif",
-            lambda file, p: labels.write_label_map(file, p.labels, p.image.pixel_size_um),
-            large_labels.write_large_label_map,
-        ),
-        "overlays": ImageOutput(
-            "overlays",
-            ".png",
-            lambda file, p: overlays.write_overlay(file, p.image.pixels, p.labels),
-            overview.write_overview,
-        ),
-        "table": TableOutput(
-            "nuclei.csv",
-            tables.COLUMNS,
-            lambda p: tables.table_rows(p.name, measure(p)),
-            tables.measure_nuclei,
-            large_tables.large_table_rows,
-        ),
-        "rle": TableOutput(
-            "submission.csv", run_lengths.COLUMNS, lambda p: run_lengths.submission_rows(p.name, p.labels)
-        ),
-        "rois": ImageOutput("rois", ".zip", lambda file, p: rois.write_rois(file, p.labels)),
-        "geojson": ImageOutput(
-            "geojson", ".geojson", lambda file, p: geojson.write_geojson(file, p.labels, measure(p))
-        ),
-        "probabilities": ImageOutput(
-            "probabilities",
-            ".tif",
-            lambda file, p: probabilities.write_probabilities(file, p.channels, p.image.pixel_size_um),
-        ),
-        "report": PageOutput(
-            "report.html", page.image_part, page.large_image_part, partial(page.write_prediction_page, bundle=bundle)
-        ),
-    }
-    return {name: formats[name] for name in OUTPUTS if name in names}
 
 
 @contextmanager

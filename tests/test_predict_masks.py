@@ -62,7 +62,7 @@ def call(*arguments, cwd=ROOT, before="pass"):
 
 def test_all_outputs_agree(images, model, tmp_path):
     out = tmp_path / "out"
-    result = call(images, "--model", model, "--output", out, "--outputs", *predict_masks.OUTPUTS)
+    result = call(images, "--model", model, "--output", out, "--outputs", *predict_masks.FORMATS)
     assert result.returncode == 0, result.stderr
     assert result.stderr == "", "standard error is no terminal here: no progress bar"
     assert "4 of 4 images done" in result.stdout
@@ -209,7 +209,7 @@ def test_help_imports_nothing_that_takes_time():
     code = (
         "import sys, predict_masks\n"
         "try: predict_masks.parse_arguments(['--help'])\n"
-        "finally: sys.stderr.write(str({'numpy', 'openvino', 'cv2', 'tqdm', 'segmentation'} & set(sys.modules)))"
+        "finally: sys.stderr.write(str({'numpy', 'openvino', 'cv2', 'tqdm', 'tifffile', 'scipy'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0
@@ -248,7 +248,7 @@ def test_requirements_predict_suffice(images, model, tmp_path):
     ]
     assert {"keras", "pytest"} <= set(blocked)
     result = call(
-        *(images, "--model", model, "--output", tmp_path / "out", "--outputs", *predict_masks.OUTPUTS),
+        *(images, "--model", model, "--output", tmp_path / "out", "--outputs", *predict_masks.FORMATS),
         before=f"sys.modules |= dict.fromkeys({blocked})",
     )
     assert result.returncode == 0, result.stderr

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from segmentation.batch.outputs import TableOutput
+
 # Header of submission.csv.
 COLUMNS = ("ImageId", "EncodedPixels")
 
@@ -39,3 +41,6 @@ def encode_run_lengths(labels: np.ndarray) -> list[str]:
 def submission_rows(image: str, labels: np.ndarray) -> list[tuple[str, str]]:
     """The rows of an image in submission.csv; one with nothing after the name if the image has no nuclei."""
     return [(image, text) for text in encode_run_lengths(labels) or [""]]
+
+
+OUTPUT = TableOutput("submission.csv", COLUMNS, lambda p: submission_rows(p.name, p.labels))

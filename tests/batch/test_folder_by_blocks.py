@@ -19,7 +19,7 @@ from segmentation.batch.inputs import find_inputs
 from segmentation.batch.outputs import ImageOutput, TableOutput
 from segmentation.data.normalisation import Normalisation
 from segmentation.prediction.predictor import Predictor
-from segmentation.results import labels, large_labels, large_tables, tables
+from segmentation.results import labels, large_labels, large_tables, masks, tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ def make_predictor(engine=None, **fields):
 
 OUTPUTS = {
     "masks": ImageOutput(
-        "masks", ".png", lambda file, p: labels.write_mask(file, p.labels), large_labels.write_large_mask
+        "masks", ".png", lambda file, p: masks.write_mask(file, p.labels), large_labels.write_large_mask
     ),
     "labels": ImageOutput(
         "labels", ".tif", lambda file, p: labels.write_label_map(file, p.labels), large_labels.write_large_label_map
