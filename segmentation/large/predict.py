@@ -7,7 +7,7 @@ killed call goes on with the first block that is missing.
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from segmentation.batch.outputs import Output
 from segmentation.data.images import is_grey
 from segmentation.data.large import LargeImage
 from segmentation.large.blocks import Block, Grid, plan_blocks
@@ -32,27 +31,7 @@ from segmentation.prediction.predictor import Predictor
 _SAMPLE = 1024
 
 
-class LargeImageError(ValueError):
-    """What cannot be done by blocks; the message is one sentence."""
-
-
 Measure = Callable[[np.ndarray, np.ndarray, tuple[str, ...]], dict[str, np.ndarray]]
-
-
-def check_outputs(image: LargeImage, outputs: Mapping[str, Output]) -> None:
-    """Refuse outputs that are not written of a picture that is done by blocks.
-
-    Raises
-    ------
-    LargeImageError
-    """
-    missing = [name for name, output in outputs.items() if not output.takes_large]
-    if missing:
-        height, width = image.shape
-        raise LargeImageError(
-            f"{image.file} has {width:,} x {height:,} pixels and is done by blocks, of which {' and '.join(missing)} "
-            f"cannot be written: name only others after --outputs"
-        )
 
 
 @contextmanager

@@ -16,7 +16,8 @@ FORMATS = {
     "masks": ("segmentation.results.masks", "PNG 0/255"),
     "labels": ("segmentation.results.labels", "TIFF, 1..n"),
     "overlays": ("segmentation.results.overview", "PNG"),
-    "table": ("segmentation.results.nuclei_csv", "nuclei.csv"),
+    "table": ("segmentation.results.nuclei_csv", "nuclei.csv and images.csv"),
+    "images": ("segmentation.results.images_csv", "images.csv: a row an image"),
     "rle": ("segmentation.results.run_lengths", "submission.csv"),
     "rois": ("segmentation.results.rois", "ImageJ"),
     "geojson": ("segmentation.results.geojson", "QuPath"),
@@ -26,10 +27,14 @@ FORMATS = {
 
 
 def open_outputs(names: Collection[str], bundle: "Bundle") -> dict[str, "Output"]:
-    """Import the formats with these names, in the order of `FORMATS`; pages are told of the model, `bundle`."""
+    """Import the formats with these names, in the order of `FORMATS`.
+
+    Pages are told of the model, `bundle`. "images" goes with "table": nuclei.csv has no row for an image without nuclei.
+    """
     from segmentation.batch.outputs import PageOutput
 
-    outputs = {name: import_module(FORMATS[name][0]).OUTPUT for name in FORMATS if name in names}
+    wanted = {*names, "images"} if "table" in names else names
+    outputs = {name: import_module(FORMATS[name][0]).OUTPUT for name in FORMATS if name in wanted}
     return {
         name: replace(output, write=partial(output.write, bundle=bundle)) if isinstance(output, PageOutput) else output
         for name, output in outputs.items()

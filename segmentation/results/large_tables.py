@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from segmentation.large.result import LargePrediction
 from segmentation.results.tables import add_micrometres, measure_nuclei, table_rows
 
 # Of a nucleus with a larger box, in pixels, every n-th row and column is measured.
@@ -47,12 +48,10 @@ def measure_large(prediction) -> dict[str, np.ndarray]:
         As `measure_nuclei`. Eccentricity, solidity, centroid and intensities of a nucleus whose bounding box has more
         than 16 megapixels are those of a coarser picture of it.
     """
-    count = prediction.nuclei
-    total = np.zeros(count, np.int64)
+    count, total = prediction.nuclei, measure_areas(prediction)
     box = np.tile(np.array([np.iinfo(np.int64).max] * 2 + [-1] * 2), (count, 1))
     for place, fragments in prediction.fragments.items():
         nucleus = _nuclei(prediction, place)
-        np.add.at(total, nucleus, fragments.core_area)
         np.minimum.at(box[:, :2], nucleus, fragments.box[:, :2])
         np.maximum.at(box[:, 2:], nucleus, fragments.box[:, 2:])
 
@@ -72,6 +71,14 @@ def measure_large(prediction) -> dict[str, np.ndarray]:
     if prediction.image.pixel_size_um is not None:
         add_micrometres(table, prediction.image.pixel_size_um)
     return table
+
+
+def measure_areas(prediction: LargePrediction) -> np.ndarray:
+    """Return the area of each nucleus of an image that was predicted by blocks, in pixels: (n,) int64."""
+    total = np.zeros(prediction.nuclei, np.int64)
+    for place, fragments in prediction.fragments.items():
+        np.add.at(total, _nuclei(prediction, place), fragments.core_area)
+    return total
 
 
 def _nuclei(prediction, place) -> np.ndarray:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import tifffile
 
-from segmentation.batch.outputs import ImageOutput, TableOutput
+from segmentation.batch.outputs import ImageOutput, LargeImageError, TableOutput, check_outputs
 from segmentation.data.images import read_image
 from segmentation.data.large import open_large
 from segmentation.data.normalisation import Normalisation
 from segmentation.large.blocks import plan_blocks
-from segmentation.large.predict import LargeImageError, check_outputs, predict_large
+from segmentation.large.predict import predict_large
 from segmentation.prediction.predictor import Predictor
 from segmentation.targets.encodings import ENCODINGS
 

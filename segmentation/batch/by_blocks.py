@@ -1,0 +1,83 @@
+"""Images too large to be read whole: each is read, predicted and written by blocks, one image after another."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from segmentation.batch.call import Call, Outcome
+from segmentation.batch.inputs import Input
+from segmentation.batch.outputs import TableOutput, check_outputs
+from segmentation.batch.records import RECORDS
+from segmentation.data.images import ImageError
+from segmentation.data.large import content_digest, open_large
+from segmentation.large.blocks import BLOCKS_AT_ONCE
+from segmentation.prediction.engines import streams_for
+from segmentation.prediction.predictor import Predictor
+
+
+def predict_by_blocks(
+    call: Call, sources: Sequence[Input], threads: int, report: Callable[[str, int, int], None]
+) -> Iterator[Outcome]:
+    """Predict large images and write their results.
+
+    Parameters
+    ----------
+    call : Call
+    sources : sequence of Input
+    threads : int
+        How many blocks to decode at once.
+    report : callable
+        Told of each block: the name of the image's results, the number of finished blocks, and that of all.
+
+    Yields
+    ------
+    Outcome
+        Of each image, failed ones too.
+    """
+    predictor = None
+    for source in sources:
+        try:
+            # One engine for all of these images, which runs several blocks at once.
+            predictor = predictor or call.predictor.with_engine(
+                call.predictor.engine.with_streams(streams_for(BLOCKS_AT_ONCE))
+            )
+            yield _predict(call, source, predictor, threads, partial(report, source.name))
+        except Exception as error:
+            yield call.fail(source, error)
+
+
+def _predict(
+    call: Call, source: Input, predictor: Predictor, threads: int, report: Callable[[int, int], None]
+) -> Outcome:
+    # Imported here, because most calls have no such image.
+    from segmentation.large.predict import predict_large
+
+    image = open_large(source.file, predictor.channel, call.largest_whole)
+    if image is None:
+        raise ImageError(f"{source.file} was replaced by a smaller image during the call; run the same command again")
+    try:
+        with call.timed("read"):
+            sha256 = content_digest(source.file)
+        finished = call.find_finished(source, sha256)
+        if finished:
+            return finished
+        image = call.with_pixel_size(image)
+        check_outputs(image, call.outputs)
+        tables = [output for output in call.outputs.values() if isinstance(output, TableOutput)]
+        blocks = call.folder / RECORDS / f"{source.name}.blocks"
+        prediction = predict_large(
+            source.name,
+            image,
+            sha256,
+            blocks,
+            predictor,
+            measure=next((table.measure for table in tables if table.measure), None),
+            threads=threads,
+            timed=call.timed,
+            report=report,
+        )
+        outcome = call.save(source, sha256, prediction)
+        shutil.rmtree(blocks)
+        return outcome
+    finally:
+        image.close()
