@@ -2,7 +2,7 @@
 
 examples:
   python predict_masks.py cells.png
-      masks, label maps, overlays and tables of one image, in predictions/
+      masks, label maps, overlays and tables, in predictions/
   python predict_masks.py scans/*.tif more_scans/ --output results --outputs labels table
       only label maps and tables of many images; the same command again predicts only what is not finished
   python predict_masks.py data/dsb2018 --split data/dsb2018_split.csv --subset test --outputs labels rle
@@ -18,6 +18,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from segmentation.batch import arguments as types
@@ -98,7 +99,7 @@ def predict(options: argparse.Namespace) -> int:
         decode, scale = (options.threshold, options.min_area), (options.diameter, options.pixel_size)
         predictor = open_predictor(bundle, engine, *decode, *scale, options.tta, options.channel)
         outputs = open_outputs(options.outputs, bundle)
-        with Progress(count) as progress:
+        with closing(Progress(count)) as progress:
             outcomes = predict_folder(
                 inputs,
                 options.output,

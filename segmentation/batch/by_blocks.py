@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from segmentation.batch.call import Call, Outcome
 from segmentation.batch.inputs import Input
@@ -18,7 +19,7 @@ from segmentation.prediction.predictor import Predictor
 def predict_by_blocks(
     call: Call, sources: Sequence[Input], threads: int, report: Callable[[str, int, int], None]
 ) -> Iterator[Outcome]:
-    """Predict large images and write their results.
+    """Predict large images and write their results; yield the outcome of each, failed or not.
 
     Parameters
     ----------
@@ -28,22 +29,17 @@ def predict_by_blocks(
         How many blocks to decode at once.
     report : callable
         Told of each block: the name of the image's results, the number of finished blocks, and that of all.
-
-    Yields
-    ------
-    Outcome
-        Of each image, failed ones too.
     """
     predictor = None
     for source in sources:
         try:
-            # One engine for all of these images, which runs several blocks at once.
-            predictor = predictor or call.predictor.with_engine(
-                call.predictor.engine.with_streams(streams_for(BLOCKS_AT_ONCE))
-            )
-            yield _predict(call, source, predictor, threads, partial(report, source.name))
+            if predictor is None:  # one engine for all of these images, which runs several blocks at once
+                engine = call.predictor.engine.with_streams(streams_for(BLOCKS_AT_ONCE))
+                predictor = call.predictor.with_engine(engine)
+            outcome = _predict(call, source, predictor, threads, partial(report, source.name))
         except Exception as error:
-            yield call.fail(source, error)
+            outcome = call.fail(source, error)
+        yield outcome
 
 
 def _predict(
@@ -52,18 +48,20 @@ def _predict(
     # Imported here, because most calls have no such image.
     from segmentation.large.predict import predict_large
 
-    image = open_large(source.file, predictor.channel, call.largest_whole)
+    image = None
+    if isinstance(source.file, Path):
+        image = open_large(source.file, predictor.channel, call.largest_whole)
     if image is None:
         raise ImageError(f"{source.file} was replaced by a smaller image during the call; run the same command again")
     try:
         with call.timed("read"):
-            sha256 = content_digest(source.file)
+            sha256 = content_digest(image.file)
         finished = call.find_finished(source, sha256)
         if finished:
             return finished
         image = call.with_pixel_size(image)
         check_outputs(image, call.outputs)
-        tables = [output for output in call.outputs.values() if isinstance(output, TableOutput)]
+        measures = [output.measure for output in call.outputs.values() if isinstance(output, TableOutput)]
         blocks = call.folder / RECORDS / f"{source.name}.blocks"
         prediction = predict_large(
             source.name,
@@ -71,7 +69,7 @@ def _predict(
             sha256,
             blocks,
             predictor,
-            measure=next((table.measure for table in tables if table.measure), None),
+            measure=next(filter(None, measures), None),
             threads=threads,
             timed=call.timed,
             report=report,

@@ -32,20 +32,9 @@ class TakenError(ValueError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image.
+    """What became of one image: "done" now, "skipped" because an earlier call did it, or "failed".
 
-    Attributes
-    ----------
-    input : Input
-    status : str
-        "done" now, "skipped" because an earlier call did it, or "failed".
-    nuclei : int
-    reason : str
-        Why it failed: one sentence that names the file.
-    scale : float
-        Pixels that the network saw for each pixel of the image.
-    diameter : float, optional
-        Of the nuclei, in pixels, where the predictor looked for it and found nuclei.
+    `reason` is one sentence that names the file. `scale` and `diameter` are those of `Record`.
     """
 
     input: Input
@@ -72,8 +61,8 @@ class Call:
     largest_whole : int
         Larger images, in pixels, are predicted by blocks.
     kept_tables : tuple of Path
-        Tables and pages of the present settings that this call does not write anew. They are removed as soon as
-        results that they tell of are.
+        Tables and pages of the present settings that this call does not write. They are removed together with the first
+        result that they cover.
     seconds : dict of str to float
         Time spent in each stage, all threads together.
     """
@@ -108,13 +97,7 @@ class Call:
         return image if size is None else replace(image, pixel_size_um=size)
 
     def find_finished(self, source: Input, sha256: str) -> Outcome | None:
-        """Return what an earlier call did if that need not be done again.
-
-        Raises
-        ------
-        TakenError
-            If the results of that name are those of another image.
-        """
+        """Return the outcome of an earlier call that still holds; TakenError if it is that of another image."""
         if self.overwrite:
             return None
         record = self.records.load(source.name)
@@ -154,11 +137,7 @@ class Call:
         return Outcome(source, DONE, nuclei, scale=scale, diameter=diameter)
 
     def fail(self, source: Input, error: Exception) -> Outcome:
-        """Say why an image failed.
-
-        Results of an earlier call stay, unless the file has changed since: then they would pass for those of the new
-        content, and are removed.
-        """
+        """Say why an image failed; results of an earlier call are removed if the file has changed since."""
         record = self.records.load(source.name)
         if record and _is_of(record, source) and _has_changed(source, record):
             self._discard(source.name)

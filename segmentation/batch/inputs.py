@@ -11,9 +11,13 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from segmentation.data.formats.zarr_blocks import is_zarr
 from segmentation.data.images import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from segmentation.data.archive import File
 
 
 class InputError(ValueError):
@@ -22,18 +26,10 @@ class InputError(ValueError):
 
 @dataclass(frozen=True)
 class Input:
-    """An image to predict.
-
-    Attributes
-    ----------
-    name : str
-        Of its results; unique in a call, whatever the case of the letters.
-    file : Path or the member of an archive
-        Has ``read_bytes()``, ``name`` and ``str()``.
-    """
+    """An image to predict; the name of its results is unique in a call, whatever the case of the letters."""
 
     name: str
-    file: Path
+    file: "File"
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def find_inputs(
         If a zip, or a folder without images, is no data set.
     """
     skipped = {folder.resolve() for folder in ignored}
-    files: dict[Path | str, tuple[str, Path]] = {}
+    files: dict[Path | str, tuple[str, File]] = {}
     for argument in arguments:
         try:
             expanded = _expand(argument)
@@ -141,7 +137,7 @@ def _shared(names: Sequence[str]) -> list[int]:
     return [index for index, name in enumerate(names) if counts[name.casefold()] > 1]
 
 
-def _expand(argument: str) -> list[tuple[str, Path]]:
+def _expand(argument: str) -> list[tuple[str, "File"]]:
     """Return the images that one argument names, with their ids."""
     path = Path(argument)
     if path.is_dir() and is_zarr(path):
@@ -158,7 +154,7 @@ def _expand(argument: str) -> list[tuple[str, Path]]:
     return [(match.stem, match) for match in matches if _is_image(match)]
 
 
-def _in_folder(folder: Path) -> list[tuple[str, Path]]:
+def _in_folder(folder: Path) -> list[tuple[str, "File"]]:
     for candidate in (folder, folder / "images"):
         if candidate.is_dir():
             images = sorted(file for file in candidate.iterdir() if _is_image(file))
@@ -167,7 +163,7 @@ def _in_folder(folder: Path) -> list[tuple[str, Path]]:
     return _in_data_set(folder) if any(child.is_dir() for child in folder.iterdir()) else []
 
 
-def _in_data_set(path: Path) -> list[tuple[str, Path]]:
+def _in_data_set(path: Path) -> list[tuple[str, "File"]]:
     # Imported here, because a call on plain images does not need it.
     from segmentation.data.layouts import find_samples
 

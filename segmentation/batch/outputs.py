@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 class LargeImageError(ValueError):
     """An image cannot be predicted by blocks as asked; the message is one sentence."""
+
+
+def _refuse(*arguments: object) -> NoReturn:
+    raise LargeImageError("This output cannot be written of an image that is predicted by blocks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +47,8 @@ class Prediction:
         What the network gave; the first channel is the probability of foreground.
     file : str
         The image file, as the call named it.
-    scale : float
-        Pixels that the network saw for each pixel of the image.
-    diameter : float, optional
-        Of the nuclei, in pixels, where the predictor looked for it and found nuclei.
+    scale, diameter
+        As in `segmentation.batch.records.Record`.
     """
 
     name: str
@@ -65,28 +67,23 @@ class Prediction:
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """A file for each image.
+    """A file for each image, ``FOLDER/NAME.SUFFIX``.
 
     Attributes
     ----------
     folder, suffix : str
-        Of the files: ``masks/NAME.png``.
+        ``masks`` and ``.png``.
     write : callable
         Writes a prediction to a path, whole or not at all.
     write_large : callable, optional
-        Writes the prediction of an image that was predicted by blocks to a path without a suffix; returns what it
-        wrote, a file or a folder. Without it, such images fail if this output is asked for.
+        Writes the prediction of an image that was predicted by blocks to a path without a suffix, and returns the file
+        or folder that it wrote. Without it, such images fail if this output is asked for.
     """
 
     folder: str
     suffix: str
     write: Callable[[Path, Prediction], None]
-    write_large: "Callable[[Path, LargePrediction], Path] | None" = None
-
-    @property
-    def takes_large(self) -> bool:
-        """Whether it can be written of an image that was predicted by blocks."""
-        return self.write_large is not None
+    write_large: "Callable[[Path, LargePrediction], Path]" = _refuse
 
     def save(self, folder: Path, prediction: "Prediction | LargePrediction") -> Path:
         """Write an image's results into the output folder; return the file, or the folder of a Zarr store."""
@@ -94,8 +91,6 @@ class ImageOutput:
             file = folder / self.folder / f"{prediction.name}{self.suffix}"
             self.write(file, prediction)
             return file
-        if self.write_large is None:
-            raise LargeImageError(f"{self.folder} cannot be written of {prediction.image.file}, predicted by blocks")
         return self.write_large(folder / self.folder / prediction.name, prediction)
 
 
@@ -125,14 +120,9 @@ class TableOutput:
     header: Sequence[str]
     rows: Callable[[Prediction], Iterable[Sequence]]
     measure: "Measure | None" = None
-    rows_large: "Callable[[LargePrediction], Iterable[Sequence]] | None" = None
+    rows_large: "Callable[[LargePrediction], Iterable[Sequence]]" = _refuse
     further_columns: "Callable[[Prediction | LargePrediction], Sequence[str]]" = lambda prediction: ()
     failed_row: Callable[[str, str, str], Sequence] | None = None
-
-    @property
-    def takes_large(self) -> bool:
-        """Whether it can be written of an image that was predicted by blocks."""
-        return self.rows_large is not None
 
     def part_file(self, name: str) -> str:
         """Return the path, from the output folder, of the header and the rows of one image."""
@@ -140,12 +130,7 @@ class TableOutput:
 
     def save(self, folder: Path, prediction: "Prediction | LargePrediction") -> Path:
         """Write the header and the rows of one image; return the file."""
-        if isinstance(prediction, Prediction):
-            rows = self.rows(prediction)
-        elif self.rows_large is not None:
-            rows = self.rows_large(prediction)
-        else:
-            raise LargeImageError(f"{self.file} cannot be written of {prediction.image.file}, predicted by blocks")
+        rows = self.rows(prediction) if isinstance(prediction, Prediction) else self.rows_large(prediction)
         file = folder / self.part_file(prediction.name)
         with written_whole(file) as temporary, open_csv(temporary, "w") as stream:
             writer = csv.writer(stream, lineterminator="\n")
@@ -175,8 +160,6 @@ class PageOutput:
     part_large: "Callable[[LargePrediction], dict]"
     write: Callable[..., None]
 
-    takes_large = True
-
     def part_file(self, name: str) -> str:
         """Return the path, from the output folder, of the part about one image; not ``.json``, in which records end."""
         return f"{RECORDS}/{name}.{Path(self.file).stem}.jsonl"
@@ -200,7 +183,7 @@ def check_outputs(image: "LargeImage", outputs: Mapping[str, Output]) -> None:
     ------
     LargeImageError
     """
-    missing = [name for name, output in outputs.items() if not output.takes_large]
+    missing = [name for name, output in outputs.items() if _refuse in vars(output).values()]
     if missing:
         height, width = image.shape
         raise LargeImageError(

@@ -1,7 +1,6 @@
 """Progress on standard error: bars if it is a terminal, and in any case what fails, at once."""
 
 import sys
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -9,22 +8,14 @@ from segmentation.batch.call import Outcome
 
 
 class Progress:
-    """A bar for the images, and one for the blocks of a large image.
-
-    Parameters
-    ----------
-    count : int
-        Number of images.
-    """
+    """A bar for `count` images, and one for the blocks of a large image."""
 
     def __init__(self, count: int) -> None:
         self._images = tqdm(total=count, unit="image", disable=None, file=sys.stderr, smoothing=0.1)
         self._blocks: tqdm | None = None
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Remove the bars."""
         self._images.close()
 
     def say(self, sentence: str) -> None:

@@ -26,14 +26,11 @@ class Record:
     ----------
     name : str
         Of the results.
-    input : str
-        The image file, as the call named it.
-    sha256 : str
-        Of its content.
+    input, sha256 : str
+        The image file, as the call named it, and the digest of its content.
     settings : dict
         All that decides the label map besides the image.
     nuclei : int
-        How many were found.
     files : dict of str to dict of str to int
         For each output, the files written (relative to the folder, with forward slashes) and their sizes in bytes.
     scale : float
@@ -80,16 +77,16 @@ class Records:
 
     def store(self, record: Record) -> None:
         """Write a record, whole or not at all, and remove files that only the earlier record of the image lists."""
-        stale = self._files_of(self.load(record.name)) - record.sizes.keys()
+        earlier = self.load(record.name)
         with written_whole(self._file(record.name)) as part:
             part.write_text(json.dumps(dataclasses.asdict(record)))
-        self._remove(stale)
+        self._remove(earlier.sizes.keys() - record.sizes.keys() if earlier else ())
 
     def discard(self, name: str) -> None:
         """Remove the record of an image, and the files that it lists."""
-        files = self._files_of(self.load(name))
+        record = self.load(name)
         self._file(name).unlink(missing_ok=True)
-        self._remove(files)
+        self._remove(record.sizes if record else ())
 
     def is_finished(self, record: Record | None, sha256: str, settings: dict, outputs: Collection[str]) -> bool:
         """Tell whether the outputs were made from this content under these settings, and all files are intact."""
@@ -117,10 +114,6 @@ class Records:
             for store in list(file.parents)[:-2]:
                 with suppress(OSError):
                     (self.folder / store).rmdir()
-
-    @staticmethod
-    def _files_of(record: Record | None) -> set[str]:
-        return set(record.sizes) if record else set()
 
 
 def natural_order(name: str) -> tuple[list[str | int], str]:

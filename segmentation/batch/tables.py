@@ -12,7 +12,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from segmentation import __version__
@@ -21,15 +20,6 @@ from segmentation.batch.call import DONE, FAILED, SKIPPED, Call, Outcome, has_pa
 from segmentation.batch.inputs import Input, Shard
 from segmentation.batch.outputs import PageOutput, TableOutput, open_csv
 from segmentation.batch.records import RECORDS, natural_order
-
-
-@dataclass(frozen=True)
-class _Contents:
-    """What a folder holds: for each table or page, by the name of the output, the images that it covers."""
-
-    names: dict[str, list[str]]
-    left_out: Counter[str]  # finished results that a table or page does not cover
-    summaries: dict[str, dict]  # of the other shards that have ended, by file name
 
 
 def summary_name(shard: Shard | None) -> str:
@@ -45,60 +35,49 @@ def write_tables(
     seconds: Callable[[], Mapping[str, float]],
     warn: Callable[[str], None],
 ) -> None:
-    """Write the tables, the summary and the pages, and again while other shards finish images.
+    """Write the tables, the summary and the pages; tables and pages again if other shards finish images meanwhile.
 
-    Parameters
-    ----------
-    call : Call
-    inputs : sequence of Input
-        All images of the call, those of other shards too.
-    outcomes : sequence of Outcome
-        Of the images of this shard.
-    shard : Shard, optional
-    seconds : callable
-        Gives the time spent until now in each stage.
-    warn : callable
-        Told in one sentence of results that the tables do not cover.
+    `inputs` are all images of the call, `outcomes` those of this shard. `seconds` gives the time spent until now in
+    each stage, and `warn` is told in one sentence of results that the tables do not cover.
     """
-    tables = {key: output for key, output in call.outputs.items() if isinstance(output, TableOutput)}
-    pages = {key: output for key, output in call.outputs.items() if isinstance(output, PageOutput)}
-    collected: dict[str, TableOutput | PageOutput] = {**tables, **pages}
-    failed = [outcome for outcome in outcomes if outcome.status == FAILED]
+    collected = {key: output for key, output in call.outputs.items() if isinstance(output, TableOutput | PageOutput)}
+    own_failures = [
+        {"name": outcome.input.name, "file": str(outcome.input.file), "reason": outcome.reason}
+        for outcome in outcomes
+        if outcome.status == FAILED
+    ]
+    failed = {failure["name"] for failure in own_failures}
     summary: dict = {}
-    contents = _look(call, collected, failed, shard)
-    while True:
-        failures = [_failure(outcome) for outcome in failed]
-        failures += [failure for other in contents.summaries.values() for failure in other["failures"]]
-        for key, table in tables.items():
-            _write_table(call.folder, table, contents.names[key], failures)
+    contents = None
+    while (found := _look(call, collected, failed, shard)) != contents:
+        contents = names, left_out, others = found
+        failures = own_failures + [failure for other in others.values() for failure in other["failures"]]
+        for key, output in collected.items():
+            if isinstance(output, TableOutput):
+                _write_table(call.folder, output, names[key], failures)
         if not summary:
-            covered = {collected[key].file: len(names) for key, names in contents.names.items()}
-            summary = _summary(call, outcomes, shard, covered, seconds())
+            covered = {output.file: len(names[key]) for key, output in collected.items()}
+            summary = _summary(call, outcomes, own_failures, shard, covered, seconds())
             with written_whole(call.folder / summary_name(shard)) as part:
                 part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        summaries = contents.summaries | {summary_name(shard): summary}
-        for key, page in pages.items():
-            _write_page(call, page, contents.names[key], [summaries[name] for name in sorted(summaries)], inputs)
-        now = _look(call, collected, failed, shard)
-        if now == contents:
-            break
-        contents = now
-    lacking = [collected[key].file for key, count in contents.left_out.items() if count]
-    if lacking:
-        count = max(contents.left_out.values())
+        summaries = [summary for _, summary in sorted({**others, summary_name(shard): summary}.items())]
+        for key, output in collected.items():
+            if isinstance(output, PageOutput):
+                count = len({*names[key], *(source.name for source in inputs)})
+                _write_page(call, output, names[key], summaries, count)
+    if +left_out:
+        count = max(left_out.values())
+        files = ", ".join(collected[key].file for key in +left_out)
         warn(
-            f"{count:,} {'result' if count == 1 else 'results'} in {call.folder} not covered by {', '.join(lacking)}: "
-            "made with other settings or outputs, or with a file missing now; to add them, name their images again"
+            f"{count:,} {'result' if count == 1 else 'results'} in {call.folder} not covered by {files}: made with "
+            "other settings or outputs, or with a file missing now; to add them, name their images again"
         )
 
 
 def _look(
-    call: Call,
-    collected: Mapping[str, TableOutput | PageOutput],
-    failed: Collection[Outcome],
-    shard: Shard | None,
-) -> _Contents:
-    """Find the results that the tables and pages cover."""
+    call: Call, collected: Mapping[str, TableOutput | PageOutput], failed: Collection[str], shard: Shard | None
+) -> tuple[dict[str, list[str]], Counter[str], dict[str, dict]]:
+    """Find the results that each table or page covers, count the others, and read the summaries of other shards."""
     summaries = {}
     for file in call.folder.glob(f"summary-*-of-{shard.count}.json") if shard else ():
         with suppress(FileNotFoundError):  # another shard begins anew
@@ -107,29 +86,27 @@ def _look(
                 summaries[file.name] = other
     names: dict[str, list[str]] = {key: [] for key in collected}
     left_out: Counter[str] = Counter()
-    without = {outcome.input.name for outcome in failed}
     for record in call.records.all() if collected else ():
-        if record.name in without:
+        if record.name in failed:
             continue
-        sizes = record.sizes
-        there = [file for file, size in sizes.items() if call.records.is_intact(file, size)]
-        own = record.settings == call.predictor.settings and len(there) == len(sizes)
+        there = {file for file, size in record.sizes.items() if call.records.is_intact(file, size)}
+        is_own = record.settings == call.predictor.settings and there == record.sizes.keys()
         # Of an image whose files were all deleted, only the parts of tables remain: it is no result any more.
-        files = {file for file in sizes if not file.startswith(RECORDS)} or sizes.keys()
+        files = {file for file in record.sizes if not file.startswith(RECORDS)} or record.sizes.keys()
         for key, output in collected.items():
-            if own and has_part(record, key, output):
+            if is_own and has_part(record, key, output):
                 names[key].append(record.name)
             else:
-                left_out[key] += not files.isdisjoint(there)
-    return _Contents(names, left_out, summaries)
+                left_out[key] += bool(files & there)
+    return names, left_out, summaries
 
 
 def _write_table(folder: Path, table: TableOutput, names: Sequence[str], failures: Sequence[dict]) -> None:
     """Put the parts of a table together, in natural order of the images' names."""
     parts = {name: folder / table.part_file(name) for name in names}
-    failed = {}
+    failed: dict[str, Sequence] = {}
     if table.failed_row:
-        failed = {f["name"]: table.failed_row(f["name"], f["file"], f["reason"]) for f in failures}
+        failed = {one["name"]: table.failed_row(one["name"], one["file"], one["reason"]) for one in failures}
     columns = dict.fromkeys(table.header)
     for part in parts.values():
         with open_csv(part, "r") as stream:
@@ -152,22 +129,16 @@ def _write_table(folder: Path, table: TableOutput, names: Sequence[str], failure
                     writer.writerows([[*row, ""][place] for place in places] for row in rows)
 
 
-def _write_page(
-    call: Call, page: PageOutput, names: Sequence[str], summaries: Sequence[dict], inputs: Sequence[Input]
-) -> None:
+def _write_page(call: Call, page: PageOutput, names: Sequence[str], summaries: Sequence[dict], count: int) -> None:
     records = [record for record in map(call.records.load, names) if record]
     images = [(record, json.loads((call.folder / page.part_file(record.name)).read_text())) for record in records]
-    count = len({*names, *(source.name for source in inputs)})
     page.write(call.folder / page.file, summaries, images, count)
-
-
-def _failure(outcome: Outcome) -> dict[str, str]:
-    return {"name": outcome.input.name, "file": str(outcome.input.file), "reason": outcome.reason}
 
 
 def _summary(
     call: Call,
     outcomes: Sequence[Outcome],
+    failures: Sequence[dict],
     shard: Shard | None,
     covered: Mapping[str, int],
     seconds: Mapping[str, float],
@@ -175,12 +146,11 @@ def _summary(
     predictor = call.predictor
     counts = Counter(outcome.status for outcome in outcomes)
     modules = {name: sys.modules.get(name) for name in ("numpy", "cv2", "scipy", "skimage", "tifffile")}
-    kept = [table.name for table in call.kept_tables if table.exists()]
     return {
         "version": __version__,
         "images": {"all": len(outcomes), **{status: counts[status] for status in (DONE, SKIPPED, FAILED)}},
         "nuclei": sum(outcome.nuclei for outcome in outcomes),
-        "failures": [_failure(outcome) for outcome in outcomes if outcome.status == FAILED],
+        "failures": failures,
         "settings": predictor.settings,
         "diameters": {
             outcome.input.name: {"diameter": outcome.diameter, "scale": round(outcome.scale, 4)}
@@ -188,8 +158,8 @@ def _summary(
             if predictor.search and outcome.status != FAILED
         },
         "outputs": list(call.outputs),
-        "tables": [*covered, *kept],
-        "images_in_tables": dict(covered),
+        "tables": [*covered, *(table.name for table in call.kept_tables if table.exists())],
+        "images_in_tables": covered,
         "shard": f"{shard.number}/{shard.count}" if shard else None,
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "libraries": {

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from segmentation.data.images import Image, read_image
 from segmentation.data.large import open_large
 from segmentation.prediction.predictor import Fit
 from segmentation.prediction.tiling import padded_shape
+
+if TYPE_CHECKING:
+    from segmentation.data.archive import File
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +35,8 @@ class Job:
 class _Content:
     """An image file in memory, so that the bytes that are decoded are those that were hashed."""
 
-    file: Path
+    file: "File"
     content: bytes
-
-    @property
-    def name(self) -> str:
-        return self.file.name
 
     def read_bytes(self) -> bytes:
         return self.content
@@ -46,18 +46,13 @@ class _Content:
 
 
 def read(call: Call, source: Input) -> ReadImage | Outcome | None:
-    """Read and normalise an image.
-
-    Returns
-    -------
-    ReadImage, Outcome or None
-        An outcome if the image is finished already, None if it is to be predicted by blocks.
-    """
+    """Read and normalise an image; return its outcome if it is finished, or None if it is to be predicted by blocks."""
     with call.timed("read"):
-        large = open_large(source.file, call.predictor.channel, call.largest_whole)
-        if large is not None:
-            large.close()
-            return None
+        if isinstance(source.file, Path):
+            large = open_large(source.file, call.predictor.channel, call.largest_whole)
+            if large is not None:
+                large.close()
+                return None
         try:
             content = source.file.read_bytes()
         except OSError:
@@ -84,6 +79,6 @@ def finish(call: Call, job: Job, fit: Fit) -> Outcome:
     """Decode the label map and write the results."""
     with call.timed("decode"):
         labels = fit.label_map()
-    scale = float(fit.predictor.scale)
-    prediction = Prediction(job.source.name, job.image, labels, fit.channels, str(job.source.file), scale, fit.diameter)
+    scale, file = float(fit.predictor.scale), str(job.source.file)
+    prediction = Prediction(job.source.name, job.image, labels, fit.channels, file, scale, fit.diameter)
     return call.save(job.source, job.sha256, prediction)
