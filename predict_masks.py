@@ -45,8 +45,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("images", nargs="+", metavar="IMAGES", help=images)
     add("--split", metavar="CSV", help="table of ids and subsets; goes with --subset")
     add("--subset", metavar="NAME", help="only images of this subset of the split")
-    channel = "which channel of images that have several shows the nuclei: its name, or its number from 1 as in Fiji"
-    add("--channel", metavar="NAME|N", help=channel)
+    add(
+        "--channel",
+        metavar="NAME|N",
+        help="which of several channels shows the nuclei: name, or number from 1 as in Fiji",
+    )
     add("--shard", type=types.shard, metavar="I/N", help="only every N-th image, from the I-th on")
 
     add = parser.add_argument_group("what to write").add_argument
@@ -117,7 +120,7 @@ def predict(options: argparse.Namespace) -> int:
     skipped, failed = (sum(outcome.status == status for outcome in outcomes) for status in ("skipped", "failed"))
     nuclei = sum(outcome.nuclei for outcome in outcomes)
     images = f"{count:,} {'image' if count == 1 else 'images'}"
-    earlier = f", {skipped:,} were done before" if skipped else ""
+    earlier = f", {skipped:,} {'was' if skipped == 1 else 'were'} done before" if skipped else ""
     done = f"{count - skipped - failed:,} of {images} done with {engine.name} in {engine.precision}"
     print(f"{done}{earlier}, {failed:,} failed")
     print(f"{nuclei:,} {'nucleus' if nuclei == 1 else 'nuclei'} found")

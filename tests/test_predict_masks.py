@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import predict_masks
+import segmentation
 from segmentation.data.images import read_label_map
 from segmentation.data.run_lengths import decode_run_lengths
 from tests.prediction.tiny_model import write_tiny_bundle
@@ -218,6 +219,27 @@ def test_help_imports_nothing_that_takes_time():
     for option in ("--output", "--outputs", "--model", "--threshold", "--shard", "(default: predictions)", "examples:"):
         assert option in result.stdout
     assert str(ROOT) not in result.stdout
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        predict_masks.main(["--version"])
+    assert ended.value.code == 0
+    assert segmentation.__version__ in capsys.readouterr().out
+
+
+def test_one_is_one(images, model, tmp_path, capsys):
+    """The counts that are printed; and a call on one image keeps the rows of the others."""
+    options = ["--model", str(model), "--output", str(tmp_path / "out"), "--outputs", "table"]
+    assert predict_masks.main([str(images), *options]) == 0
+    rows = (tmp_path / "out" / "nuclei.csv").read_text()
+    capsys.readouterr()
+    assert predict_masks.main([str(images / "cell0.png"), *options]) == 0
+    assert capsys.readouterr().out.startswith("0 of 1 image done with openvino in f32, 1 was done before, 0 failed")
+    assert (tmp_path / "out" / "nuclei.csv").read_text() == rows
+    assert len(list(csv.DictReader((tmp_path / "out" / "images.csv").open()))) == 4
+    assert predict_masks.main([str(images / "cell0.png"), *options, "--threshold", "0.4"]) == 0
+    assert re.match(r"3 results in .*out not covered by nuclei.csv, images.csv: made with", capsys.readouterr().err)
 
 
 def test_what_takes_long_to_import_is_not_imported_for_an_image(images, model, tmp_path):

@@ -27,12 +27,10 @@ FORMATS = {
 
 
 def open_outputs(names: Collection[str], bundle: "Bundle") -> dict[str, "Output"]:
-    """Import the formats with these names, in the order of `FORMATS`.
-
-    Pages are told of the model, `bundle`. "images" goes with "table": nuclei.csv has no row for an image without nuclei.
-    """
+    """Import the formats with these names, in the order of `FORMATS`; pages are told of the model, `bundle`."""
     from segmentation.batch.outputs import PageOutput
 
+    # nuclei.csv has no row for an image without nuclei, so images.csv always goes with it.
     wanted = {*names, "images"} if "table" in names else names
     outputs = {name: import_module(FORMATS[name][0]).OUTPUT for name in FORMATS if name in wanted}
     return {

@@ -19,7 +19,7 @@ from segmentation.batch.inputs import find_inputs
 from segmentation.batch.outputs import ImageOutput, TableOutput
 from segmentation.data.normalisation import Normalisation
 from segmentation.prediction.predictor import Predictor
-from segmentation.results import labels, large_labels, large_tables, masks, tables
+from segmentation.results import images_csv, labels, large_labels, large_tables, masks, tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +66,7 @@ OUTPUTS = {
         tables.measure_nuclei,
         large_tables.large_table_rows,
     ),
+    "images": images_csv.OUTPUT,
 }
 
 
@@ -98,6 +99,7 @@ def test_large_and_small_pictures_together(tmp_path):
     assert [outcome.input.name for outcome in by_blocks] == ["large", "small"]
     assert [outcome.nuclei for outcome in by_blocks] == [outcome.nuclei for outcome in whole]
     assert rows(tmp_path / "blocks") == rows(tmp_path / "whole")
+    assert (tmp_path / "blocks" / "images.csv").read_text() == (tmp_path / "whole" / "images.csv").read_text()
     for name, kind in (("large", np.uint32), ("small", np.uint16)):
         found = tifffile.imread(tmp_path / "blocks" / "labels" / f"{name}.tif")
         assert found.dtype == kind
