@@ -45,11 +45,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("images", nargs="+", metavar="IMAGES", help=images)
     add("--split", metavar="CSV", help="table of ids and subsets; goes with --subset")
     add("--subset", metavar="NAME", help="only images of this subset of the split")
-    add(
-        "--channel",
-        metavar="NAME|N",
-        help="which of several channels shows the nuclei: name, or number from 1 as in Fiji",
-    )
+    channel = "which of several channels shows the nuclei: its name, or its number from 1 as in Fiji"
+    add("--channel", metavar="NAME|N", help=channel)
     add("--shard", type=types.shard, metavar="I/N", help="only every N-th image, from the I-th on")
 
     add = parser.add_argument_group("what to write").add_argument
@@ -122,8 +119,7 @@ def predict(options: argparse.Namespace) -> int:
     images = f"{count:,} {'image' if count == 1 else 'images'}"
     earlier = f", {skipped:,} {'was' if skipped == 1 else 'were'} done before" if skipped else ""
     done = f"{count - skipped - failed:,} of {images} done with {engine.name} in {engine.precision}"
-    print(f"{done}{earlier}, {failed:,} failed")
-    print(f"{nuclei:,} {'nucleus' if nuclei == 1 else 'nuclei'} found")
+    print(f"{done}{earlier}, {failed:,} failed\n{nuclei:,} {'nucleus' if nuclei == 1 else 'nuclei'} found")
     print(f"results in {options.output}{os.sep}")
     if failed:
         print(f"{failed:,} of {images} failed", file=sys.stderr)

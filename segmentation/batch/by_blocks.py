@@ -21,14 +21,7 @@ def predict_by_blocks(
 ) -> Iterator[Outcome]:
     """Predict large images and write their results; yield the outcome of each, failed or not.
 
-    Parameters
-    ----------
-    call : Call
-    sources : sequence of Input
-    threads : int
-        How many blocks to decode at once.
-    report : callable
-        Told of each block: the name of the image's results, the number of finished blocks, and that of all.
+    `threads` blocks are decoded at once, and `report` is that for blocks of `predict_folder`.
     """
     predictor = None
     for source in sources:

@@ -47,19 +47,10 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """What all images of a call share.
+    """What all images of a call share: the arguments of `predict_folder`, and two things more.
 
     Attributes
     ----------
-    folder : Path
-        Where the results go.
-    predictor : Predictor
-    outputs : mapping of str to Output
-        What to write, by name.
-    overwrite : bool
-        Predict finished images again.
-    largest_whole : int
-        Larger images, in pixels, are predicted by blocks.
     kept_tables : tuple of Path
         Tables and pages of the present settings that this call does not write. They are removed together with the first
         result that they cover.

@@ -98,8 +98,7 @@ def predict_folder(
         report(outcome)
     in_order = [outcomes[index] for index in range(len(own))]
     try:
-        seconds = lambda: {"total": time.perf_counter() - started, **call.seconds}  # noqa: E731
-        write_tables(call, inputs, in_order, shard, seconds, warn)
+        write_tables(call, inputs, in_order, shard, started, warn)
     except OSError as error:
         raise FolderError(
             f"Tables and summary cannot be written to the output folder {folder} ({error.strerror}); the images that "
@@ -165,6 +164,6 @@ def _remove_tables(folder: Path, settings: dict, outputs: Collection[Output], su
                 else:
                     for table in tables:
                         table.unlink(missing_ok=True)
-    for name in (summary_file, *written):
+    for name in (*written, summary_file):  # the summary last, as it tells which tables there are
         (folder / name).unlink(missing_ok=True)
     return tuple(file for file in kept if file.name not in written and file.exists())

@@ -25,20 +25,10 @@ _READS_AHEAD = 256
 
 @dataclass(frozen=True, eq=False)
 class ReadImage:
-    """An image that was read.
+    """An image that was read; `content` is what `predict` and `finish` take."""
 
-    Attributes
-    ----------
-    shape : hashable
-        Images of equal shape may be predicted in one batch.
-    area : int
-        In pixels.
-    content : object
-        What `predict` and `finish` take.
-    """
-
-    shape: Hashable
-    area: int
+    shape: Hashable  # images of equal shape may be predicted in one batch
+    area: int  # in pixels
     content: Any
 
 
@@ -56,22 +46,19 @@ def run_pipeline(
     batch_pixels: int,
     cancel: Callable[[], None] = lambda: None,
 ) -> _Results:
-    """Take images through three stages.
+    """Take `count` images through three stages.
 
     Parameters
     ----------
     count : int
-        Number of images.
     read : callable
         ``read(index) -> ReadImage``, or anything else if there is nothing to predict: that is then the result.
     predict : callable
         ``predict(contents) -> one output for each``.
     finish : callable
         ``finish(content, output) -> result``.
-    threads : int
-        For reading, and as many for finishing.
-    streams : int
-        Threads for predicting.
+    threads, streams : int
+        Threads for reading and as many for finishing; threads for predicting.
     batch_pixels : int
         Images of one shape go together up to so many pixels; a larger one goes alone.
     cancel : callable

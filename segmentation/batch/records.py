@@ -20,17 +20,14 @@ RECORDS = ".records"
 
 @dataclass(frozen=True)
 class Record:
-    """How the results of an image were made.
+    """How the results of an image, of that `name`, were made.
 
     Attributes
     ----------
-    name : str
-        Of the results.
     input, sha256 : str
         The image file, as the call named it, and the digest of its content.
     settings : dict
         All that decides the label map besides the image.
-    nuclei : int
     files : dict of str to dict of str to int
         For each output, the files written (relative to the folder, with forward slashes) and their sizes in bytes.
     scale : float

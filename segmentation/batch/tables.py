@@ -9,6 +9,7 @@ import json
 import platform
 import shutil
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -32,13 +33,13 @@ def write_tables(
     inputs: Sequence[Input],
     outcomes: Sequence[Outcome],
     shard: Shard | None,
-    seconds: Callable[[], Mapping[str, float]],
+    started: float,
     warn: Callable[[str], None],
 ) -> None:
     """Write the tables, the summary and the pages; tables and pages again if other shards finish images meanwhile.
 
-    `inputs` are all images of the call, `outcomes` those of this shard. `seconds` gives the time spent until now in
-    each stage, and `warn` is told in one sentence of results that the tables do not cover.
+    `inputs` are all images of the call, `outcomes` those of this shard. `started` is the time of
+    `time.perf_counter` when the call began, and `warn` is told in one sentence of results that the tables do not cover.
     """
     collected = {key: output for key, output in call.outputs.items() if isinstance(output, TableOutput | PageOutput)}
     own_failures = [
@@ -57,7 +58,7 @@ def write_tables(
                 _write_table(call.folder, output, names[key], failures)
         if not summary:
             covered = {output.file: len(names[key]) for key, output in collected.items()}
-            summary = _summary(call, outcomes, own_failures, shard, covered, seconds())
+            summary = _summary(call, outcomes, own_failures, shard, covered, started)
             with written_whole(call.folder / summary_name(shard)) as part:
                 part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         summaries = [summary for _, summary in sorted({**others, summary_name(shard): summary}.items())]
@@ -141,9 +142,10 @@ def _summary(
     failures: Sequence[dict],
     shard: Shard | None,
     covered: Mapping[str, int],
-    seconds: Mapping[str, float],
+    started: float,
 ) -> dict:
     predictor = call.predictor
+    seconds = {"total": time.perf_counter() - started, **call.seconds}
     counts = Counter(outcome.status for outcome in outcomes)
     modules = {name: sys.modules.get(name) for name in ("numpy", "cv2", "scipy", "skimage", "tifffile")}
     return {
