@@ -49,8 +49,8 @@ def write_tables(
     ]
     failed = {failure["name"] for failure in own_failures}
     summary: dict = {}
-    contents = None
-    while (found := _look(call, collected, failed, shard)) != contents:
+    contents, found = None, _look(call, collected, failed, shard)
+    while found != contents:
         contents = names, left_out, others = found
         failures = own_failures + [failure for other in others.values() for failure in other["failures"]]
         for key, output in collected.items():
@@ -66,6 +66,8 @@ def write_tables(
             if isinstance(output, PageOutput):
                 count = len({*names[key], *(source.name for source in inputs)})
                 _write_page(call, output, names[key], summaries, count)
+        if shard:
+            found = _look(call, collected, failed, shard)
     if +left_out:
         count = max(left_out.values())
         files = ", ".join(collected[key].file for key in +left_out)
