@@ -1,130 +1,89 @@
 """Find the nuclei in images: masks, label maps, counts and measurements.
 
-    python predict_masks.py cells.png
-    python predict_masks.py scans/*.tif --output results --outputs masks labels table
-    python predict_masks.py data/dsb2018 --split data/dsb2018_split.csv --subset test
+examples:
+  python predict_masks.py cells.png
+      masks, label maps, overlays and tables, in predictions/
+  python predict_masks.py scans/*.tif more_scans/ --output results --outputs labels table
+      only label maps and tables of many images; the same command again predicts only what is not finished
+  python predict_masks.py data/dsb2018 --split data/dsb2018_split.csv --subset test --outputs labels rle
+      the test images of the 2018 Data Science Bowl, with run lengths for Kaggle
+  python predict_masks.py scans/ --shard 3/8
+      every eighth image from the third on: eight such processes share the work, on one machine or on several
 
-Needs no TensorFlow: requirements-predict.txt is enough. Exit status 0: all images are done; 1: some failed, named on
-standard error and in summary.json, and the others are done; 2: nothing could be done; 130: interrupted.
+exit status: 0: all images are done; 1: some failed, named on standard error and in summary.json, and the others are
+done; 2: nothing could be done; 130: interrupted. TensorFlow is not needed: requirements-predict.txt is enough.
 """
 
 import argparse
 import os
 import sys
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
-DEFAULT_MODEL = Path(__file__).parent / "models" / "nuclei"
-OUTPUTS = ("masks", "labels", "overlays", "table", "rle", "rois", "geojson", "probabilities", "report")
-
-EXAMPLES = """
-examples:
-  python predict_masks.py cells.png
-      masks, label maps, overlays and nuclei.csv of one image, in predictions/
-  python predict_masks.py scans/*.tif more_scans/ --output results --outputs labels table
-      only label maps and measurements of many images; the same command again does only what is not done yet
-  python predict_masks.py data/dsb2018 --split data/dsb2018_split.csv --subset test --outputs labels rle
-      the test images of the 2018 Data Science Bowl, with run lengths for Kaggle
-  python predict_masks.py scans/ --shard 3/8
-      every eighth image from the third on: eight such processes share the work, on one machine or on several
-"""
+from segmentation.batch import arguments as types
+from segmentation.command_line import Parser, refuse
+from segmentation.paths import released_model
+from segmentation.results.formats import FORMATS, open_outputs
 
 
-def main() -> int:
-    """Run the command line; return the exit status."""
-    arguments = parse_arguments()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    options = parse_arguments(argv)
     try:
-        return predict(arguments)
+        return predict(options)
     except KeyboardInterrupt:
-        print("Interrupted; what is finished is kept, and the same command goes on from there.", file=sys.stderr)
+        print("Interrupted; finished images are kept, and the same command goes on from there.", file=sys.stderr)
         return 130
 
 
-def parse_arguments(argv=None) -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; nothing heavy is imported yet, so that --help is instant."""
-    parser = argparse.ArgumentParser(
-        description="Find the nuclei in images: masks, label maps, counts and measurements.",
-        epilog=EXAMPLES,
-        formatter_class=_Formatter,
-    )
-    group = parser.add_argument_group("what to predict")
-    group.add_argument(
-        "images",
-        nargs="+",
-        metavar="IMAGES",
-        help="files, globs, OME-Zarr stores (image.zarr), folders (not those inside them), or a data set in the Bowl's "
-        "layout, folder or zip",
-    )
-    group.add_argument("--split", metavar="CSV", help="table of ids and subsets; goes with --subset")
-    group.add_argument("--subset", metavar="NAME", help="only images of this subset of the split")
-    group.add_argument(
-        "--channel",
-        metavar="NAME|N",
-        help="which channel of images that have several shows the nuclei: its name, or its number from 1 as in Fiji",
-    )
-    group.add_argument("--shard", type=_shard, metavar="I/N", help="only every N-th image, from the I-th on")
+    parser = Parser(__doc__)
+    add = parser.add_argument_group("what to predict").add_argument
+    images = "files, globs, OME-Zarr stores (image.zarr), folders, or a data set in the Bowl's layout, folder or zip"
+    add("images", nargs="+", metavar="IMAGES", help=images)
+    add("--split", metavar="CSV", help="table of ids and subsets; goes with --subset")
+    add("--subset", metavar="NAME", help="only images of this subset of the split")
+    channel = "which of several channels shows the nuclei: its name, or its number from 1 as in Fiji"
+    add("--channel", metavar="NAME|N", help=channel)
+    add("--shard", type=types.shard, metavar="I/N", help="only every N-th image, from the I-th on")
 
-    group = parser.add_argument_group("what to write")
-    group.add_argument("--output", type=Path, default=Path("predictions"), metavar="FOLDER", help="where to")
-    group.add_argument(
-        "--outputs",
-        nargs="+",
-        choices=OUTPUTS,
-        default=["masks", "labels", "overlays", "table"],
-        metavar="NAME",
-        help="any of: masks (PNG 0/255), labels (TIFF, 1..n), overlays (PNG), table (nuclei.csv), "
-        "rle (submission.csv), rois (ImageJ), geojson (QuPath), probabilities (TIFF, 255 is certain), "
-        "report (report.html: all results at a glance, for a browser)",
-    )
-    group.add_argument("--overwrite", action="store_true", help="do finished images again")
+    add = parser.add_argument_group("what to write").add_argument
+    add("--output", type=Path, default=Path("predictions"), metavar="FOLDER", help="where to")
+    formats = ", ".join(f"{name} ({files})" for name, (_, files) in FORMATS.items())
+    default = ["masks", "labels", "overlays", "table"]
+    add("--outputs", nargs="+", choices=FORMATS, default=default, metavar="NAME", help=f"any of: {formats}")
+    add("--overwrite", action="store_true", help="predict finished images again")
 
-    group = parser.add_argument_group("how")
-    group.add_argument(
-        "--model", type=Path, default=DEFAULT_MODEL, metavar="FOLDER", help="a trained model (default: models/nuclei)"
+    add = parser.add_argument_group("how").add_argument
+    model = "a trained model (default: the released one, models/nuclei)"
+    add("--model", type=Path, default=released_model(), metavar="FOLDER", help=model)
+    add("--threshold", type=types.probability, metavar="P", help="least probability of nuclei (default: the model's)")
+    add("--min-area", type=types.area, metavar="PIXELS", help="drop smaller nuclei (default: the model's)")
+    diameter = (
+        "of the nuclei: images are rescaled so that they have the diameter that the model was trained on; auto: as the "
+        "model estimates it for each image; none: images are never rescaled"
     )
-    group.add_argument(
-        "--threshold", type=_probability, metavar="P", help="least probability of a nucleus; without it the model's"
-    )
-    group.add_argument(
-        "--min-area", type=_area, metavar="PIXELS", help="smaller nuclei are dropped; without it the model's"
-    )
-    group.add_argument(
-        "--diameter",
-        type=_diameter,
-        default="auto",
-        metavar="PIXELS|auto|none",
-        help="of the nuclei: images are rescaled so that they have the diameter that the model knows; auto: as the "
-        "model itself estimates for each image; none: images are never rescaled",
-    )
-    group.add_argument(
-        "--pixel-size",
-        type=_micrometres,
-        metavar="UM",
-        help="side of a pixel in micrometres, whatever the files say: for all measurements, and where auto begins, as "
-        "if nuclei measured 10 micrometres",
-    )
-    group.add_argument(
-        "--tta",
-        action="store_true",
-        help="flip and turn each image in all eight ways and average: a little better, eight times as slow",
-    )
-    group.add_argument("--engine", choices=("auto", "openvino", "keras"), default="auto", help="keras is for a GPU")
-    group.add_argument(
-        "--precision",
-        choices=("f32", "bf16"),
-        help="of the arithmetic; without it f32, or bf16 where the model was validated so and the processor gains",
-    )
+    add("--diameter", type=types.diameter, default="auto", metavar="PIXELS|auto|none", help=diameter)
+    pixel_size = "side of a pixel in micrometres, whatever the files say; auto starts from nuclei of 10 micrometres"
+    add("--pixel-size", type=types.micrometres, metavar="UM", help=pixel_size)
+    tta = "flip and turn each image in all eight ways and average: slightly more accurate, eight times as slow"
+    add("--tta", action="store_true", help=tta)
+    add("--engine", choices=("auto", "openvino", "keras"), default="auto", help="keras is for a GPU")
+    precision = "of the arithmetic (default: f32, or bf16 if the model was validated with it and the processor gains)"
+    add("--precision", choices=("f32", "bf16"), help=precision)
     arguments = parser.parse_args(argv)
     if (arguments.split is None) != (arguments.subset is None):
         parser.error("--split and --subset go together")
     return arguments
 
 
-def predict(arguments: argparse.Namespace) -> int:
-    """Do what the command line says; return the exit status."""
+def predict(options: argparse.Namespace) -> int:
+    """Find the images, open the model, predict the folder, and say what was done; return the exit status."""
     from segmentation.batch.folder import FolderError, predict_folder
-    from segmentation.batch.inputs import InputError, Shard, find_inputs
+    from segmentation.batch.inputs import InputError, find_inputs, read_subset
+    from segmentation.batch.progress import Progress
     from segmentation.bundle import BundleError, load_bundle
     from segmentation.data.problems import DatasetError
     from segmentation.prediction.cores import streams_for
@@ -133,215 +92,39 @@ def predict(arguments: argparse.Namespace) -> int:
     from segmentation.prediction.scale import DiameterError
 
     try:
-        subset = read_subset(arguments.split, arguments.subset) if arguments.split else None
-        inputs = find_inputs(arguments.images, subset, ignored=[arguments.output / name for name in OUTPUTS])
-        shard = Shard(*arguments.shard) if arguments.shard else None
-        count = len(shard.select(inputs) if shard else inputs)
-        bundle = load_bundle(arguments.model)
-        predictor = open_predictor(
-            bundle,
-            open_engine(bundle, arguments.engine, arguments.precision, streams_for(count)),
-            arguments.threshold,
-            arguments.min_area,
-            arguments.diameter,
-            arguments.pixel_size,
-            arguments.tta,
-            arguments.channel,
-        )
-        outputs = open_outputs(arguments.outputs, bundle)
-        with progress(count) as (report, report_block):
+        subset = read_subset(options.split, options.subset) if options.split else None
+        inputs = find_inputs(options.images, subset, ignored=[options.output / name for name in FORMATS])
+        count = len(options.shard.select(inputs) if options.shard else inputs)
+        bundle = load_bundle(options.model)
+        engine = open_engine(bundle, options.engine, options.precision, streams_for(count))
+        decode, scale = (options.threshold, options.min_area), (options.diameter, options.pixel_size)
+        predictor = open_predictor(bundle, engine, *decode, *scale, options.tta, options.channel)
+        outputs = open_outputs(options.outputs, bundle)
+        with closing(Progress(count)) as progress:
             outcomes = predict_folder(
                 inputs,
-                arguments.output,
+                options.output,
                 predictor,
                 outputs,
-                overwrite=arguments.overwrite,
-                shard=shard,
-                report=report,
-                report_block=report_block,
+                overwrite=options.overwrite,
+                shard=options.shard,
+                report=progress.image,
+                report_block=progress.block,
+                warn=progress.say,
             )
     except (BundleError, DatasetError, DiameterError, EngineError, FolderError, InputError) as error:
-        print(f"predict_masks.py: {error}", file=sys.stderr)
-        return 2
-    return summarise(outcomes, arguments.output, predictor)
+        return refuse("predict_masks.py", error)
 
-
-def read_subset(split: str, subset: str) -> set[str]:
-    """The ids of a subset of a split; DatasetError without such a subset."""
-    from segmentation.data.problems import DatasetError
-    from segmentation.data.splits import read_split
-
-    rows = read_split(split)
-    ids = {identifier for identifier, row in rows.items() if row.subset == subset}
-    if not ids:
-        subsets = ", ".join(sorted({row.subset for row in rows.values()}))
-        raise DatasetError(f"{split} has no subset {subset}, expected one of {subsets}")
-    return ids
-
-
-def open_outputs(names, bundle) -> dict:
-    """The formats to write, by name, in the order of `OUTPUTS`."""
-    from segmentation.batch.outputs import ImageOutput, PageOutput, TableOutput
-    from segmentation.results import (
-        geojson,
-        labels,
-        large_labels,
-        large_tables,
-        overlays,
-        overview,
-        probabilities,
-        rois,
-        run_lengths,
-        tables,
-    )
-    from segmentation.results.report import prediction as page
-
-    def measure(prediction):
-        image = prediction.image
-        return tables.measure_nuclei(prediction.labels, image.pixels, image.channel_names, image.pixel_size_um)
-
-    formats = {
-        "masks": ImageOutput(
-            "masks", ".png", lambda file, p: labels.write_mask(file, p.labels), large_labels.write_large_mask
-        ),
-        "labels": ImageOutput(
-            "labels",
-            ".tif",
-            lambda file, p: labels.write_label_map(file, p.labels, p.image.pixel_size_um),
-            large_labels.write_large_label_map,
-        ),
-        "overlays": ImageOutput(
-            "overlays",
-            ".png",
-            lambda file, p: overlays.write_overlay(file, p.image.pixels, p.labels),
-            overview.write_overview,
-        ),
-        "table": TableOutput(
-            "nuclei.csv",
-            tables.COLUMNS,
-            lambda p: tables.table_rows(p.name, measure(p)),
-            tables.measure_nuclei,
-            large_tables.large_table_rows,
-        ),
-        "rle": TableOutput(
-            "submission.csv", run_lengths.COLUMNS, lambda p: run_lengths.submission_rows(p.name, p.labels)
-        ),
-        "rois": ImageOutput("rois", ".zip", lambda file, p: rois.write_rois(file, p.labels)),
-        "geojson": ImageOutput(
-            "geojson", ".geojson", lambda file, p: geojson.write_geojson(file, p.labels, measure(p))
-        ),
-        "probabilities": ImageOutput(
-            "probabilities",
-            ".tif",
-            lambda file, p: probabilities.write_probabilities(file, p.channels, p.image.pixel_size_um),
-        ),
-        "report": PageOutput(
-            "report.html", page.image_part, page.large_image_part, partial(page.write_prediction_page, bundle=bundle)
-        ),
-    }
-    return {name: formats[name] for name in OUTPUTS if name in names}
-
-
-@contextmanager
-def progress(count: int):
-    """Show a bar, and one for the blocks of a large image, if standard error is a terminal; say at once what fails."""
-    from tqdm import tqdm
-
-    # Images that fail one after another must not hide the bar, and the bar must not cut their sentences.
-    with tqdm(total=count, unit="image", disable=None, file=sys.stderr, smoothing=0.1) as bar:
-        blocks = None
-
-        def report(outcome) -> None:
-            nonlocal blocks
-            if blocks is not None:
-                blocks.close()
-                blocks = None
-            if outcome.reason:
-                tqdm.write(outcome.reason, file=sys.stderr)
-            bar.update()
-
-        def report_block(name: str, done: int, total: int) -> None:
-            nonlocal blocks
-            if blocks is None:
-                options = {"disable": None, "file": sys.stderr, "position": 1, "leave": False}
-                blocks = tqdm(desc=name, initial=done - 1, total=total, unit="block", **options)
-            blocks.update()
-
-        yield report, report_block
-
-
-def summarise(outcomes, folder: Path, predictor) -> int:
-    """Say on standard output what was done, and on standard error what was not; return the exit status."""
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    skipped = sum(outcome.status == "skipped" for outcome in outcomes)
+    skipped, failed = (sum(outcome.status == status for outcome in outcomes) for status in ("skipped", "failed"))
     nuclei = sum(outcome.nuclei for outcome in outcomes)
-    done = len(outcomes) - len(failed) - skipped
-    earlier = f", {skipped} were done before" if skipped else ""
-    engine = predictor.engine
-    print(
-        f"{done} of {len(outcomes)} images done with {engine.name} in {engine.precision}{earlier}, {len(failed)} failed"
-    )
-    print(f"{nuclei:,} nuclei found")
-    print(f"results in {folder}{os.sep}")
+    images = f"{count:,} {'image' if count == 1 else 'images'}"
+    earlier = f", {skipped:,} {'was' if skipped == 1 else 'were'} done before" if skipped else ""
+    done = f"{count - skipped - failed:,} of {images} done with {engine.name} in {engine.precision}"
+    print(f"{done}{earlier}, {failed:,} failed\n{nuclei:,} {'nucleus' if nuclei == 1 else 'nuclei'} found")
+    print(f"results in {options.output}{os.sep}")
     if failed:
-        print(f"{len(failed)} of {len(outcomes)} images failed:", file=sys.stderr)
-        for outcome in failed:
-            print(f"  {outcome.reason}", file=sys.stderr)
+        print(f"{failed:,} of {images} failed", file=sys.stderr)
     return 1 if failed else 0
-
-
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults where there are any, and leaves the examples as they are."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        if action.default in (None, False, DEFAULT_MODEL):
-            return action.help
-        if isinstance(action.default, list):
-            return f"{action.help} (default: {' '.join(action.default)})"
-        return super()._get_help_string(action)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    number, _, count = text.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise argparse.ArgumentTypeError(f"expected I/N with 1 <= I <= N, as in 3/8, got {text!r}")
-    return int(number), int(count)
-
-
-def _probability(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
-    return value
-
-
-def _diameter(text: str) -> float | str | None:
-    if text == "auto":
-        return text
-    return None if text == "none" else _positive(text, "a number of pixels, auto or none")
-
-
-def _micrometres(text: str) -> float:
-    return _positive(text, "a number of micrometres")
-
-
-def _positive(text: str, expected: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-    return value
-
-
-def _area(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number of pixels, 0 or more, got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

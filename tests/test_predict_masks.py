@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import predict_masks
+import segmentation
 from segmentation.data.images import read_label_map
 from segmentation.data.run_lengths import decode_run_lengths
 from tests.prediction.tiny_model import write_tiny_bundle
@@ -62,7 +63,7 @@ def call(*arguments, cwd=ROOT, before="pass"):
 
 def test_all_outputs_agree(images, model, tmp_path):
     out = tmp_path / "out"
-    result = call(images, "--model", model, "--output", out, "--outputs", *predict_masks.OUTPUTS)
+    result = call(images, "--model", model, "--output", out, "--outputs", *predict_masks.FORMATS)
     assert result.returncode == 0, result.stderr
     assert result.stderr == "", "standard error is no terminal here: no progress bar"
     assert "4 of 4 images done" in result.stdout
@@ -104,11 +105,12 @@ def test_threshold_and_min_area_are_heeded_and_recorded(images, model, tmp_path)
     assert settings["min_area"] == smallest + 1
 
 
-def test_a_bad_image_is_named_twice_and_the_status_is_1(images, model, tmp_path):
+def test_a_bad_image_is_named_once_and_the_status_is_1(images, model, tmp_path):
     (images / "bad.png").write_bytes(picture(1)[:100])
     result = call(images, "--model", model, "--output", tmp_path / "out")
     assert result.returncode == 1
-    assert result.stderr.count("bad.png") == 2, "at once, and at the end"
+    assert result.stderr.count("bad.png") == 1, "at once; at the end only how many there are"
+    assert result.stderr.endswith("\n1 of 5 images failed\n")
     assert "Traceback" not in result.stderr
     assert "4 of 5 images done" in result.stdout
     again = call(images, "--model", model, "--output", tmp_path / "out")
@@ -208,8 +210,8 @@ def test_an_interrupt_ends_cleanly_and_the_next_call_goes_on(model, tmp_path):
 def test_help_imports_nothing_that_takes_time():
     code = (
         "import sys, predict_masks\n"
-        "try: predict_masks.parse_arguments(['--help'])\n"
-        "finally: sys.stderr.write(str({'numpy', 'openvino', 'cv2', 'tqdm', 'segmentation'} & set(sys.modules)))"
+        "try: predict_masks.main(['--help'])\n"
+        "finally: sys.stderr.write(str({'numpy', 'openvino', 'cv2', 'tqdm', 'tifffile', 'scipy'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0
@@ -217,6 +219,27 @@ def test_help_imports_nothing_that_takes_time():
     for option in ("--output", "--outputs", "--model", "--threshold", "--shard", "(default: predictions)", "examples:"):
         assert option in result.stdout
     assert str(ROOT) not in result.stdout
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        predict_masks.main(["--version"])
+    assert ended.value.code == 0
+    assert segmentation.__version__ in capsys.readouterr().out
+
+
+def test_one_is_one(images, model, tmp_path, capsys):
+    """The counts that are printed; and a call on one image keeps the rows of the others."""
+    options = ["--model", str(model), "--output", str(tmp_path / "out"), "--outputs", "table"]
+    assert predict_masks.main([str(images), *options]) == 0
+    rows = (tmp_path / "out" / "nuclei.csv").read_text()
+    capsys.readouterr()
+    assert predict_masks.main([str(images / "cell0.png"), *options]) == 0
+    assert capsys.readouterr().out.startswith("0 of 1 image done with openvino in f32, 1 was done before, 0 failed")
+    assert (tmp_path / "out" / "nuclei.csv").read_text() == rows
+    assert len(list(csv.DictReader((tmp_path / "out" / "images.csv").open()))) == 4
+    assert predict_masks.main([str(images / "cell0.png"), *options, "--threshold", "0.4"]) == 0
+    assert re.match(r"3 results in .*out not covered by nuclei.csv, images.csv: made with", capsys.readouterr().err)
 
 
 def test_what_takes_long_to_import_is_not_imported_for_an_image(images, model, tmp_path):
@@ -248,7 +271,7 @@ def test_requirements_predict_suffice(images, model, tmp_path):
     ]
     assert {"keras", "pytest"} <= set(blocked)
     result = call(
-        *(images, "--model", model, "--output", tmp_path / "out", "--outputs", *predict_masks.OUTPUTS),
+        *(images, "--model", model, "--output", tmp_path / "out", "--outputs", *predict_masks.FORMATS),
         before=f"sys.modules |= dict.fromkeys({blocked})",
     )
     assert result.returncode == 0, result.stderr

@@ -1,27 +1,28 @@
-"""Many images into a folder of results: finished ones are skipped, one bad image never stops the others.
+"""Many images into a folder of results: finished ones are skipped, and one bad image never stops the others.
 
-``masks/``, ``labels/`` and so on hold a file for each image; ``nuclei.csv`` and ``submission.csv`` hold rows of all
-images that the call named; ``report.html`` shows them; ``summary.json`` says what was done. The tables, the page and
-the summary describe a whole call: they are removed when it begins and written when it ends.
+``masks/``, ``labels/`` and so on hold a file for each image; ``nuclei.csv`` and the other tables, and ``report.html``,
+cover all results of the same settings that lie in the folder; ``summary.json`` says what the call did. Tables, pages
+and summary are removed when a call begins and written when it ends.
 """
 
 import json
-import platform
 import shutil
-import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from segmentation.atomic import is_unfinished, written_whole
+from segmentation.atomic import is_unfinished
+from segmentation.batch.by_blocks import predict_by_blocks
+from segmentation.batch.call import Call, Outcome
 from segmentation.batch.inputs import Input, Shard
-from segmentation.batch.outputs import ImageOutput, Output, PageOutput, TableOutput
+from segmentation.batch.outputs import ImageOutput, Output
 from segmentation.batch.pipeline import run_pipeline
-from segmentation.batch.records import RECORDS, Record, Records
-from segmentation.batch.stages import DONE, FAILED, SKIPPED, ByBlocks, Outcome, Stages, part_file
+from segmentation.batch.records import RECORDS
+from segmentation.batch.tables import summary_name, write_tables
+from segmentation.batch.whole_file import finish, predict, read
 from segmentation.data.large import LARGEST_WHOLE
 from segmentation.prediction.cores import available_cores
 from segmentation.prediction.engines import StoppableEngine
@@ -32,7 +33,7 @@ MOST_THREADS = 4
 
 
 class FolderError(ValueError):
-    """An output folder that cannot be used; the message is one sentence."""
+    """The output folder cannot be used; the message is one sentence."""
 
 
 def predict_folder(
@@ -45,6 +46,7 @@ def predict_folder(
     shard: Shard | None = None,
     report: Callable[[Outcome], None] = lambda outcome: None,
     report_block: Callable[[str, int, int], None] = lambda name, done, total: None,
+    warn: Callable[[str], None] = lambda sentence: None,
     largest_whole: int = LARGEST_WHOLE,
 ) -> list[Outcome]:
     """Predict images and write what is asked for.
@@ -59,16 +61,18 @@ def predict_folder(
     outputs : mapping of str to Output
         What to write, by name.
     overwrite : bool
-        Do finished images again.
+        Predict finished images again.
     shard : Shard, optional
-        Of which images only a part is done here. The tables hold whatever the shards have finished so far, so the last
-        one to end leaves them complete; the summary is of this shard alone and has a name of its own.
+        Which part of the images to predict. The tables cover what all shards have finished so far, so the last one to
+        end leaves them complete; the summary is of this shard alone and has a name of its own.
     report : callable
         Told of each image as soon as it is done, skipped or failed.
     report_block : callable
-        Told of each block of a large image: the name of its results, how many blocks are done, and of how many.
+        Told of each block of a large image: the name of its results, the number of finished blocks, and that of all.
+    warn : callable
+        Told at the end, in one sentence, of results in the folder that the tables do not cover, if there are any.
     largest_whole : int
-        TIFF files of more pixels are done by blocks, after all others; so are Zarr stores of any size.
+        TIFF files of more pixels are predicted by blocks, after all others; so are Zarr stores of any size.
 
     Returns
     -------
@@ -78,65 +82,24 @@ def predict_folder(
     Raises
     ------
     FolderError
-        If the folder cannot be written to, or holds files of others where results belong.
+        If the folder cannot be written to, or holds files that no prediction wrote where results belong.
     """
     started = time.perf_counter()
-    folder = Path(folder)
-    summary = folder / (f"summary-{shard.number}-of-{shard.count}.json" if shard else "summary.json")
-    tables = [output for output in outputs.values() if isinstance(output, TableOutput)]
-    pages = [output for output in outputs.values() if isinstance(output, PageOutput)]
     own = shard.select(inputs) if shard else inputs
     engine = StoppableEngine(predictor.engine)
-    predictor = predictor.with_engine(engine)
-    stages = Stages(own, folder, predictor, outputs, overwrite, largest_whole)
     try:
-        _prepare_folder(folder, outputs.values(), clean=shard is None)
-        _remove_stale(folder, predictor.settings)
-        for file in (summary, *(folder / output.file for output in (*tables, *pages))):
-            file.unlink(missing_ok=True)
+        _prepare_folder(Path(folder), outputs.values(), clean=shard is None)
+        kept = _remove_tables(Path(folder), predictor.settings, outputs.values(), summary_name(shard))
     except OSError as error:
         raise FolderError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
-
+    call = Call(Path(folder), predictor.with_engine(engine), outputs, overwrite, largest_whole, kept)
     outcomes: dict[int, Outcome] = {}
-    large = []
-    threads = min(MOST_THREADS, available_cores())
-    for index, result in run_pipeline(
-        len(own),
-        stages.read,
-        stages.predict,
-        stages.finish,
-        threads,
-        engine.streams,
-        engine.batch_pixels,
-        engine.stop,
-    ):
-        if isinstance(result, ByBlocks):
-            large.append(index)
-            continue
-        if isinstance(result, Exception):
-            result = stages.fail(index, result)
-        outcomes[index] = result
-        report(result)
-    for index in large:
-        try:
-            result = stages.predict_by_blocks(index, max(1, threads // 2), report_block)
-        except Exception as error:
-            result = stages.fail(index, error)
-        outcomes[index] = result
-        report(result)
+    for index, outcome in _predict_all(call, own, engine, report_block):
+        outcomes[index] = outcome
+        report(outcome)
     in_order = [outcomes[index] for index in range(len(own))]
-
-    failed = {outcome.input.name for outcome in in_order if outcome.status == FAILED}
-    shown = [source for source in inputs if source.name not in failed]
     try:
-        for table in tables:
-            _write_table(folder, table, shown, stages.records, predictor.settings)
-        seconds = {"total": time.perf_counter() - started, **stages.seconds}
-        description = _summary(in_order, predictor, outputs, shard, seconds)
-        with written_whole(summary) as part:
-            part.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        for page in pages:
-            _write_page(folder, page, shown, len(inputs), stages.records, predictor.settings, shard)
+        write_tables(call, inputs, in_order, shard, started, warn)
     except OSError as error:
         raise FolderError(
             f"Tables and summary cannot be written to the output folder {folder} ({error.strerror}); the images that "
@@ -145,7 +108,32 @@ def predict_folder(
     return in_order
 
 
-def _prepare_folder(folder: Path, outputs: Sequence[Output], clean: bool) -> None:
+def _predict_all(
+    call: Call, sources: Sequence[Input], engine: StoppableEngine, report_block: Callable[[str, int, int], None]
+) -> Iterator[tuple[int, Outcome]]:
+    """Predict the images that are read whole, overlapped, then those that are predicted by blocks."""
+    threads = min(MOST_THREADS, available_cores())
+    large = []
+    for index, result in run_pipeline(
+        len(sources),
+        lambda index: read(call, sources[index]),
+        partial(predict, call),
+        partial(finish, call),
+        threads,
+        engine.streams,
+        engine.batch_pixels,
+        engine.stop,
+    ):
+        if result is None:
+            large.append(index)
+        else:
+            yield index, call.fail(sources[index], result) if isinstance(result, Exception) else result
+    by_blocks = predict_by_blocks(call, [sources[index] for index in large], max(1, threads // 2), report_block)
+    yield from zip(large, by_blocks, strict=True)
+
+
+def _prepare_folder(folder: Path, outputs: Collection[Output], clean: bool) -> None:
+    """Make the folders and see that files can be written there; refuse folders with files of others."""
     folders = [folder / output.folder for output in outputs if isinstance(output, ImageOutput)]
     if not (folder / RECORDS).exists():
         for own in folders:
@@ -153,7 +141,7 @@ def _prepare_folder(folder: Path, outputs: Sequence[Output], clean: bool) -> Non
                 raise FolderError(f"{own} holds files that no prediction wrote; name another folder with --output")
     for own in (folder, folder / RECORDS, *folders):
         own.mkdir(parents=True, exist_ok=True)
-        if clean:  # of what a killed process had begun; other shards may be at work on theirs
+        if clean:  # what a killed process left unfinished; other shards may be writing theirs
             for unfinished in filter(is_unfinished, list(own.iterdir())):
                 if unfinished.is_dir():
                     shutil.rmtree(unfinished)
@@ -163,112 +151,20 @@ def _prepare_folder(folder: Path, outputs: Sequence[Output], clean: bool) -> Non
             pass
 
 
-def _remove_stale(folder: Path, settings: dict) -> None:
-    """Remove the tables and pages of calls with other settings: what they tell of is replaced image by image."""
+def _remove_tables(folder: Path, settings: dict, outputs: Collection[Output], summary_file: str) -> tuple[Path, ...]:
+    """Remove the tables and pages that this call writes, and those of other settings; return the others."""
+    written = {output.file for output in outputs if not isinstance(output, ImageOutput)}
+    kept: dict[Path, None] = {}
     for file in folder.glob("summary*.json"):
         with suppress(ValueError):  # not one of ours
             summary = json.loads(file.read_text(encoding="utf-8"))
-            if isinstance(summary, dict) and summary.get("settings") != settings:
-                for name in summary.get("tables", ()):
-                    (folder / Path(name).name).unlink(missing_ok=True)
-
-
-def _write_table(folder: Path, table: TableOutput, inputs: Sequence[Input], records: Records, settings: dict) -> None:
-    """Put the rows of all finished images together, in the order of the inputs."""
-
-    def finished() -> list[str]:
-        return [record.name for record in _finished(folder, table, inputs, records, settings)]
-
-    def write(part: Path) -> None:
-        with part.open("wb") as stream:
-            header = ",".join(table.header) + "\n"
-            stream.write(header.encode())
-            for name in names:
-                with part_file(folder, table, name).open("rb") as rows:
-                    shutil.copyfileobj(rows, stream)
-
-    names = finished()
-    while True:
-        with written_whole(folder / table.file) as part:
-            write(part)
-        now = finished()
-        if now == names:
-            return
-        names = now  # another shard has finished images meanwhile
-
-
-def _write_page(
-    folder: Path,
-    page: PageOutput,
-    inputs: Sequence[Input],
-    count: int,
-    records: Records,
-    settings: dict,
-    shard: Shard | None,
-) -> None:
-    """Write a page about all finished images, in the order of the inputs."""
-    pattern = f"summary-*-of-{shard.count}.json" if shard else "summary.json"
-
-    def known() -> tuple[list[Record], list[dict]]:
-        summaries = []
-        for file in sorted(folder.glob(pattern)):
-            with suppress(FileNotFoundError):  # another shard begins anew
-                summaries.append(json.loads(file.read_text(encoding="utf-8")))
-        finished = _finished(folder, page, inputs, records, settings)
-        return finished, [summary for summary in summaries if summary["settings"] == settings]
-
-    finished, summaries = known()
-    while True:
-        images = [(record, json.loads(part_file(folder, page, record.name).read_text())) for record in finished]
-        page.write(folder / page.file, summaries, images, count)
-        now = known()
-        if now == (finished, summaries):
-            return
-        finished, summaries = now  # another shard has ended meanwhile
-
-
-def _finished(
-    folder: Path, output: TableOutput | PageOutput, inputs: Sequence[Input], records: Records, settings: dict
-) -> list[Record]:
-    """The records of the images of which a table or a page has something to say."""
-    found = (records.load(source.name) for source in inputs)
-    return [
-        record
-        for record in found
-        if record and record.settings == settings and part_file(folder, output, record.name).exists()
-    ]
-
-
-def _summary(
-    outcomes: Sequence[Outcome],
-    predictor: Predictor,
-    outputs: Mapping[str, Output],
-    shard: Shard | None,
-    seconds: Mapping[str, float],
-) -> dict:
-    counts = Counter(outcome.status for outcome in outcomes)
-    modules = {name: sys.modules.get(name) for name in ("numpy", "cv2", "scipy", "skimage", "tifffile")}
-    return {
-        "images": {"all": len(outcomes), **{status: counts[status] for status in (DONE, SKIPPED, FAILED)}},
-        "nuclei": sum(outcome.nuclei for outcome in outcomes),
-        "failures": [
-            {"name": outcome.input.name, "file": str(outcome.input.file), "reason": outcome.reason}
-            for outcome in outcomes
-            if outcome.status == FAILED
-        ],
-        "settings": predictor.settings,
-        "diameters": {
-            outcome.input.name: {"diameter": outcome.diameter, "scale": round(outcome.scale, 4)}
-            for outcome in outcomes
-            if predictor.search and outcome.status != FAILED
-        },
-        "outputs": list(outputs),
-        "tables": [output.file for output in outputs.values() if not isinstance(output, ImageOutput)],
-        "shard": f"{shard.number}/{shard.count}" if shard else None,
-        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
-        "libraries": {
-            "python": platform.python_version(),
-            predictor.engine.name: predictor.engine.version,
-            **{name: module.__version__ for name, module in modules.items() if module},
-        },
-    }
+            if isinstance(summary, dict):
+                tables = {folder / Path(name).name for name in summary.get("tables", ())}
+                if summary.get("settings") == settings:
+                    kept |= dict.fromkeys(tables)
+                else:
+                    for table in tables:
+                        table.unlink(missing_ok=True)
+    for name in (*written, summary_file):  # the summary last, as it tells which tables there are
+        (folder / name).unlink(missing_ok=True)
+    return tuple(file for file in kept if file.name not in written and file.exists())

@@ -1,9 +1,9 @@
-"""Which images a call is about, and under which names their results are kept.
+"""Find the images that a call names, and name their results.
 
-An image ``cell.png`` gives results named ``cell``. Where several images of one call share that name (compared without
-regard to case, as some file systems do), all of them are named ``cell_png``, ``cell_tif``; those that still share a
-name have the name of their folder put before it, ``left_cell_png``, ``right_cell_png``; and those that even then do
-are numbered in the order of the call, ``left_cell_png_1``, ``left_cell_png_2``.
+The results of ``cell.png`` are named ``cell``. If several images of one call share that name (in any case of the
+letters, which some file systems ignore), all of them are named with their suffix, ``cell_png``, ``cell_tif``. Names
+that are still equal get the name of their folder, ``left_cell_png``, ``right_cell_png``, and names that are equal even
+then get a number in the order of the call, ``left_cell_png_1``, ``left_cell_png_2``.
 """
 
 import glob
@@ -11,40 +11,36 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from segmentation.data.formats.zarr_blocks import is_zarr
 from segmentation.data.images import IMAGE_SUFFIXES
 
+if TYPE_CHECKING:
+    from segmentation.data.archive import File
+
 
 class InputError(ValueError):
-    """Nothing to predict, or an argument that is none; the message is one sentence."""
+    """There is nothing to predict, or an argument names no file; the message is one sentence."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """An image to predict.
-
-    Attributes
-    ----------
-    name : str
-        Of its results; unique in a call, whatever the case of the letters.
-    file : Path or the member of an archive
-        Has ``read_bytes()``, ``name`` and ``str()``.
-    """
+    """An image to predict; the name of its results is unique in a call, whatever the case of the letters."""
 
     name: str
-    file: Path
+    file: "File"
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several processes that share the images: the `number`-th of `count`, from 1."""
+    """One of several processes that share the images: number `number`, from 1, of `count`."""
 
     number: int = 1
     count: int = 1
 
-    def select(self, inputs: Sequence) -> Sequence:
-        """The part of the inputs that is this one's."""
+    def select(self, inputs: Sequence[Input]) -> Sequence[Input]:
+        """Return the inputs that this process predicts."""
         return inputs[self.number - 1 :: self.count]
 
 
@@ -56,12 +52,12 @@ def find_inputs(
     Parameters
     ----------
     arguments : sequence of str
-        Files; globs; Zarr stores; folders, of which the images in them are taken, not those in folders below; a data
-        set in the Bowl's layout, folder or zip, or a folder that holds ``images/``, of which only the images are taken.
+        Files; globs; Zarr stores; folders, for the images in them but not in folders below; data sets in the Bowl's
+        layout, folder or zip, and folders that hold ``images/``, for their images.
     subset : collection of str, optional
-        Only images with these ids (file names without suffix) are taken.
+        Take only images with these ids (file names without suffix).
     ignored : collection of Path
-        Folders whose files are not taken: where results are written to.
+        Folders whose files are skipped: those that results are written to.
 
     Returns
     -------
@@ -75,8 +71,8 @@ def find_inputs(
     segmentation.data.problems.DatasetError
         If a zip, or a folder without images, is no data set.
     """
-    ignored = {folder.resolve() for folder in ignored}
-    files = {}  # by what tells two files apart: (id, file)
+    skipped = {folder.resolve() for folder in ignored}
+    files: dict[Path | str, tuple[str, File]] = {}
     for argument in arguments:
         try:
             expanded = _expand(argument)
@@ -84,7 +80,7 @@ def find_inputs(
             raise InputError(f"{error.filename} cannot be read ({error.strerror})") from error
         for identifier, file in expanded:
             key = file.resolve() if isinstance(file, Path) else str(file)
-            if not (isinstance(key, Path) and key.parent in ignored):
+            if not (isinstance(key, Path) and key.parent in skipped):
                 files.setdefault(key, (identifier, file))
     found = list(files.values())
     if not found:
@@ -98,16 +94,21 @@ def find_inputs(
     return [Input(name, file) for name, (_, file) in zip(names, found, strict=True)]
 
 
+def read_subset(split: str, subset: str) -> set[str]:
+    """Return the ids of a subset of a split; DatasetError if there is no such subset."""
+    from segmentation.data.problems import DatasetError
+    from segmentation.data.splits import read_split
+
+    rows = read_split(split)
+    ids = {identifier for identifier, row in rows.items() if row.subset == subset}
+    if not ids:
+        subsets = ", ".join(sorted({row.subset for row in rows.values()}))
+        raise DatasetError(f"{split} has no subset {subset}, expected one of {subsets}")
+    return ids
+
+
 def unique_names(images: Sequence[tuple[str, str]]) -> list[str]:
-    """Name images by the rule that stands at the head of this module.
-
-    Parameters
-    ----------
-    images : sequence of (id, path)
-
-    Returns
-    -------
-    list of str
+    """Name the results of images, given as (id, path), as described at the top of this module.
 
     Examples
     --------
@@ -115,7 +116,7 @@ def unique_names(images: Sequence[tuple[str, str]]) -> list[str]:
     ['cell_png', 'cell_tif', 'other']
     """
     paths = [PurePosixPath(Path(path).as_posix()) for _, path in images]
-    # Results do not begin with a dot: such files are hidden.
+    # A leading dot would hide the results.
     names = [identifier.lstrip(".") or "image" for identifier, _ in images]
     for index in _shared(names):
         names[index] = f"{names[index]}_{paths[index].suffix[1:].lower()}"
@@ -136,8 +137,8 @@ def _shared(names: Sequence[str]) -> list[int]:
     return [index for index, name in enumerate(names) if counts[name.casefold()] > 1]
 
 
-def _expand(argument: str) -> list[tuple[str, Path]]:
-    """The images that one argument names, with their ids."""
+def _expand(argument: str) -> list[tuple[str, "File"]]:
+    """Return the images that one argument names, with their ids."""
     path = Path(argument)
     if path.is_dir() and is_zarr(path):
         return [(path.stem, path)]
@@ -153,22 +154,20 @@ def _expand(argument: str) -> list[tuple[str, Path]]:
     return [(match.stem, match) for match in matches if _is_image(match)]
 
 
-def _in_folder(folder: Path) -> list[tuple[str, Path]]:
+def _in_folder(folder: Path) -> list[tuple[str, "File"]]:
     for candidate in (folder, folder / "images"):
         if candidate.is_dir():
             images = sorted(file for file in candidate.iterdir() if _is_image(file))
             if images:
                 return [(image.stem, image) for image in images]
-    if any(child.is_dir() for child in folder.iterdir()):
-        return _in_data_set(folder)
-    return []
+    return _in_data_set(folder) if any(child.is_dir() for child in folder.iterdir()) else []
 
 
-def _in_data_set(path: Path) -> list[tuple[str, Path]]:
-    # Imported here, because a call on plain images does without.
+def _in_data_set(path: Path) -> list[tuple[str, "File"]]:
+    # Imported here, because a call on plain images does not need it.
     from segmentation.data.layouts import find_samples
 
-    return [(sample.id, sample.image) for sample in find_samples(path, need_masks=False)]
+    return [(sample.id, sample.image) for sample in find_samples(path, need_masks=False) if sample.image is not None]
 
 
 def _is_image(path: Path) -> bool:
@@ -176,5 +175,5 @@ def _is_image(path: Path) -> bool:
         return False
     if path.suffix.lower() == ".zarr":
         return path.is_dir() and is_zarr(path)
-    # A link to nothing is one that cannot be read, and not silently none.
+    # A broken link is taken, so that it is reported as an image that cannot be read.
     return path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or path.is_symlink() and not path.exists())

@@ -1,6 +1,7 @@
-"""What a call writes: the interface between the pipeline and the formats of `segmentation.results`.
+"""What a call writes: the interface between this room and the formats of `segmentation.results`.
 
-A table or a page is about all images. What it says of one is written when that image is done, and kept.
+A table or a page is about all images of a folder. Its part about one image is written when that image is finished, and
+kept in ``.records``; the tables and pages are put together from these parts.
 """
 
 import csv
@@ -8,17 +9,26 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NoReturn
 
 import numpy as np
 
+from segmentation.atomic import written_whole
+from segmentation.batch.records import RECORDS
 from segmentation.data.images import Image
-from segmentation.data.large import LargeImage
 
 if TYPE_CHECKING:
-    from segmentation.batch.records import Record
+    from segmentation.data.large import LargeImage
     from segmentation.large.predict import Measure
     from segmentation.large.result import LargePrediction
+
+
+class LargeImageError(ValueError):
+    """An image cannot be predicted by blocks as asked; the message is one sentence."""
+
+
+def _refuse(*arguments: object) -> NoReturn:
+    raise LargeImageError("This output cannot be written of an image that is predicted by blocks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,38 +45,53 @@ class Prediction:
         0 = background, 1..n.
     channels : (H, W, C) ndarray of float32
         What the network gave; the first channel is the probability of foreground.
+    file : str
+        The image file, as the call named it.
+    scale, diameter
+        As in `segmentation.batch.records.Record`.
     """
 
     name: str
     image: Image
     labels: np.ndarray
     channels: np.ndarray
+    file: str = ""
+    scale: float = 1.0
+    diameter: float | None = None
+
+    @property
+    def nuclei(self) -> int:
+        """How many there are."""
+        return int(self.labels.max(initial=0))
 
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """A file for each image.
+    """A file for each image, ``FOLDER/NAME.SUFFIX``.
 
     Attributes
     ----------
     folder, suffix : str
-        Of the files: ``masks/NAME.png``.
+        ``masks`` and ``.png``.
     write : callable
         Writes a prediction to a path, whole or not at all.
     write_large : callable, optional
-        Writes the prediction of a picture that was done by blocks to a path without a suffix; returns what it wrote, a
-        file or a folder. Without it, no such picture is done if this output is asked for.
+        Writes the prediction of an image that was predicted by blocks to a path without a suffix, and returns the file
+        or folder that it wrote. Without it, such images fail if this output is asked for.
     """
 
     folder: str
     suffix: str
     write: Callable[[Path, Prediction], None]
-    write_large: "Callable[[Path, LargePrediction], Path] | None" = None
+    write_large: "Callable[[Path, LargePrediction], Path]" = _refuse
 
-    @property
-    def takes_large(self) -> bool:
-        """Whether it can be written of a picture that was done by blocks."""
-        return self.write_large is not None
+    def save(self, folder: Path, prediction: "Prediction | LargePrediction") -> Path:
+        """Write an image's results into the output folder; return the file, or the folder of a Zarr store."""
+        if isinstance(prediction, Prediction):
+            file = folder / self.folder / f"{prediction.name}{self.suffix}"
+            self.write(file, prediction)
+            return file
+        return self.write_large(folder / self.folder / prediction.name, prediction)
 
 
 @dataclass(frozen=True)
@@ -78,36 +103,40 @@ class TableOutput:
     file : str
         ``nuclei.csv``
     header : sequence of str
+        The columns that the table always has, whatever the images are.
     rows : callable
-        The rows of an image, none or more.
+        The rows of an image, none or more: values for `header`, then for `further_columns`.
     measure, rows_large : callable, optional
-        The same of a picture that is done by blocks: what is to be measured of the nuclei of each block, and the rows
-        of the whole. Without them, no such picture is done if this output is asked for.
+        The same for an image that is predicted by blocks: what to measure of the nuclei of each block, and the rows of
+        the whole image. Without `rows_large`, such images fail if this output is asked for.
+    further_columns : callable
+        Columns of an image besides those of `header`. The table has those of all images, in the order of their
+        first appearance; they are empty for images without them.
+    failed_row : callable, optional
+        ``failed_row(name, file, reason)``, the row of an image that failed. Without it, such images have no row.
     """
 
     file: str
     header: Sequence[str]
     rows: Callable[[Prediction], Iterable[Sequence]]
     measure: "Measure | None" = None
-    rows_large: "Callable[[LargePrediction], Iterable[Sequence]] | None" = None
+    rows_large: "Callable[[LargePrediction], Iterable[Sequence]]" = _refuse
+    further_columns: "Callable[[Prediction | LargePrediction], Sequence[str]]" = lambda prediction: ()
+    failed_row: Callable[[str, str, str], Sequence] | None = None
 
-    @property
-    def takes_large(self) -> bool:
-        """Whether it can be written of a picture that was done by blocks."""
-        return self.rows_large is not None
+    def part_file(self, name: str) -> str:
+        """Return the path, from the output folder, of the header and the rows of one image."""
+        return f"{RECORDS}/{name}.{Path(self.file).stem}.rows.csv"
 
-    @property
-    def part_suffix(self) -> str:
-        """Of the files that keep the rows of one image."""
-        return f".{self.file}"
-
-    def write_part(self, file: Path, prediction: Prediction) -> None:
-        """Write the rows of one image."""
-        _write_rows(file, self.rows(prediction))
-
-    def write_large_part(self, file: Path, prediction: "LargePrediction") -> None:
-        """Write the rows of a picture that was done by blocks."""
-        _write_rows(file, self.rows_large(prediction))
+    def save(self, folder: Path, prediction: "Prediction | LargePrediction") -> Path:
+        """Write the header and the rows of one image; return the file."""
+        rows = self.rows(prediction) if isinstance(prediction, Prediction) else self.rows_large(prediction)
+        file = folder / self.part_file(prediction.name)
+        with written_whole(file) as temporary, open_csv(temporary, "w") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow((*self.header, *self.further_columns(prediction)))
+            writer.writerows(rows)
+        return file
 
 
 @dataclass(frozen=True)
@@ -119,44 +148,42 @@ class PageOutput:
     file : str
         ``report.html``
     part, part_large : callable
-        What the page says of an image, and of one that was done by blocks: a dict of JSON's types.
+        What the page says of an image, and of one that was predicted by blocks: a dict of JSON's types.
     write : callable
         ``write(file, summaries, images, count)``, whole or not at all: from the summaries of the calls that have ended
-        (several if shards share the work), the record and the part of each finished image in the order of the call,
-        and the number of images of the call.
+        (several if shards share the work), the record and the part of each finished image in natural order of the
+        names, and the number of all images, those that failed or are not done yet included.
     """
 
     file: str
     part: Callable[[Prediction], dict]
     part_large: "Callable[[LargePrediction], dict]"
-    write: "Callable[[Path, Sequence[dict], Sequence[tuple[Record, dict]], int], None]"
+    write: Callable[..., None]
 
-    takes_large = True
+    def part_file(self, name: str) -> str:
+        """Return the path, from the output folder, of the part about one image; not ``.json``, in which records end."""
+        return f"{RECORDS}/{name}.{Path(self.file).stem}.jsonl"
 
-    @property
-    def part_suffix(self) -> str:
-        """Of the files that keep the parts; not ``.json``, in which records end."""
-        return f".{Path(self.file).stem}.jsonl"
-
-    def write_part(self, file: Path, prediction: Prediction) -> None:
-        """Write the part of one image."""
-        file.write_text(json.dumps(self.part(prediction), separators=(",", ":")))
-
-    def write_large_part(self, file: Path, prediction: "LargePrediction") -> None:
-        """Write the part of a picture that was done by blocks."""
-        file.write_text(json.dumps(self.part_large(prediction), separators=(",", ":")))
+    def save(self, folder: Path, prediction: "Prediction | LargePrediction") -> Path:
+        """Write the part about one image; return the file."""
+        part = self.part(prediction) if isinstance(prediction, Prediction) else self.part_large(prediction)
+        file = folder / self.part_file(prediction.name)
+        with written_whole(file) as temporary:
+            temporary.write_text(json.dumps(part, separators=(",", ":")))
+        return file
 
 
 Output = ImageOutput | TableOutput | PageOutput
 
 
-class LargeImageError(ValueError):
-    """An output that cannot be written for a picture that is predicted by blocks; the message is one sentence."""
+def check_outputs(image: "LargeImage", outputs: Mapping[str, Output]) -> None:
+    """Refuse outputs that cannot be written of an image that is predicted by blocks.
 
-
-def check_outputs(image: LargeImage, outputs: Mapping[str, Output]) -> None:
-    """Raise LargeImageError if one of the outputs cannot be written for a picture that is predicted by blocks."""
-    missing = [name for name, output in outputs.items() if not output.takes_large]
+    Raises
+    ------
+    LargeImageError
+    """
+    missing = [name for name, output in outputs.items() if _refuse in vars(output).values()]
     if missing:
         height, width = image.shape
         raise LargeImageError(
@@ -165,7 +192,6 @@ def check_outputs(image: LargeImage, outputs: Mapping[str, Output]) -> None:
         )
 
 
-def _write_rows(file: Path, rows: Iterable[Sequence]) -> None:
-    # Names of files need not be text: what is no character stays as it is.
-    with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        csv.writer(stream, lineterminator="\n").writerows(rows)
+def open_csv(file: Path, mode: str) -> IO[str]:
+    """Open a table as text. Names of files need not be text: bytes that are no characters stay as they are."""
+    return file.open(mode, newline="", encoding="utf-8", errors="surrogateescape")

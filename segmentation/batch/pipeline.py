@@ -1,4 +1,4 @@
-"""Read | predict | finish, overlapped: threads read ahead, predict, and finish behind.
+"""Read, predict and finish images, overlapped: threads read ahead of the network and finish behind it.
 
 Images of one shape are predicted in batches. Which images share a batch follows from their order and the size of a
 batch, not from which thread was faster, so a call gives the same numbers each time. What waits between the stages is
@@ -8,13 +8,13 @@ bounded in pixels.
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-# Read but not yet asked for; read but waiting for others of their shape; predicted, or waiting for that; predicted but
-# not yet written. In pixels: a pixel takes 12 to 30 bytes in each.
+# Pixels that are read ahead; that wait for others of their shape; that are predicted or wait for it; that are predicted
+# but not yet written. A pixel takes 12 to 30 bytes in each.
 READ_AHEAD = 1 << 20
 WAITING_FOR_SHAPE = 4 << 20
 PREDICTING = 8 << 20
@@ -25,21 +25,15 @@ _READS_AHEAD = 256
 
 @dataclass(frozen=True, eq=False)
 class ReadImage:
-    """An image that was read.
+    """An image that was read; `content` is what `predict` and `finish` take."""
 
-    Attributes
-    ----------
-    shape : hashable
-        Images of equal shape may be predicted in one batch.
-    area : int
-        In pixels.
-    content : object
-        What `predict` and `finish` take.
-    """
-
-    shape: Hashable
-    area: int
+    shape: Hashable  # images of equal shape may be predicted in one batch
+    area: int  # in pixels
     content: Any
+
+
+_Batch = list[tuple[int, ReadImage]]
+_Results = Iterator[tuple[int, Any]]
 
 
 def run_pipeline(
@@ -51,27 +45,24 @@ def run_pipeline(
     streams: int,
     batch_pixels: int,
     cancel: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[int, Any]]:
-    """Take images through three stages.
+) -> _Results:
+    """Take `count` images through three stages.
 
     Parameters
     ----------
     count : int
-        Number of images.
     read : callable
         ``read(index) -> ReadImage``, or anything else if there is nothing to predict: that is then the result.
     predict : callable
         ``predict(contents) -> one output for each``.
     finish : callable
         ``finish(content, output) -> result``.
-    threads : int
-        For reading, and as many for finishing.
-    streams : int
-        Threads for predicting.
+    threads, streams : int
+        Threads for reading and as many for finishing; threads for predicting.
     batch_pixels : int
         Images of one shape go together up to so many pixels; a larger one goes alone.
     cancel : callable
-        Called when the caller stops listening, as on Ctrl-C: what `predict` is at is not wanted any more.
+        Cancels predictions in flight; called when the caller stops listening, as on Ctrl-C.
 
     Yields
     ------
@@ -79,9 +70,10 @@ def run_pipeline(
     result : object
         Or the exception that a stage raised for this image; the others go on. Roughly in the order of the images.
     """
-    readers = _Readers(read, threads)
-    network = _Network(predict, finish, threads, streams)
-    waiting: dict[Hashable, list[tuple[int, ReadImage]]] = {}  # the shape that waits longest is the first
+    stages = (threads, "read"), (streams, "predict"), (threads, "finish")
+    pools = [ThreadPoolExecutor(workers, name) for workers, name in stages]
+    readers, network = _Readers(read, pools[0]), _Network(predict, finish, *pools[1:])
+    waiting: dict[Hashable, _Batch] = {}  # the shape that waits longest is the first
     try:
         for index, result in readers.results(count):
             yield from network.ready()
@@ -92,7 +84,7 @@ def run_pipeline(
             batch.append((index, result))
             if (len(batch) + 1) * result.area > batch_pixels:
                 yield from network.take(waiting.pop(result.shape))
-            while sum(_area_of(batch) for batch in waiting.values()) > WAITING_FOR_SHAPE:
+            while sum(map(_area_of, waiting.values())) > WAITING_FOR_SHAPE:
                 yield from network.take(waiting.pop(next(iter(waiting))))
         for batch in waiting.values():
             yield from network.take(batch)
@@ -101,27 +93,27 @@ def run_pipeline(
         # At the end there is nothing left to cancel. Before it, what is being written is finished, the rest is dropped.
         cancel()
         readers.stop()
-        network.stop()
-        readers.wait()
-        network.wait()
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        for pool in pools:
+            pool.shutdown()
 
 
 class _Readers:
-    """Threads that read ahead, as far as `READ_AHEAD` allows; `results` gives what they read, in order."""
+    """Read ahead as far as `READ_AHEAD` allows, and give the results in order."""
 
-    def __init__(self, read: Callable[[int], Any], threads: int):
-        self._read = read
-        self._pool = ThreadPoolExecutor(threads, "read")
+    def __init__(self, read: Callable[[int], Any], pool: Executor) -> None:
+        self._read, self._pool = read, pool
         self._changed = threading.Condition()
         self._wanted = 0  # the image that the caller waits for
         self._unused = 0  # pixels read and not asked for yet
         self._stopped = False
 
-    def results(self, count: int) -> Iterator[tuple[int, Any]]:
+    def results(self, count: int) -> _Results:
         ahead = (self._pool.submit(self._read_in_turn, index) for index in range(count))
         reading = deque(islice(ahead, _READS_AHEAD))
         for index in range(count):
-            # Whoever holds a future holds the image that it read.
+            # A future keeps the image that it read in memory.
             result = _result(reading.popleft())
             reading.extend(islice(ahead, 1))
             with self._changed:
@@ -135,14 +127,10 @@ class _Readers:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def wait(self) -> None:
-        self._pool.shutdown()
 
     def _read_in_turn(self, index: int) -> Any:
         with self._changed:
-            # How large an image is shows once it is read; so each thread may go beyond the bound by one image.
+            # The size of an image is known once it is read, so each thread may exceed the bound by one image.
             self._changed.wait_for(lambda: self._unused < READ_AHEAD or index == self._wanted or self._stopped)
             if self._stopped:
                 return None
@@ -152,40 +140,28 @@ class _Readers:
         return result
 
 
-def _result(future: Future) -> Any:
-    """What a call gave, or the exception that it raised."""
-    return future.exception() or future.result()
-
-
-def _area(result: Any) -> int:
-    return result.area if isinstance(result, ReadImage) else 0
-
-
 class _Network:
-    """Threads that predict batches and threads that finish images; gives the results as they come."""
+    """Predict batches, finish images, and give the results as they come."""
 
-    def __init__(self, predict: Callable, finish: Callable, threads: int, streams: int):
-        self._predict, self._finish = predict, finish
-        self._predictors = ThreadPoolExecutor(streams, "predict")
-        self._finishers = ThreadPoolExecutor(threads, "finish")
-        self._predicting: deque[tuple[list[tuple[int, ReadImage]], Future]] = deque()
+    def __init__(self, predict: Callable, finish: Callable, predictors: Executor, finishers: Executor) -> None:
+        self._predict, self._finish, self._predictors, self._finishers = predict, finish, predictors, finishers
+        self._predicting: deque[tuple[_Batch, Future]] = deque()
         self._finishing: deque[tuple[int, int, Future]] = deque()
 
-    def take(self, batch: list[tuple[int, ReadImage]]) -> Iterator[tuple[int, Any]]:
-        """Begin with a batch, once there is room for it; gives results that are there meanwhile."""
-        area = _area_of(batch)
-        while self._predicting and area + sum(_area_of(other) for other, _ in self._predicting) > PREDICTING:
+    def take(self, batch: _Batch) -> _Results:
+        """Begin to predict a batch once there is room for it."""
+        while self._predicting and _area_of(batch) + sum(_area_of(other) for other, _ in self._predicting) > PREDICTING:
             yield from self._predicted()
         self._predicting.append((batch, self._predictors.submit(self._outputs, [image for _, image in batch])))
 
-    def ready(self) -> Iterator[tuple[int, Any]]:
-        """Hand on what is predicted; gives what is finished."""
+    def ready(self) -> _Results:
+        """Begin to finish what is predicted; give what is finished."""
         while self._predicting and self._predicting[0][1].done():
             yield from self._predicted()
         while self._finishing and self._finishing[0][2].done():
             yield self._finished()
 
-    def rest(self) -> Iterator[tuple[int, Any]]:
+    def rest(self) -> _Results:
         """Wait for all that was begun."""
         while self._predicting:
             yield from self._predicted()
@@ -193,25 +169,17 @@ class _Network:
         while self._finishing:
             yield self._finished()
 
-    def stop(self) -> None:
-        for pool in (self._predictors, self._finishers):
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def wait(self) -> None:
-        for pool in (self._predictors, self._finishers):
-            pool.shutdown()
-
     def _outputs(self, images: list[ReadImage]) -> Sequence:
-        """An output for each image, or the exception that it raised."""
+        """Return the output of each image, or the exception that it raised."""
         try:
             return self._predict([image.content for image in images])
         except Exception as error:
             if len(images) == 1:
                 return [error]
-            # One image, or too little memory for all of them, must not take the others along.
+            # A bad image, or too little memory for all of them, must not make the others fail.
             return [output for image in images for output in self._outputs([image])]
 
-    def _predicted(self) -> Iterator[tuple[int, Any]]:
+    def _predicted(self) -> _Results:
         batch, future = self._predicting.popleft()
         for (index, image), output in zip(batch, future.result(), strict=True):
             if isinstance(output, Exception):
@@ -226,5 +194,14 @@ class _Network:
         return index, _result(future)
 
 
-def _area_of(batch: list[tuple[int, ReadImage]]) -> int:
+def _result(future: Future) -> Any:
+    """Return what a call gave, or the exception that it raised."""
+    return future.exception() or future.result()
+
+
+def _area(result: Any) -> int:
+    return result.area if isinstance(result, ReadImage) else 0
+
+
+def _area_of(batch: _Batch) -> int:
     return sum(image.area for _, image in batch)

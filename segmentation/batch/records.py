@@ -1,44 +1,39 @@
 """What was done to each image, so that the next call need not do it again.
 
 ``FOLDER/.records/NAME.json`` says from which content (SHA-256) and under which settings the results of an image were
-made, and how large each is. It is written after them, so results without a record are unfinished ones.
-``FOLDER/.records/NAME.TABLE.csv`` holds the image's rows of a table.
+made, and how large each file is. It is written last, so results without a record are unfinished. The other files there
+are the parts of tables and pages, and the blocks of large images that are not finished.
 """
 
 import dataclasses
 import json
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from segmentation.atomic import written_whole
+from segmentation.atomic import is_unfinished, written_whole
 
 RECORDS = ".records"
 
 
 @dataclass(frozen=True)
 class Record:
-    """How the results of an image were made.
+    """How the results of an image, of that `name`, were made.
 
     Attributes
     ----------
-    name : str
-        Of the results.
-    input : str
-        The image file, as it was named.
-    sha256 : str
-        Of its content.
+    input, sha256 : str
+        The image file, as the call named it, and the digest of its content.
     settings : dict
         All that decides the label map besides the image.
-    nuclei : int
-        How many were found.
     files : dict of str to dict of str to int
         For each output, the files written (relative to the folder, with forward slashes) and their sizes in bytes.
     scale : float
         Pixels that the network saw for each pixel of the image.
     diameter : float, optional
-        Of the nuclei, in pixels, where it was looked for and there were nuclei.
+        Of the nuclei, in pixels, where the predictor looked for it and found nuclei.
     """
 
     name: str
@@ -50,56 +45,64 @@ class Record:
     scale: float = 1.0
     diameter: float | None = None
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """All files of the image, with their sizes in bytes."""
+        return {file: size for files in self.files.values() for file, size in files.items()}
 
+
+@dataclass(frozen=True)
 class Records:
-    """The records of an output folder.
+    """The records of an output folder."""
 
-    Parameters
-    ----------
-    folder : Path
-        The output folder.
-    """
-
-    def __init__(self, folder: Path):
-        self.folder = folder
+    folder: Path
 
     def load(self, name: str) -> Record | None:
-        """The record of an image; None without one, or if it is not one that this code wrote."""
+        """Return the record of an image; None if there is none, or none that this code wrote."""
         try:
             return Record(**json.loads(self._file(name).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
+    def all(self) -> Iterator[Record]:
+        """Yield all records, in natural order of the names."""
+        files = [file for file in (self.folder / RECORDS).glob("*.json") if not is_unfinished(file)]
+        for name in sorted((file.stem for file in files), key=natural_order):
+            record = self.load(name)
+            if record:
+                yield record
+
     def store(self, record: Record) -> None:
-        """Write a record, whole or not at all, and remove what an earlier one lists and this one does not."""
-        stale = self._files_of(self.load(record.name)) - self._files_of(record)
+        """Write a record, whole or not at all, and remove files that only the earlier record of the image lists."""
+        earlier = self.load(record.name)
         with written_whole(self._file(record.name)) as part:
             part.write_text(json.dumps(dataclasses.asdict(record)))
-        self._remove(stale)
+        self._remove(earlier.sizes.keys() - record.sizes.keys() if earlier else ())
 
     def discard(self, name: str) -> None:
-        """Remove the record of an image, and the results that it lists."""
+        """Remove the record of an image, and the files that it lists."""
         record = self.load(name)
         self._file(name).unlink(missing_ok=True)
-        self._remove(self._files_of(record))
+        self._remove(record.sizes if record else ())
 
     def is_finished(self, record: Record | None, sha256: str, settings: dict, outputs: Collection[str]) -> bool:
-        """Whether the outputs were made from this content under these settings, and still are there in full size."""
+        """Tell whether the outputs were made from this content under these settings, and all files are intact."""
         return (
             record is not None
             and (record.sha256, record.settings) == (sha256, settings)
             and record.files.keys() >= set(outputs)
-            and all(self._size(file) == size for files in record.files.values() for file, size in files.items())
+            and all(self.is_intact(file, size) for file, size in record.sizes.items())
         )
+
+    def is_intact(self, file: str, size: int) -> bool:
+        """Tell whether a file is there in full size."""
+        try:
+            return (self.folder / file).stat().st_size == size
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def _file(self, name: str) -> Path:
         return self.folder / RECORDS / f"{name}.json"
-
-    def _size(self, file: str) -> int | None:
-        try:
-            return (self.folder / file).stat().st_size
-        except FileNotFoundError:
-            return None
 
     def _remove(self, files: Collection[str]) -> None:
         for file in map(Path, files):
@@ -109,6 +112,8 @@ class Records:
                 with suppress(OSError):
                     (self.folder / store).rmdir()
 
-    @staticmethod
-    def _files_of(record: Record | None) -> set[str]:
-        return {file for files in record.files.values() for file in files} if record else set()
+
+def natural_order(name: str) -> tuple[list[str | int], str]:
+    """Return the key that sorts names by the numbers in them, ``cell2`` before ``cell10``, whatever the case."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name

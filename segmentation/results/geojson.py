@@ -1,9 +1,12 @@
 """Write nuclei as GeoJSON, for QuPath."""
 
 import json
+from pathlib import Path
 
 from segmentation.atomic import written_whole
+from segmentation.batch.outputs import ImageOutput, Prediction
 from segmentation.results.outlines import trace_outlines
+from segmentation.results.tables import measure_nuclei
 
 # Columns that are no measurements in QuPath: the name tells the label, the outline the position, and all are numbers.
 _LEFT_OUT = ("label", "centroid_", "bbox_", "touches_edge")
@@ -58,3 +61,12 @@ def _geometry(polygons):
 def _compact(values):
     """Seven significant digits, as in nuclei.csv."""
     return [float(f"{value:.7g}") if isinstance(value, float) else value for value in values.tolist()]
+
+
+def _write(file: Path, prediction: Prediction) -> None:
+    image = prediction.image
+    measured = measure_nuclei(prediction.labels, image.pixels, image.channel_names, image.pixel_size_um)
+    write_geojson(file, prediction.labels, measured)
+
+
+OUTPUT = ImageOutput("geojson", ".geojson", _write)

@@ -1,29 +1,18 @@
-"""Write masks and label maps, whole or not at all."""
+"""Write label maps as TIFF."""
 
-import cv2
+from pathlib import Path
+
 import numpy as np
 import tifffile
 
 from segmentation.atomic import written_whole
+from segmentation.batch.outputs import ImageOutput
+from segmentation.results.large_labels import write_large_label_map
 from segmentation.results.scale import imagej_scale
 
 
-def write_mask(file, labels):
-    """Write the foreground as an 8-bit PNG: 0 for background, 255 for nuclei.
-
-    Parameters
-    ----------
-    file : Path
-    labels : (H, W) ndarray of integers
-        0 is background.
-    """
-    mask = (labels > 0).astype(np.uint8) * 255
-    with written_whole(file) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
-
-
-def write_label_map(file, labels, pixel_size_um=None):
-    """Write a label map as a TIFF, compressed without loss (zlib).
+def write_label_map(file: Path, labels: np.ndarray, pixel_size_um: float | None = None) -> None:
+    """Write a label map as a TIFF, compressed without loss (zlib), whole or not at all.
 
     Fiji and ImageJ show the scale in micrometres where the pixel size is known.
 
@@ -52,3 +41,8 @@ def write_label_map(file, labels, pixel_size_um=None):
             metadata=None,
             **imagej_scale(pixel_size_um),
         )
+
+
+OUTPUT = ImageOutput(
+    "labels", ".tif", lambda file, p: write_label_map(file, p.labels, p.image.pixel_size_um), write_large_label_map
+)

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from segmentation.atomic import written_whole
-from segmentation.results.overlays import draw_overlay
+from segmentation.batch.outputs import ImageOutput
+from segmentation.results.overlays import draw_overlay, write_overlay
 
 # Longer side in pixels: what a screen shows.
 LARGEST_SIDE = 2048
@@ -65,3 +66,6 @@ def reduced_copy(prediction, largest_side: int) -> tuple[np.ndarray, np.ndarray]
     # Numbers without gaps: colours are chosen by number, and most nuclei may be between the pixels.
     labels = np.concatenate(labels)
     return np.concatenate(pixels), np.searchsorted(np.unique(np.append(labels, 0)), labels)
+
+
+OUTPUT = ImageOutput("overlays", ".png", lambda file, p: write_overlay(file, p.image.pixels, p.labels), write_overview)

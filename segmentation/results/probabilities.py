@@ -4,6 +4,7 @@ import numpy as np
 import tifffile
 
 from segmentation.atomic import written_whole
+from segmentation.batch.outputs import ImageOutput
 from segmentation.results.scale import imagej_scale
 
 
@@ -30,3 +31,8 @@ def write_probabilities(file, channels, pixel_size_um=None):
             metadata=None,
             **imagej_scale(pixel_size_um),
         )
+
+
+OUTPUT = ImageOutput(
+    "probabilities", ".tif", lambda file, p: write_probabilities(file, p.channels, p.image.pixel_size_um)
+)

@@ -1,13 +1,14 @@
-"""Kaggle's submission.csv: a row of run lengths for each nucleus."""
+"""Write Kaggle's submission.csv: a row of run lengths for each nucleus."""
 
 import numpy as np
 
-# Header of submission.csv.
+from segmentation.batch.outputs import TableOutput
+
 COLUMNS = ("ImageId", "EncodedPixels")
 
 
 def encode_run_lengths(labels: np.ndarray) -> list[str]:
-    """Turn a label map into the Bowl's run lengths.
+    """Encode a label map as the run lengths of the 2018 Data Science Bowl.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ def encode_run_lengths(labels: np.ndarray) -> list[str]:
     starts = np.flatnonzero(np.diff(pixels, prepend=0))
     lengths = np.diff(starts, append=len(pixels))
     owners = pixels[starts]
-    # Runs of background go; the others are gathered by nucleus, each in the order of the image.
+    # Sorted by nucleus, in the order of the image within each; the runs of background come first and are dropped.
     order = np.argsort(owners, kind="stable")[np.count_nonzero(owners == 0) :]
     runs = np.stack([starts[order] + 1, lengths[order]], axis=1)
     limits = np.flatnonzero(np.diff(owners[order])) + 1
@@ -37,5 +38,8 @@ def encode_run_lengths(labels: np.ndarray) -> list[str]:
 
 
 def submission_rows(image: str, labels: np.ndarray) -> list[tuple[str, str]]:
-    """The rows of an image in submission.csv; one with nothing after the name if the image has no nuclei."""
+    """Return the rows of an image; one with nothing after the name if the image has no nuclei."""
     return [(image, text) for text in encode_run_lengths(labels) or [""]]
+
+
+OUTPUT = TableOutput("submission.csv", COLUMNS, lambda p: submission_rows(p.name, p.labels))

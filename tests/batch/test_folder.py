@@ -9,7 +9,6 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -256,14 +255,14 @@ def test_tables_of_other_settings_are_removed_although_they_are_not_asked_for(im
     assert not (tmp_path / "out" / "nuclei.csv").exists()
 
 
-def test_a_table_that_cannot_be_written_at_the_end_is_said_and_the_images_are_kept(images, tmp_path):
-    class Full(tuple):
-        def __iter__(self):
-            raise OSError(28, "No space left on device")
+def test_a_table_that_cannot_be_written_at_the_end_is_said_and_the_images_are_kept(images, tmp_path, monkeypatch):
+    def full(file):
+        raise OSError(28, "No space left on device")
 
-    outputs = OUTPUTS | {"table": replace(OUTPUTS["table"], header=Full(OUTPUTS["table"].header))}
-    with pytest.raises(FolderError, match=r"Tables and summary cannot .* \(No space left on device\); the images that"):
-        go(images, tmp_path / "out", outputs=outputs)
+    with monkeypatch.context() as patch:
+        patch.setattr("segmentation.batch.tables.written_whole", full)
+        with pytest.raises(FolderError, match=r"Tables and summary cannot .* \(No space left on device\); the images"):
+            go(images, tmp_path / "out")
     assert statuses(go(images, tmp_path / "out")) == ["skipped"] * 12
 
 
@@ -333,22 +332,21 @@ def test_shards_share_the_work_and_the_last_leaves_the_whole_table(images, tmp_p
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_shards_that_end_at_once_do_not_disturb_each_other(images, tmp_path):
+def test_shards_that_end_at_once_do_not_disturb_each_other(images, tmp_path, monkeypatch):
     go(images, tmp_path / "whole")
     both, calls = threading.Barrier(2), itertools.count()
 
-    class Header(tuple):
-        """Is written by both shards at once."""
+    def at_once(file):
+        """Both shards have begun to write the table before either has written it."""
+        if file.name == "nuclei.csv" and next(calls) < 2:
+            both.wait(timeout=60)
+        return written_whole(file)
 
-        def __iter__(self):
-            if next(calls) < 2:
-                both.wait(timeout=60)
-            return super().__iter__()
-
-    outputs = OUTPUTS | {"table": replace(OUTPUTS["table"], header=Header(OUTPUTS["table"].header))}
+    monkeypatch.setattr("segmentation.batch.tables.written_whole", at_once)
     with ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(go, images, tmp_path / "out", make_predictor(), outputs, shard=Shard(number, 2)) for number in (1, 2)]:  # fmt: skip # noqa: E501
+        for done in [pool.submit(go, images, tmp_path / "out", shard=Shard(number, 2)) for number in (1, 2)]:
             assert {outcome.status for outcome in done.result()} == {"done"}
+    assert next(calls) > 2
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 

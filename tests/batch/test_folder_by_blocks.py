@@ -16,10 +16,10 @@ from scipy import ndimage
 
 from segmentation.batch.folder import predict_folder
 from segmentation.batch.inputs import find_inputs
-from segmentation.batch.outputs import ImageOutput, TableOutput
+from segmentation.batch.outputs import ImageOutput
 from segmentation.data.normalisation import Normalisation
 from segmentation.prediction.predictor import Predictor
-from segmentation.results import labels, large_labels, large_tables, tables
+from segmentation.results import images_csv, labels, masks, nuclei_csv
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,23 +50,7 @@ def make_predictor(engine=None, **fields):
     )
 
 
-OUTPUTS = {
-    "masks": ImageOutput(
-        "masks", ".png", lambda file, p: labels.write_mask(file, p.labels), large_labels.write_large_mask
-    ),
-    "labels": ImageOutput(
-        "labels", ".tif", lambda file, p: labels.write_label_map(file, p.labels), large_labels.write_large_label_map
-    ),
-    "table": TableOutput(
-        "nuclei.csv",
-        tables.COLUMNS,
-        lambda p: tables.table_rows(
-            p.name, tables.measure_nuclei(p.labels, p.image.pixels, p.image.channel_names, p.image.pixel_size_um)
-        ),
-        tables.measure_nuclei,
-        large_tables.large_table_rows,
-    ),
-}
+OUTPUTS = {"masks": masks.OUTPUT, "labels": labels.OUTPUT, "table": nuclei_csv.OUTPUT, "images": images_csv.OUTPUT}
 
 
 def draw(shape, seed=0):
@@ -98,6 +82,7 @@ def test_large_and_small_pictures_together(tmp_path):
     assert [outcome.input.name for outcome in by_blocks] == ["large", "small"]
     assert [outcome.nuclei for outcome in by_blocks] == [outcome.nuclei for outcome in whole]
     assert rows(tmp_path / "blocks") == rows(tmp_path / "whole")
+    assert (tmp_path / "blocks" / "images.csv").read_text() == (tmp_path / "whole" / "images.csv").read_text()
     for name, kind in (("large", np.uint32), ("small", np.uint16)):
         found = tifffile.imread(tmp_path / "blocks" / "labels" / f"{name}.tif")
         assert found.dtype == kind

@@ -4,7 +4,8 @@ import tifffile
 from PIL import Image as PillowImage
 
 from segmentation.data.images import read_image, read_label_map
-from segmentation.results.labels import write_label_map, write_mask
+from segmentation.results.labels import write_label_map
+from segmentation.results.masks import write_mask
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from segmentation.batch.outputs import PageOutput
 from segmentation.results.overview import reduced_copy
 from segmentation.results.report.charts import histogram, number, quantile
 from segmentation.results.report.page import write_page
@@ -226,3 +227,7 @@ def _work(summaries):
 
 def _counted(count, one, many):
     return f"{count:,} {one if count == 1 else many}"
+
+
+# `segmentation.results.formats.open_outputs` binds the bundle.
+OUTPUT = PageOutput("report.html", image_part, large_image_part, write_prediction_page)

@@ -1,0 +1,167 @@
+"""What all images of a call share, and how each of them ends: skipped, saved or failed."""
+
+import hashlib
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from segmentation.batch.inputs import Input
+from segmentation.batch.outputs import ImageOutput, Output, Prediction
+from segmentation.batch.records import Record, Records
+from segmentation.data.images import Image
+from segmentation.data.large import LARGEST_WHOLE, LargeImage, content_digest
+from segmentation.prediction.predictor import Predictor
+
+if TYPE_CHECKING:
+    from segmentation.large.result import LargePrediction
+
+DONE, SKIPPED, FAILED = "done", "skipped", "failed"
+
+_Image = TypeVar("_Image", Image, LargeImage)
+
+
+class TakenError(ValueError):
+    """The folder holds results of another image under the name of this one; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image: "done" now, "skipped" because an earlier call did it, or "failed".
+
+    `reason` is one sentence that names the file. `scale` and `diameter` are those of `Record`.
+    """
+
+    input: Input
+    status: str
+    nuclei: int = 0
+    reason: str = ""
+    scale: float = 1.0
+    diameter: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What all images of a call share: the arguments of `predict_folder`, and two things more.
+
+    Attributes
+    ----------
+    kept_tables : tuple of Path
+        Tables and pages of the present settings that this call does not write. They are removed together with the first
+        result that they cover.
+    seconds : dict of str to float
+        Time spent in each stage, all threads together.
+    """
+
+    folder: Path
+    predictor: Predictor
+    outputs: Mapping[str, Output]
+    overwrite: bool = False
+    largest_whole: int = LARGEST_WHOLE
+    kept_tables: tuple[Path, ...] = ()
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def records(self) -> Records:
+        """The records of the folder."""
+        return Records(self.folder)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time that the block takes to the seconds of a stage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[stage] += time.perf_counter() - started
+
+    def with_pixel_size(self, image: _Image) -> _Image:
+        """Return the image with the pixel size that the user gave, if any."""
+        size = self.predictor.pixel_size_um
+        return image if size is None else replace(image, pixel_size_um=size)
+
+    def find_finished(self, source: Input, sha256: str) -> Outcome | None:
+        """Return the outcome of an earlier call that still holds; TakenError if it is that of another image."""
+        if self.overwrite:
+            return None
+        record = self.records.load(source.name)
+        if record is None:
+            return None
+        settings, outputs = self.predictor.settings, self.outputs
+        if self.records.is_finished(record, sha256, settings, outputs) and all(
+            has_part(record, key, output) for key, output in outputs.items()
+        ):
+            return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
+        if record.sha256 != sha256 and not _is_of(record, source):
+            raise TakenError(
+                f"{source.file}: {self.folder} holds results of another image of the name {source.name}, "
+                f"{record.input}; name another folder with --output, or replace them with --overwrite"
+            )
+        return None
+
+    def save(self, source: Input, sha256: str, prediction: "Prediction | LargePrediction") -> Outcome:
+        """Write all outputs of an image, then the record that says that they are finished."""
+        settings = self.predictor.settings
+        nuclei, scale, diameter = prediction.nuclei, prediction.scale, prediction.diameter
+        with self.timed("write"):
+            earlier = self.records.load(source.name)
+            files: dict[str, dict[str, int]] = {}
+            if earlier and (earlier.sha256, earlier.settings) == (sha256, settings):
+                files |= earlier.files
+            else:  # results of other content or settings go before the first of them is replaced
+                self._discard(source.name)
+            for key, output in self.outputs.items():
+                written = output.save(self.folder, prediction)
+                members = sorted(written.rglob("*")) if written.is_dir() else [written]
+                files[key] = {
+                    file.relative_to(self.folder).as_posix(): file.stat().st_size for file in members if file.is_file()
+                }
+            record = Record(source.name, str(source.file), sha256, settings, nuclei, files, scale, diameter)
+            self.records.store(record)
+        return Outcome(source, DONE, nuclei, scale=scale, diameter=diameter)
+
+    def fail(self, source: Input, error: Exception) -> Outcome:
+        """Say why an image failed; results of an earlier call are removed if the file has changed since."""
+        record = self.records.load(source.name)
+        if record and _is_of(record, source) and _has_changed(source, record):
+            self._discard(source.name)
+        reason = " ".join(str(error).split()) or "no message"
+        if str(source.file) not in reason:
+            reason = f"{source.file} failed: {type(error).__name__}, {reason}"
+        return Outcome(source, FAILED, reason=reason)
+
+    def _discard(self, name: str) -> None:
+        if self.records.load(name):
+            for table in self.kept_tables:
+                table.unlink(missing_ok=True)
+        self.records.discard(name)
+
+
+def has_part(record: Record, key: str, output: Output) -> bool:
+    """Tell whether the part of a table or page is among an image's results, in the present format.
+
+    Versions before 1.0 kept rows without a header, under another name.
+    """
+    return isinstance(output, ImageOutput) or output.part_file(record.name) in record.files.get(key, ())
+
+
+def _is_of(record: Record, source: Input) -> bool:
+    """Tell whether a record is of the file with this path, whatever its content is now."""
+    return os.path.abspath(record.input) == os.path.abspath(str(source.file))
+
+
+def _has_changed(source: Input, record: Record) -> bool:
+    """Tell whether a file can be read and has another content than the one that was predicted."""
+    file = source.file
+    try:
+        sha256 = content_digest(file) if isinstance(file, Path) else hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return False
+    return sha256 != record.sha256

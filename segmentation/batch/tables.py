@@ -1,0 +1,174 @@
+"""At the end of a call: the tables and pages about all results in the folder, and the summary of the call.
+
+Tables cover the finished results of the present settings, whichever call made them, as long as all their files are
+there. Results of other settings are left out, so that no table mixes settings.
+"""
+
+import csv
+import json
+import platform
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from segmentation import __version__
+from segmentation.atomic import written_whole
+from segmentation.batch.call import DONE, FAILED, SKIPPED, Call, Outcome, has_part
+from segmentation.batch.inputs import Input, Shard
+from segmentation.batch.outputs import PageOutput, TableOutput, open_csv
+from segmentation.batch.records import RECORDS, natural_order
+
+
+def summary_name(shard: Shard | None) -> str:
+    """Return the file name of the summary of a call."""
+    return f"summary-{shard.number}-of-{shard.count}.json" if shard else "summary.json"
+
+
+def write_tables(
+    call: Call,
+    inputs: Sequence[Input],
+    outcomes: Sequence[Outcome],
+    shard: Shard | None,
+    started: float,
+    warn: Callable[[str], None],
+) -> None:
+    """Write the tables, the summary and the pages; tables and pages again if other shards finish images meanwhile.
+
+    `inputs` are all images of the call, `outcomes` those of this shard. `started` is the time of
+    `time.perf_counter` when the call began, and `warn` is told in one sentence of results that the tables do not cover.
+    """
+    collected = {key: output for key, output in call.outputs.items() if isinstance(output, TableOutput | PageOutput)}
+    own_failures = [
+        {"name": outcome.input.name, "file": str(outcome.input.file), "reason": outcome.reason}
+        for outcome in outcomes
+        if outcome.status == FAILED
+    ]
+    failed = {failure["name"] for failure in own_failures}
+    summary: dict = {}
+    contents, found = None, _look(call, collected, failed, shard)
+    while found != contents:
+        contents = names, left_out, others = found
+        failures = own_failures + [failure for other in others.values() for failure in other["failures"]]
+        for key, output in collected.items():
+            if isinstance(output, TableOutput):
+                _write_table(call.folder, output, names[key], failures)
+        if not summary:
+            covered = {output.file: len(names[key]) for key, output in collected.items()}
+            summary = _summary(call, outcomes, own_failures, shard, covered, started)
+            with written_whole(call.folder / summary_name(shard)) as part:
+                part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        summaries = [summary for _, summary in sorted({**others, summary_name(shard): summary}.items())]
+        for key, output in collected.items():
+            if isinstance(output, PageOutput):
+                count = len({*names[key], *(source.name for source in inputs)})
+                _write_page(call, output, names[key], summaries, count)
+        if shard:
+            found = _look(call, collected, failed, shard)
+    if +left_out:
+        count = max(left_out.values())
+        files = ", ".join(collected[key].file for key in +left_out)
+        warn(
+            f"{count:,} {'result' if count == 1 else 'results'} in {call.folder} not covered by {files}: made with "
+            "other settings or outputs, or with a file missing now; to add them, name their images again"
+        )
+
+
+def _look(
+    call: Call, collected: Mapping[str, TableOutput | PageOutput], failed: Collection[str], shard: Shard | None
+) -> tuple[dict[str, list[str]], Counter[str], dict[str, dict]]:
+    """Find the results that each table or page covers, count the others, and read the summaries of other shards."""
+    summaries = {}
+    for file in call.folder.glob(f"summary-*-of-{shard.count}.json") if shard else ():
+        with suppress(FileNotFoundError):  # another shard begins anew
+            other = json.loads(file.read_text(encoding="utf-8"))
+            if other["settings"] == call.predictor.settings and file.name != summary_name(shard):
+                summaries[file.name] = other
+    names: dict[str, list[str]] = {key: [] for key in collected}
+    left_out: Counter[str] = Counter()
+    for record in call.records.all() if collected else ():
+        if record.name in failed:
+            continue
+        there = {file for file, size in record.sizes.items() if call.records.is_intact(file, size)}
+        is_own = record.settings == call.predictor.settings and there == record.sizes.keys()
+        # Of an image whose files were all deleted, only the parts of tables remain: it is no result any more.
+        files = {file for file in record.sizes if not file.startswith(RECORDS)} or record.sizes.keys()
+        for key, output in collected.items():
+            if is_own and has_part(record, key, output):
+                names[key].append(record.name)
+            else:
+                left_out[key] += bool(files & there)
+    return names, left_out, summaries
+
+
+def _write_table(folder: Path, table: TableOutput, names: Sequence[str], failures: Sequence[dict]) -> None:
+    """Put the parts of a table together, in natural order of the images' names."""
+    parts = {name: folder / table.part_file(name) for name in names}
+    failed: dict[str, Sequence] = {}
+    if table.failed_row:
+        failed = {one["name"]: table.failed_row(one["name"], one["file"], one["reason"]) for one in failures}
+    columns = dict.fromkeys(table.header)
+    for part in parts.values():
+        with open_csv(part, "r") as stream:
+            columns |= dict.fromkeys(next(csv.reader(stream)))
+    header = list(columns)
+    with written_whole(folder / table.file) as temporary, open_csv(temporary, "w") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        for name in sorted(parts.keys() | failed.keys(), key=natural_order):
+            if name not in parts:
+                writer.writerow([*failed[name], *[""] * (len(header) - len(failed[name]))])
+                continue
+            with open_csv(parts[name], "r") as kept:
+                rows = csv.reader(kept)
+                own = next(rows)
+                if own == header:
+                    shutil.copyfileobj(kept, stream)
+                else:
+                    places = [own.index(column) if column in own else len(own) for column in header]
+                    writer.writerows([[*row, ""][place] for place in places] for row in rows)
+
+
+def _write_page(call: Call, page: PageOutput, names: Sequence[str], summaries: Sequence[dict], count: int) -> None:
+    records = [record for record in map(call.records.load, names) if record]
+    images = [(record, json.loads((call.folder / page.part_file(record.name)).read_text())) for record in records]
+    page.write(call.folder / page.file, summaries, images, count)
+
+
+def _summary(
+    call: Call,
+    outcomes: Sequence[Outcome],
+    failures: Sequence[dict],
+    shard: Shard | None,
+    covered: Mapping[str, int],
+    started: float,
+) -> dict:
+    predictor = call.predictor
+    seconds = {"total": time.perf_counter() - started, **call.seconds}
+    counts = Counter(outcome.status for outcome in outcomes)
+    modules = {name: sys.modules.get(name) for name in ("numpy", "cv2", "scipy", "skimage", "tifffile")}
+    return {
+        "version": __version__,
+        "images": {"all": len(outcomes), **{status: counts[status] for status in (DONE, SKIPPED, FAILED)}},
+        "nuclei": sum(outcome.nuclei for outcome in outcomes),
+        "failures": failures,
+        "settings": predictor.settings,
+        "diameters": {
+            outcome.input.name: {"diameter": outcome.diameter, "scale": round(outcome.scale, 4)}
+            for outcome in outcomes
+            if predictor.search and outcome.status != FAILED
+        },
+        "outputs": list(call.outputs),
+        "tables": [*covered, *(table.name for table in call.kept_tables if table.exists())],
+        "images_in_tables": covered,
+        "shard": f"{shard.number}/{shard.count}" if shard else None,
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+        "libraries": {
+            "python": platform.python_version(),
+            predictor.engine.name: predictor.engine.version,
+            **{name: module.__version__ for name, module in modules.items() if module},
+        },
+    }

@@ -1,0 +1,42 @@
+"""images.csv: a row an image. nuclei.csv shows neither images without nuclei nor those that failed."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from segmentation.batch.outputs import Prediction, TableOutput
+from segmentation.results.large_tables import measure_areas
+
+if TYPE_CHECKING:
+    from segmentation.large.result import LargePrediction
+
+# The diameter of a nucleus is that of a circle of its area, in pixels; the scale is that at which the network saw it.
+COLUMNS = (
+    *("image", "file", "status", "height", "width", "pixel_size_um", "nuclei"),
+    *("median_diameter", "median_diameter_um", "foreground_fraction", "scale", "reason"),
+)
+
+
+def image_rows(prediction: "Prediction | LargePrediction") -> list[Sequence[str]]:
+    """Return the one row of a predicted image; empty values where there is no pixel size or no nucleus."""
+    image = prediction.image
+    if isinstance(prediction, Prediction):
+        file, (height, width) = prediction.file, prediction.labels.shape
+        areas = np.bincount(prediction.labels.ravel())[1:]
+    else:
+        file, (height, width) = str(prediction.image.file), prediction.image.shape
+        areas = measure_areas(prediction)
+    size = image.pixel_size_um or np.nan
+    diameter = np.median(np.sqrt(areas * 4 / np.pi)) if len(areas) else np.nan
+    numbers = height, width, size, len(areas), diameter, diameter * size, areas.sum() / (height * width)
+    texts = ["" if np.isnan(number) else f"{number:.7g}" for number in (*numbers, prediction.scale)]
+    return [(prediction.name, file, "done", *texts, "")]
+
+
+def failed_row(name: str, file: str, reason: str) -> Sequence[str]:
+    """Return the row of an image that failed."""
+    return name, file, "failed", *[""] * (len(COLUMNS) - 4), reason
+
+
+OUTPUT = TableOutput("images.csv", COLUMNS, image_rows, rows_large=image_rows, failed_row=failed_row)
