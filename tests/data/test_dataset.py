@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segmentation.data import dsb2018 as bbbc038
+from segmentation.data import dsb2018 as bowl
 from segmentation.data.dataset import (
     check_across,
     describe_problems,
@@ -111,5 +111,5 @@ def test_real_groups_are_those_of_the_split(real):
 
 def test_real_archive_has_the_documented_content(dsb2018, tmp_path):
     (tmp_path / "dsb2018.zip").symlink_to(dsb2018.resolve() / "stage1_train.zip")
-    folder = bbbc038.fetch("dsb2018", tmp_path)
+    folder = bowl.fetch("dsb2018", tmp_path)
     assert len(find_data_set(folder).samples) == 664
