@@ -152,7 +152,7 @@ def _check_unchanged(destination: Path, source: Source) -> None:
 
 
 def _download(source: Source, archive: Path, by_hand: Path) -> Path:
-    """Download to `archive` and return that; if that fails, name `by_hand` as the place for a file fetched otherwise."""
+    """Download to `archive` and return it. The error names `by_hand`, the place for a file fetched in another way."""
     # Slow to import, and needed for downloads alone.
     import pooch
     import requests
