@@ -71,6 +71,11 @@ class ArchiveMember:
     def suffix(self) -> str:
         return PurePosixPath(self.path).suffix
 
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of the content, from the table of contents of the zip."""
+        return self.archive.zip.getinfo(self.path).CRC
+
     def read_bytes(self) -> bytes:
         return self.archive.read(self.path)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 from scipy import ndimage
-from skimage.measure import label
 
 from segmentation.data import problems
 from segmentation.data.archive import File
@@ -13,35 +12,27 @@ from segmentation.data.images import ImageError, read_label_map
 from segmentation.data.problems import Problem
 from segmentation.data.run_lengths import decode_run_lengths
 
-# Two annotators' outlines touch by a pixel or two; past this share of the foreground the masks contradict each other.
+# Outlines of neighbours overlap by a pixel or two. Masks that claim more of the foreground twice contradict each other.
 FATAL_OVERLAP = 0.1
-# A nucleus may be drawn in a few pieces; a file with more is a mask of the whole image in the wrong layout.
+# A nucleus may be drawn in a few pieces. A file with more is probably a mask of the whole image in the wrong layout.
 FATAL_PIECES = 8
 
 
 @dataclass(frozen=True)
 class NucleusMasks:
-    """One file a nucleus: every pixel above 0 belongs to it, and later files win where two overlap."""
+    """One file a nucleus: its pixels are those above 0; of overlapping nuclei the later file gets the pixels."""
 
     files: tuple[File, ...]
 
     def read(self, sample_id: str, shape: tuple[int, int] | None) -> tuple[np.ndarray | None, list[Problem]]:
-        """Read the label map; `shape` is the image's, None if unknown. See `Sample.read_labels`."""
-        found, painter = [], None
+        """Read the label map; `shape` is that of the image, None if unknown. See `Sample.examine_labels`."""
+        found: list[Problem] = []
+        painter = Painter(sample_id, shape) if shape else None
         for number, file in enumerate(self.files, 1):
-            try:
-                mask = read_label_map(file)
-            except (ImageError, OSError) as error:
-                found.append(unreadable_mask(file, sample_id, error))
-                continue
-            shape = shape or mask.shape
-            if mask.shape != shape:
-                found.append(size_differs(file, sample_id, mask.shape, shape))
-                continue
-            painter = painter or Painter(sample_id, shape)
-            painter.paint(file, number, *_crop(mask))
-        if painter is None and shape is not None:
-            painter = Painter(sample_id, shape)
+            mask = _read(file, sample_id, painter.labels.shape if painter else None, found)
+            if mask is not None:
+                painter = painter or Painter(sample_id, mask.shape)
+                painter.paint(file, number, *_crop(mask))
         return painter.finish(found) if painter else (None, found)
 
 
@@ -52,14 +43,11 @@ class WholeMask:
     file: File
 
     def read(self, sample_id: str, shape: tuple[int, int] | None) -> tuple[np.ndarray | None, list[Problem]]:
-        """Read the label map; `shape` is the image's, None if unknown. See `Sample.read_labels`."""
-        try:
-            mask = read_label_map(self.file)
-        except (ImageError, OSError) as error:
-            return None, [unreadable_mask(self.file, sample_id, error)]
-        if shape is not None and mask.shape != shape:
-            return None, [size_differs(self.file, sample_id, mask.shape, shape)]
-        found = []
+        """Read the label map; `shape` is that of the image, None if unknown. See `Sample.examine_labels`."""
+        found: list[Problem] = []
+        mask = _read(self.file, sample_id, shape, found)
+        if mask is None:
+            return None, found
 
         def report(what: str, fatal: bool, detail: str = "") -> None:
             found.append(Problem(str(self.file), sample_id, what, fatal, detail))
@@ -69,7 +57,7 @@ class WholeMask:
         if count == 0:
             report(problems.NO_NUCLEI, fatal=False)
         elif labels.min() > 0:
-            report(problems.NO_BACKGROUND, fatal=True, detail=f"every pixel is above 0, the least is {mask.min()}")
+            report(problems.NO_BACKGROUND, fatal=True, detail=f"every pixel is above 0, the lowest is {mask.min()}")
         elif count == 1:
             labels = labels_from_mask(mask)
         elif _is_smoothed(mask, labels):
@@ -77,9 +65,8 @@ class WholeMask:
                 problems.GREY_MASK, fatal=True, detail=f"{count} values, mostly 255: save it as 0 and 255, unsmoothed"
             )
         else:
-            torn = 0
-            for number, box in enumerate(ndimage.find_objects(labels), 1):
-                torn += count_pieces(labels[box] == number) > 1
+            boxes = enumerate(ndimage.find_objects(labels), 1)
+            torn = sum(count_pieces(labels[box] == number) > 1 for number, box in boxes)
             if torn:
                 report(problems.IN_PIECES, fatal=False, detail=f"{torn} of {count} labels")
         return labels, found
@@ -87,13 +74,13 @@ class WholeMask:
 
 @dataclass(frozen=True)
 class RunLengthMasks:
-    """The rows of a run-length table that belong to one image; later rows win where two overlap."""
+    """The rows of a run-length table for one image; of overlapping nuclei the later row gets the pixels."""
 
     file: File
     nuclei: tuple[str, ...] = field(repr=False)
 
     def read(self, sample_id: str, shape: tuple[int, int] | None) -> tuple[np.ndarray | None, list[Problem]]:
-        """Read the label map; `shape` is the image's, None if unknown. See `Sample.read_labels`."""
+        """Read the label map; `shape` is that of the image, None if unknown. See `Sample.examine_labels`."""
         if shape is None:
             return None, []
         found, painter = [], Painter(sample_id, shape)
@@ -112,14 +99,13 @@ class RunLengthMasks:
 
 
 class Painter:
-    """Paints nuclei one after another into a label map and notes what is odd about them."""
+    """Paint nuclei one after another into a label map and note the problems of each."""
 
     def __init__(self, sample_id: str, shape: tuple[int, int]) -> None:
         self.sample_id = sample_id
         self.labels = np.zeros(shape, np.int32)
         self.problems: list[Problem] = []
-        self.painted = 0
-        # (file, number of the nucleus, pixels that an earlier one had)
+        # (file, number of the nucleus, number of its pixels that belonged to an earlier one)
         self.overlaps: list[tuple[File, int, int]] = []
 
     def paint(self, file: File, number: int, pixels: np.ndarray, top: int, left: int) -> None:
@@ -132,7 +118,6 @@ class Painter:
         if overlap:
             self.overlaps.append((file, number, overlap))
         region[pixels] = number
-        self.painted += 1
         pieces = count_pieces(pixels)
         if pieces > 1:
             fatal = pieces > FATAL_PIECES
@@ -140,7 +125,7 @@ class Painter:
             self.problems.append(Problem(str(file), self.sample_id, what, fatal, f"{pieces} pieces, nucleus {number}"))
 
     def finish(self, found: list[Problem]) -> tuple[np.ndarray, list[Problem]]:
-        """Return the label map, numbered 1..n, and all problems, those `found` elsewhere first."""
+        """Return the label map, numbered 1..n, and all problems, beginning with those in `found`."""
         labels = consecutive(self.labels)
         found = found + self.problems
         twice = sum(overlap for _, _, overlap in self.overlaps)
@@ -164,26 +149,30 @@ def labels_from_mask(pixels: np.ndarray) -> np.ndarray:
     Returns
     -------
     (H, W) int32
-        0 = background, 1..n = nuclei, every number in use; all 0 where the mask is.
+        0 = background, 1..n = nuclei, every number in use.
 
     Examples
     --------
     >>> labels_from_mask(np.array([[255, 0, 255]], np.uint8))
     array([[1, 0, 2]], dtype=int32)
-    >>> labels_from_mask(np.array([[7, 0, 255]], np.uint8))
-    array([[1, 0, 2]], dtype=int32)
     >>> labels_from_mask(np.array([[7, 0, 7, 9]], np.uint8))
     array([[1, 0, 1, 2]], dtype=int32)
     """
     labels = consecutive(pixels)
-    return label(labels, connectivity=2).astype(np.int32) if labels.max(initial=0) == 1 else labels
+    if labels.max(initial=0) != 1:
+        return labels
+    # scikit-image and SciPy find the same components but number some in another order, and take 2 to 4 times as long.
+    return cv2.connectedComponents(labels.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)[1]
 
 
 def consecutive(mask: np.ndarray) -> np.ndarray:
-    """Renumber the values above 0 as 1..n in their order; (H, W) int32."""
+    """Renumber the values above 0 as 1..n in their order; (H, W) int32.
+
+    A table of the values takes 10 ms for 1024 x 1024 pixels, `relabel_sequential` of scikit-image 24, `np.unique` 93.
+    """
     highest = int(mask.max(initial=0))
     if highest > mask.size:
-        # A table as long as the highest label would outgrow the picture.
+        # The table would be larger than the picture.
         values, numbers = np.unique(mask, return_inverse=True)
         return (numbers.reshape(mask.shape) + (values[0] > 0)).astype(np.int32)
     present = np.zeros(highest + 1, bool)
@@ -193,32 +182,41 @@ def consecutive(mask: np.ndarray) -> np.ndarray:
 
 
 def count_pieces(pixels: np.ndarray) -> int:
-    """Number of connected components, diagonal neighbours included, of an (h, w) bool array."""
+    """Count the connected components, diagonal neighbours included, of an (h, w) bool array.
+
+    For each nucleus by itself OpenCV takes 5 microseconds, scikit-image 30.
+    """
     return cv2.connectedComponents(pixels.view(np.uint8), connectivity=8)[0] - 1
 
 
-def unreadable_mask(file: File, sample_id: str, error: Exception) -> Problem:
-    return Problem(str(file), sample_id, problems.UNREADABLE_MASK, True, reason(file, error))
-
-
 def reason(file: File, error: Exception) -> str:
-    """What a reader says of a file, without the file's name, which a problem names already."""
+    """Return the message of an error without the name of the file, which a problem names already."""
     return str(error).removeprefix(str(file)).lstrip(" :,")
 
 
-def size_differs(file: File, sample_id: str, got: tuple[int, int], expected: tuple[int, int]) -> Problem:
-    detail = f"the mask has {got[0]} x {got[1]} pixels (rows x columns), the image {expected[0]} x {expected[1]}"
-    return Problem(str(file), sample_id, problems.SIZE_DIFFERS, True, detail)
+def _read(file: File, sample_id: str, shape: tuple[int, ...] | None, found: list[Problem]) -> np.ndarray | None:
+    """Read a mask file; if it is unreadable or not of the shape, add that to `found` and return None."""
+    try:
+        mask = read_label_map(file)
+    except (ImageError, OSError) as error:
+        found.append(Problem(str(file), sample_id, problems.UNREADABLE_MASK, True, reason(file, error)))
+        return None
+    if shape is None or mask.shape == shape:
+        return mask
+    got, expected = (f"{height} x {width}" for height, width in (mask.shape, shape))
+    detail = f"the mask has {got} pixels (rows x columns), the image {expected}"
+    found.append(Problem(str(file), sample_id, problems.SIZE_DIFFERS, True, detail))
+    return None
 
 
 def _crop(mask: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """The pixels above 0 in their bounding box, (h, w) bool, and its top and left; far smaller than the picture."""
+    """Return the pixels above 0 in their bounding box, (h, w) bool, and its top and left."""
     byte_mask = mask if mask.dtype == np.uint8 else (mask > 0).view(np.uint8)
     left, top, width, height = cv2.boundingRect(byte_mask)
     return byte_mask[top : top + height, left : left + width] > 0, top, left
 
 
 def _is_smoothed(mask: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether a picture of 0 and 255 got shades between them by resizing or JPEG, and is no label map."""
-    values = int(labels.max())
-    return int(mask.max()) == 255 and values >= 8 and np.count_nonzero(mask == 255) > 0.5 * np.count_nonzero(mask)
+    """Whether this is a mask of 0 and 255 that got shades between them by resizing or JPEG, and no label map."""
+    has_shades = mask.max() == 255 and labels.max() >= 8
+    return bool(has_shades and np.count_nonzero(mask == 255) > 0.5 * np.count_nonzero(mask))

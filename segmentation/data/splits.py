@@ -118,11 +118,12 @@ def draw_split(
         by_kind[kinds[ids[0]]].append(ids)
     subset_of: dict[str, str] = {}
     for kind in sorted(by_kind):
-        for ids, subset in _assign(sorted(by_kind[kind]), random.Random(f"{seed} {kind}"), fractions):
-            subset_of.update(dict.fromkeys(ids, subset))
+        for group, subset in _assign(sorted(by_kind[kind]), random.Random(f"{seed} {kind}"), fractions):
+            subset_of.update(dict.fromkeys(group, subset))
     if "val" not in subset_of.values():
         in_train = [ids for ids in members.values() if subset_of[ids[0]] == "train"]
-        subset_of.update(dict.fromkeys(min(in_train, key=lambda ids: (len(ids), ids)), "val"))
+        smallest = min(in_train, key=lambda ids: (len(ids), ids))
+        subset_of.update(dict.fromkeys(smallest, "val"))
     return {i: SplitRow(subset_of[i], kinds[i], groups[i]) for i in sorted(kinds)}
 
 
