@@ -89,17 +89,8 @@ File = Path | ArchiveMember
 def list_files(path: Path) -> tuple[dict[str, File], set[str]]:
     """List the files and folders of a folder or a zip, without hidden files and those of file managers.
 
-    Returns
-    -------
-    files : dict of str to File
-        By path relative to `path`, with forward slashes; sorted, at most `MAX_PARTS` deep.
-    folders : set of str
-        All folders, empty ones too, likewise; `path` itself is "".
-
-    Raises
-    ------
-    DatasetError
-        If `path` does not exist or is neither a folder nor a zip.
+    Return the files by their path in `path`, sorted, and the paths of all folders, empty ones too; `path` itself is "".
+    Raise DatasetError if `path` does not exist or is neither a folder nor a zip.
     """
     files: dict[str, File] = {}
     folders = {""}
@@ -145,7 +136,7 @@ def unpack(path: Path, folder: Path, wanted: re.Pattern[str]) -> dict[str, str]:
     path : Path
         The zip.
     folder : Path
-        Where to unpack. After an error it may hold some of the files.
+        After an error it may hold some of the files.
     wanted : re.Pattern
         Matches the whole name of a wanted member; its first group is the path in `folder`.
 

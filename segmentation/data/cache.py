@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.atomic import folder_written_whole
-from segmentation.data.archive import File
 from segmentation.data.decoding import load_samples
 from segmentation.data.fingerprints import THUMBNAIL_SIDE, Fingerprint
 from segmentation.data.layouts import DataSet
@@ -19,7 +18,9 @@ from segmentation.data.splits import SplitRow
 
 # Part of the name of every cache, so that a cache of another format is not found.
 _FORMAT = 2
-_LINES = ("top", "bottom", "left", "right", "thumbnail")
+
+#: Called with the number of samples decoded and the number of all.
+Progress = Callable[[int, int], None]
 
 #: Data sets that take more bytes than this, decoded, are read from the cache on disk as they are needed.
 MEMORY_LIMIT = 4 * 2**30
@@ -124,7 +125,7 @@ def prepare(
     normalisation: Normalisation,
     cache_folder: Path,
     memory_limit: int = MEMORY_LIMIT,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> CachedDataSet:
     """Decode a data set, or read it from the cache.
 
@@ -140,7 +141,7 @@ def prepare(
     memory_limit : int
         In bytes. If the decoded data set is larger, it stays on disk and is memory-mapped.
     progress : callable, optional
-        Called with the number of samples decoded and the number of all; not called if the cache serves.
+        Not called if the cache serves.
 
     Raises
     ------
@@ -162,23 +163,15 @@ def prepare(
 def _key(data_set: DataSet, normalisation: Normalisation) -> str:
     key = hashlib.sha256(json.dumps([_FORMAT, str(data_set.path.resolve()), asdict(normalisation)]).encode())
     for file in data_set.files:
-        key.update(f"{file} {_stamp(file)}\n".encode())
+        if isinstance(file, Path):
+            stamp = f"({file.stat().st_size}, {file.stat().st_mtime_ns})"
+        else:
+            stamp = f"{file.checksum}"
+        key.update(f"{file} {stamp}\n".encode())
     return key.hexdigest()[:24]
 
 
-def _stamp(file: File) -> int | tuple[int, int]:
-    if not isinstance(file, Path):
-        return file.checksum
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _write_cache(
-    folder: Path,
-    data_set: DataSet,
-    normalisation: Normalisation,
-    progress: Callable[[int, int], None] | None,
-) -> None:
+def _write_cache(folder: Path, data_set: DataSet, normalisation: Normalisation, progress: Progress | None) -> None:
     entries, problems, fingerprints, digest = [], [], [], hashlib.sha256()
     with (
         folder_written_whole(folder) as new,
@@ -191,22 +184,15 @@ def _write_cache(
             marks = loaded.fingerprint
             if marks:
                 fingerprints.append((loaded.sample.id, marks.shape, marks.digest, marks.kind))
-                for name in _LINES:
-                    lines_file.write(getattr(marks, name).astype(np.float32).tobytes())
+                for lines in (marks.top, marks.bottom, marks.left, marks.right, marks.thumbnail):
+                    lines_file.write(lines.astype(np.float32).tobytes())
             if marks and loaded.image and loaded.labels is not None and loaded.is_usable:
                 pixels = normalised_uint8(loaded.image.pixels, normalisation)
                 labels = loaded.labels.astype(np.uint16 if loaded.labels.max() < 2**16 else np.uint32)
+                starts = pixels_file.tell(), labels_file.tell()
+                name = loaded.sample.id
                 entries.append(
-                    Entry(
-                        id=loaded.sample.id,
-                        kind=marks.kind,
-                        group=loaded.sample.id,
-                        shape=labels.shape,
-                        image_channels=pixels.shape[-1],
-                        labels_dtype=labels.dtype.name,
-                        pixels_start=pixels_file.tell(),
-                        labels_start=labels_file.tell(),
-                    )
+                    Entry(name, marks.kind, name, labels.shape, pixels.shape[-1], labels.dtype.name, *starts)
                 )
                 for array, file in ((pixels, pixels_file), (labels, labels_file)):
                     file.write(array.tobytes())

@@ -19,15 +19,9 @@ def check_across(
     fingerprints: Mapping[str, Fingerprint | None],
     split: Mapping[str, SplitRow] | None = None,
 ) -> list[Problem]:
-    """Report what is wrong between samples; what is wrong with each by itself is reported by `load_samples`.
+    """Report what is wrong between samples; `load_samples` reports what is wrong with each by itself.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-    fingerprints : mapping of str to Fingerprint or None
-        By sample id; None where the image is unreadable.
-    split : mapping of str to SplitRow, optional
-        The split to check against, by sample id.
+    Fingerprints and split are by sample id; a fingerprint is None where the image is unreadable.
     """
     split = split or {}
     files = {sample.id: str(sample.image or sample.id) for sample in samples}

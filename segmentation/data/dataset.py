@@ -48,21 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nuclei = 0 if loaded.labels is None else int(loaded.labels.max())
         rows.append((kind, nuclei, row.subset if row else NO_SUBSET))
     found += check_across(data_set.samples, fingerprints, split)
-    print(describe(data_set, rows, bool(split)))  # noqa: T201
+    print(_describe(data_set, rows, bool(split)))  # noqa: T201
     print(describe_problems(found, data_set.path))  # noqa: T201
     return 1 if any(problem.fatal for problem in found) else 0
 
 
-def describe(data_set: DataSet, rows: Sequence[tuple[str, int, str]], has_split: bool) -> str:
-    """Return the layout of a data set, its size, and a table of kinds and, if it has a split, subsets.
-
-    Parameters
-    ----------
-    data_set : DataSet
-    rows : sequence of (str, int, str)
-        Kind, number of nuclei and subset of each image.
-    has_split : bool
-    """
+def _describe(data_set: DataSet, rows: Sequence[tuple[str, int, str]], has_split: bool) -> str:
+    """Return layout, size and a table of kinds and subsets; `rows` are kind, nuclei and subset of each image."""
     import pandas as pd
 
     images = pd.DataFrame(rows, columns=["kind", "nuclei", "subset"])

@@ -26,11 +26,7 @@ MEMBER = re.compile(r"(?:(?!stage1_test/)[^/]+/)?(?:stage1_train/)?([0-9a-f]{64}
 
 @dataclass(frozen=True)
 class Source:
-    """Where to download a version, and its SHA-256.
-
-    The hash is that of the zip, or, if `is_of_content`, that of its content (see `content_digest`), for a host that
-    packs the zip anew for each download.
-    """
+    """Where to download a version, and the SHA-256 of the zip or, if the host packs it anew each time, its content."""
 
     url: str
     sha256: str
@@ -55,12 +51,7 @@ SOURCES = {
 def locate(data: str, folder: Path) -> Path:
     """Return the path of the data set that ``train.py --data`` names; raise DatasetError if it cannot be fetched.
 
-    Parameters
-    ----------
-    data : str
-        "sample", a name in `SOURCES` (downloaded the first time), or the path of a folder or zip.
-    folder : Path
-        ``data/`` of this repository.
+    `data` is "sample", a name in `SOURCES`, or the path of a folder or zip; `folder` is ``data/`` of this repository.
     """
     if data == "sample":
         return folder / "sample" / "train"
@@ -68,7 +59,7 @@ def locate(data: str, folder: Path) -> Path:
 
 
 def fetch(name: str, folder: Path | str = Path("data")) -> Path:
-    """Return the folder of a version; download, verify and unpack it the first time.
+    """Return the folder of a version, `folder/<name>`; download, verify and unpack it the first time.
 
     If there is a file `folder/<name>.zip`, it is used instead of the download, and kept. Whatever interrupts the
     download or the unpacking, `folder/<name>` exists only once it is complete and verified.
@@ -79,11 +70,6 @@ def fetch(name: str, folder: Path | str = Path("data")) -> Path:
         "dsb2018" or "dsb2018-official".
     folder : Path or str
         Where data are kept; made if it does not exist.
-
-    Returns
-    -------
-    Path
-        `folder/<name>`, for `find_samples`.
 
     Raises
     ------
@@ -125,12 +111,9 @@ def fetch(name: str, folder: Path | str = Path("data")) -> Path:
 
 
 def content_digest(digests: Mapping[str, str]) -> str:
-    """Return the SHA-256 over the lines "<SHA-256 of the file>  <path>", each ended by a newline, in hexadecimal.
+    """Return the SHA-256 over the lines "<SHA-256 of the file>  <path>", each ended by a newline, sorted by path.
 
-    Parameters
-    ----------
-    digests : mapping of str to str
-        SHA-256 of each file by its path `<id>/<images|masks>/<name>.png`; the lines are sorted by path in byte order.
+    `digests` is the SHA-256 of each file by its path `<id>/<images|masks>/<name>.png`; the order is that of the bytes.
     """
     lines = (f"{digests[path]}  {path}\n".encode() for path in sorted(digests, key=str.encode))
     return hashlib.sha256(b"".join(lines)).hexdigest()

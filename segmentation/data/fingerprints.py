@@ -13,22 +13,10 @@ THUMBNAIL_SIDE = 32
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is kept of an image; rows, columns and thumbnail are float32 and the mean of the channels.
+    """What is kept of an image: its (H, W) shape, a digest of its pixels, its kind, and float32 means of the channels.
 
-    Attributes
-    ----------
-    shape : tuple of int
-        (H, W).
-    digest : str
-        Equal for equal decoded pixels, in any file format.
-    kind : str
-        Kind of image, see `kind_of`.
-    top, bottom : (W,) float32
-        First and last row.
-    left, right : (H,) float32
-        First and last column.
-    thumbnail : (32, 32) float32
-        The whole image, area-averaged.
+    `top`, `bottom` (W,) and `left`, `right` (H,) are its outermost rows and columns, `thumbnail` (32, 32) is the image
+    reduced by area averaging.
     """
 
     shape: tuple[int, int]

@@ -154,15 +154,15 @@ def _is_bowl(contents: dict[str, tuple[list[File], list[File]]]) -> bool:
 
 def _bowl_sample(path: Path, unit: str, images: list[File], masks: list[File] | None) -> Sample:
     sample_id = PurePosixPath(unit).name
-    found = []
+    found: tuple[Problem, ...] = ()
     if not images:
-        found.append(Problem(f"{path}/{unit}", sample_id, problems.NO_IMAGE, True, f"{len(masks or ())} masks"))
+        found = (Problem(f"{path}/{unit}", sample_id, problems.NO_IMAGE, True, f"{len(masks or ())} masks"),)
     elif len(images) > 1:
-        found.append(_several(sample_id, images))
+        found = (_several(sample_id, images),)
     elif masks is None:
-        found.append(Problem(str(images[0]), sample_id, problems.NO_MASKS, True))
-    image = images[0] if images else None
-    return Sample(sample_id, image, None if masks is None else NucleusMasks(tuple(masks)), problems=tuple(found))
+        found = (Problem(str(images[0]), sample_id, problems.NO_MASKS, True),)
+    nuclei = None if masks is None else NucleusMasks(tuple(masks))
+    return Sample(sample_id, images[0] if images else None, nuclei, problems=found)
 
 
 def _pairs(images: list[File], masks: list[File]) -> list[Sample]:
@@ -183,7 +183,7 @@ def _pairs(images: list[File], masks: list[File]) -> list[Sample]:
 
 
 def _flat(path: Path, pictures: Mapping[str, list[File]]) -> dict[str, DataSet]:
-    """Data sets without masks by their folder: the given one if it holds pictures, otherwise those inside it."""
+    """Data sets without masks by their folder: the top if it holds pictures, otherwise those inside it."""
     roots = [""] if "" in pictures else list(pictures)
     return {root: _data_set(path, NO_MASKS, _pairs(pictures[root], [])) for root in roots}
 
@@ -199,16 +199,15 @@ def _with_run_lengths(data_set: DataSet, root: str, files: dict[str, File]) -> D
     if choice is None:
         return data_set
     file, table = choice
-    samples = [
-        replace(_without(sample, problems.NO_MASKS), masks=RunLengthMasks(file, table[sample.id]))
-        if sample.id in table
-        else sample
+    masked = {
+        sample.id: replace(_without(sample, problems.NO_MASKS), masks=RunLengthMasks(file, table[sample.id]))
         for sample in data_set.samples
-    ]
-    found, unused = [], sorted(table.keys() - ids)
-    if unused:
-        detail = f"{len(unused)} ids, the first {unused[0]}"
-        found.append(Problem(str(file), "", problems.UNUSED_ROWS, False, detail))
+        if sample.id in table
+    }
+    samples = [masked.get(sample.id, sample) for sample in data_set.samples]
+    unused = sorted(table.keys() - ids)
+    detail = f"{len(unused)} ids, the first {unused[0]}" if unused else ""
+    found = [Problem(str(file), "", problems.UNUSED_ROWS, False, detail)] if unused else []
     return DataSet(data_set.path, RUN_LENGTHS, samples, found, [file])
 
 

@@ -35,19 +35,10 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a data set.
+    """One thing that is wrong with a data set; `what` is one of the kinds above, `detail` the figures of this case.
 
-    Attributes
-    ----------
-    file : str
-    sample_id : str
-        Empty where it belongs to no single sample.
-    what : str
-        One of the kinds of problem above.
-    fatal : bool
-        Whether training would learn, or scoring count, something false. All else is a warning.
-    detail : str
-        The figures of this case, e.g. "3 pixels".
+    It is fatal if training would learn, or scoring count, something false; all else is a warning. The sample id is
+    empty if it belongs to no single sample.
     """
 
     file: str

@@ -4,6 +4,7 @@ Pixels are counted from 1, down the columns: pixel 1 is (row 0, column 0), pixel
 lengths (`stage1_train_labels.csv`) has the columns ImageId and EncodedPixels and one row a nucleus.
 """
 
+import io
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
@@ -91,27 +92,10 @@ def decode_run_lengths(text: str, shape: tuple[int, int]) -> np.ndarray:
 def choose_run_length_table(
     path: Path, files: Iterable[File], ids: Collection[str]
 ) -> tuple[File, dict[str, tuple[str, ...]]] | None:
-    """Choose the run-length table that names images of a data set, among CSV files of any content.
+    """Choose the run-length table that names images of a data set, by their ids, among CSV files of any content.
 
-    Kaggle's download has the tables of the training and the test images side by side; the ids tell them apart.
-
-    Parameters
-    ----------
-    path : Path
-        The data set, for the message.
-    files : iterable of File
-    ids : collection of str
-        The images' ids.
-
-    Returns
-    -------
-    tuple of File and dict, or None
-        The table and its content as `read_run_length_table` returns it; None if no file names any of the images.
-
-    Raises
-    ------
-    DatasetError
-        If several files name images of the data set.
+    Return the file and its content as from `read_run_length_table`, or None if no file names any of the images. Raise
+    DatasetError, which names the data set `path`, if several do: Kaggle's download holds a table for the test images.
     """
     tables = {file: read_run_length_table(file) for file in files if _is_run_length_table(file)}
     naming = {file: table for file, table in tables.items() if not table.keys().isdisjoint(ids)}
@@ -124,30 +108,18 @@ def choose_run_length_table(
 def _is_run_length_table(file: File) -> bool:
     """Whether a CSV has the columns of a run-length table. Files on disk may be large, so only the header is read."""
     try:
-        if isinstance(file, Path):
-            with file.open("rb") as stream:
-                first_line = stream.readline(4096)
-        else:
-            first_line = file.read_bytes().partition(b"\n")[0]
+        with file.open("rb") if isinstance(file, Path) else io.BytesIO(file.read_bytes()) as stream:
+            header = stream.readline(4096).decode("utf-8-sig", errors="replace").split(",")
     except OSError:
         return False
-    header = first_line.decode("utf-8-sig", errors="replace").split(",")
     return set(COLUMNS) <= {name.strip().strip('"') for name in header}
 
 
 def read_run_length_table(file: File) -> dict[str, tuple[str, ...]]:
-    """Read a run-length table.
+    """Return the run lengths of the nuclei of each image, by ImageId without suffix, in the order of the rows.
 
-    Returns
-    -------
-    dict of str to tuple of str
-        ImageId without suffix -> the run lengths of its nuclei, in the order of the rows. An image whose row is blank
-        has no nuclei: an empty tuple.
-
-    Raises
-    ------
-    DatasetError
-        If the table cannot be read or a row lacks one of the columns.
+    An image whose row is blank has no nuclei: an empty tuple. Raise DatasetError if the table cannot be read or a row
+    lacks one of the columns.
     """
     table = read_table(file, COLUMNS, "a table of run lengths")[list(COLUMNS)]
     wrong = table.index[table.isna().any(axis=1) | (table["ImageId"] == "")]

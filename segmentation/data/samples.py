@@ -20,13 +20,13 @@ class Sample:
     id : str
         Name of the sample, without suffix; unique in its data set.
     image : Path or ArchiveMember or None
-        None if there are masks without an image; `problems` then says so.
+        None if there are masks without an image.
     masks : NucleusMasks or WholeMask or RunLengthMasks or None
-        None for an image to predict, or if they are missing; `problems` then says so.
+        None if they are missing, or for an image to predict.
     kind, group : str or None
         Kind of image and group of images that show one field, if known.
     problems : tuple of Problem
-        Problems found while listing the files.
+        Found while listing the files, such as a missing image.
     """
 
     id: str
@@ -55,7 +55,7 @@ class Sample:
         Returns
         -------
         labels : (H, W) int32 or None
-            0 = background, 1..n = nuclei that could be read. None if there are no masks or their size is unknown.
+            0 = background, 1..n = nuclei that could be read; None if there are no masks or their size is unknown.
         found : list of Problem
             All problems, fatal or not, except `self.problems`.
         """
@@ -68,22 +68,12 @@ class Sample:
         return labels, found
 
     def read_labels(self, shape: tuple[int, int]) -> np.ndarray:
-        """Decode the nuclei.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            (H, W) of the image.
+        """Decode the nuclei of an image of (H, W) `shape`; raise DatasetError at the first fatal problem.
 
         Returns
         -------
         (H, W) int32
             0 = background, 1..n = nuclei, every number in use. Of overlapping nuclei the later one gets the pixels.
-
-        Raises
-        ------
-        DatasetError
-            At the first fatal problem: an unreadable mask, another size, no masks at all.
         """
         labels, found = self.examine_labels(shape)
         for problem in (*self.problems, *found):

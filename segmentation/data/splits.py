@@ -17,10 +17,7 @@ COLUMNS = ("id", "subset", "kind", "group")
 
 @dataclass(frozen=True)
 class SplitRow:
-    """Where one image belongs: its subset, its kind (see `kind_of`) and its group, None where unknown.
-
-    Images that show one field share a group.
-    """
+    """Where one image belongs, its kind (see `kind_of`) and its group (images that show one field), None if unknown."""
 
     subset: str
     kind: str | None = None
@@ -28,12 +25,7 @@ class SplitRow:
 
 
 def read_split(file: Path | str) -> dict[str, SplitRow]:
-    """Read a split from a CSV with the columns id and subset and, if known, kind and group.
-
-    Returns
-    -------
-    dict of str to SplitRow
-        By id, in the order of the rows.
+    """Read a split, by id, from a CSV with the columns id and subset and, if known, kind and group.
 
     Raises
     ------
@@ -73,7 +65,7 @@ def draw_split(
     seed: int,
     fractions: tuple[float, float, float] = FRACTIONS,
 ) -> dict[str, SplitRow]:
-    """Draw a split by seed: stratified by kind, no group divided.
+    """Draw a split, by id, from a seed: stratified by kind, no group divided.
 
     The groups of each kind are shuffled, then sorted by size, the largest first; each goes to the subset that lacks
     most images to its share. A kind with three groups or more is in each subset; of two groups one goes to train and
@@ -89,11 +81,6 @@ def draw_split(
         The same seed and images give the same split, in any order.
     fractions : tuple of float
         Shares of the images for train, val and test; they sum to 1. A share of 0 leaves that subset empty.
-
-    Returns
-    -------
-    dict of str to SplitRow
-        By id, sorted.
 
     Raises
     ------

@@ -17,9 +17,8 @@ def read_table(file: File, columns: Collection[str], what: str) -> "pd.DataFrame
     Parameters
     ----------
     file : Path or ArchiveMember
-        UTF-8, with or without a byte order mark.
     columns : collection of str
-        The columns that must be there, in any order and among others.
+        The columns that must be there.
     what : str
         What the table should be, for the message.
 
@@ -31,7 +30,7 @@ def read_table(file: File, columns: Collection[str], what: str) -> "pd.DataFrame
     Raises
     ------
     DatasetError
-        If the file cannot be read, is no CSV, or lacks a column.
+        If the file cannot be read, is no CSV in UTF-8, or lacks a column.
     """
     # It takes 0.3 s, which prediction without a table should not pay.
     import pandas as pd

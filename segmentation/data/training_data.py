@@ -1,10 +1,10 @@
 """Load the images to train on and to validate on: find them, decode and check them, split them, leave out leaks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from segmentation.data.cache import MEMORY_LIMIT, CachedDataSet, CachedImages, prepare
+from segmentation.data.cache import MEMORY_LIMIT, CachedDataSet, CachedImages, Progress, prepare
 from segmentation.data.checks import check_across
 from segmentation.data.fingerprints import Fingerprint
 from segmentation.data.groups import find_groups
@@ -44,7 +44,7 @@ def load_training_data(
     skip_bad: bool,
     cache_folder: Path,
     memory_limit: int = MEMORY_LIMIT,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TrainingData:
     """Find, decode, check and split a data set.
 
@@ -59,7 +59,7 @@ def load_training_data(
     skip_bad : bool
         Leave out the samples with fatal problems instead of refusing the data set.
     cache_folder, memory_limit, progress
-        See `segmentation.data.cache.prepare`.
+        See `prepare`.
 
     Raises
     ------
@@ -89,9 +89,8 @@ def load_training_data(
     for name in ("train", "val"):
         subsets[name] = cached.images.select({i: row for i, row in rows.items() if row.subset == name})
         if not len(subsets[name]):
-            raise DatasetError(
-                f"{split_file or path}: no usable sample is in the subset {name!r}, expected at least one"
-            )
+            source = split_file or path
+            raise DatasetError(f"{source}: no usable sample is in the subset {name!r}, expected at least one")
     return TrainingData(subsets["train"], subsets["val"], rows, cached.digest, report)
 
 
