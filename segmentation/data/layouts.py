@@ -82,9 +82,13 @@ def find_data_set(path: Path | str, need_masks: bool = True) -> DataSet:
     files, folders = list_files(path)
     pictures = defaultdict(list)  # folder -> its pictures
     for name, file in files.items():
-        if _is_picture(name):
+        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
             pictures[_parent(name)].append(file)
-    data_sets = _with_mask_folders(path, pictures, folders) or _flat(path, pictures)
+    data_sets = _with_mask_folders(path, pictures, folders)
+    if not data_sets:
+        # Pictures alone: those at the top, or one data set a folder.
+        roots = [""] if "" in pictures else list(pictures)
+        data_sets = {root: _data_set(path, NO_MASKS, _pairs(pictures[root], [])) for root in roots}
     for root, found in data_sets.items():
         if need_masks and found.layout == NO_MASKS:
             data_sets[root] = _with_run_lengths(found, root, files)
@@ -158,7 +162,7 @@ def _bowl_sample(path: Path, unit: str, images: list[File], masks: list[File] | 
     if not images:
         found = (Problem(f"{path}/{unit}", sample_id, problems.NO_IMAGE, True, f"{len(masks or ())} masks"),)
     elif len(images) > 1:
-        found = (_several(sample_id, images),)
+        found = (_several_files(sample_id, images),)
     elif masks is None:
         found = (Problem(str(images[0]), sample_id, problems.NO_MASKS, True),)
     nuclei = None if masks is None else NucleusMasks(tuple(masks))
@@ -172,7 +176,7 @@ def _pairs(images: list[File], masks: list[File]) -> list[Sample]:
             by_stem[file.stem][side].append(file)
     samples = []
     for stem, (own_images, own_masks) in by_stem.items():
-        found = [_several(stem, files) for files in (own_images, own_masks) if len(files) > 1]
+        found = [_several_files(stem, files) for files in (own_images, own_masks) if len(files) > 1]
         if not own_images:
             found.append(Problem(str(own_masks[0]), stem, problems.NO_IMAGE, True))
         if not own_masks:
@@ -180,12 +184,6 @@ def _pairs(images: list[File], masks: list[File]) -> list[Sample]:
         image = own_images[0] if own_images else None
         samples.append(Sample(stem, image, WholeMask(own_masks[0]) if own_masks else None, problems=tuple(found)))
     return samples
-
-
-def _flat(path: Path, pictures: Mapping[str, list[File]]) -> dict[str, DataSet]:
-    """Data sets without masks by their folder: the top if it holds pictures, otherwise those inside it."""
-    roots = [""] if "" in pictures else list(pictures)
-    return {root: _data_set(path, NO_MASKS, _pairs(pictures[root], [])) for root in roots}
 
 
 def _with_run_lengths(data_set: DataSet, root: str, files: dict[str, File]) -> DataSet:
@@ -215,7 +213,7 @@ def _without(sample: Sample, what: str) -> Sample:
     return replace(sample, problems=tuple(problem for problem in sample.problems if problem.what != what))
 
 
-def _several(sample_id: str, files: list[File]) -> Problem:
+def _several_files(sample_id: str, files: list[File]) -> Problem:
     return Problem(str(files[0]), sample_id, problems.SEVERAL_FILES, True, ", ".join(file.name for file in files))
 
 
@@ -237,10 +235,6 @@ def _parent(name: str) -> str:
 
 def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
-
-
-def _is_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_csv(name: str) -> bool:

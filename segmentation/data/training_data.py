@@ -83,8 +83,8 @@ def load_training_data(
             "Correct these samples, or add --skip-bad to train without those marked FATAL."
         )
 
-    usable = {sample_id: split[sample_id] for sample_id in split if sample_id in set(cached.images.ids)}
-    rows = without_leaks(usable, cached.fingerprints)
+    usable = set(cached.images.ids)
+    rows = without_leaks({i: row for i, row in split.items() if i in usable}, cached.fingerprints)
     subsets = {}
     for name in ("train", "val"):
         subsets[name] = cached.images.select({i: row for i, row in rows.items() if row.subset == name})
@@ -100,7 +100,7 @@ def _draw_split(cached: CachedDataSet, seed: int) -> dict[str, SplitRow]:
 
 
 def without_leaks(split: Mapping[str, SplitRow], fingerprints: Mapping[str, Fingerprint]) -> dict[str, SplitRow]:
-    """Leave out images that show the same picture or field as another: of train and test or val, of val and test."""
+    """Leave out of train the images that show a picture or field of val or test, and out of val those of test."""
     kept: dict[str, SplitRow] = {}
     seen: set[tuple[str, str]] = set()
     for subset in ("test", "val", "train"):
