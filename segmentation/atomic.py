@@ -13,7 +13,7 @@ STALE_SECONDS = 24 * 3600
 
 
 @contextmanager
-def written_whole(file):
+def written_whole(file: Path | str) -> Iterator[Path]:
     """Give a path beside `file` to write to; at the end it takes the place of `file` in one step.
 
     Whoever looks at `file` sees what was there before or all of the new content, even if the process is killed in

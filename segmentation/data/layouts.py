@@ -99,8 +99,8 @@ def find_data_set(path: Path | str, need_masks: bool = True) -> DataSet:
         count = sum(sample.image is not None for found in data_sets.values() for sample in found.samples)
         raise _refusal(path, f"{count} images, but no masks that belong to them", files, folders)
     if len(choice) > 1:
-        roots = ", ".join(sorted(root or "." for root in choice))
-        raise DatasetError(f"{path}: holds {len(choice)} data sets ({roots}); give the folder of one of them.")
+        names = ", ".join(sorted(root or "." for root in choice))
+        raise DatasetError(f"{path}: holds {len(choice)} data sets ({names}); give the folder of one of them.")
     (found,) = choice.values()
     samples = sorted(found.samples, key=lambda sample: sample.id)
     if not need_masks:
