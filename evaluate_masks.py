@@ -63,7 +63,7 @@ def main(arguments=None):
     from tqdm import tqdm
 
     from segmentation.atomic import written_whole
-    from segmentation.data.dataset import DatasetError
+    from segmentation.data.problems import DatasetError
     from segmentation.evaluation.folders import EvaluationError, find_predictions, find_truth, score_images
     from segmentation.evaluation.report import as_table, summarise
     from segmentation.evaluation.subsets import choose_subset

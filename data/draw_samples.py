@@ -1,10 +1,10 @@
-"""Draw sample images of nuclei with their truth, so that everything runs without a download.
+"""Draw synthetic images of nuclei with their label maps, so that everything runs without a download.
 
     python data/draw_samples.py [FOLDER]
 
 writes `FOLDER/train` and `FOLDER/test` (default: `data/sample`), each with `images/` beside `masks/`.
 
-The pictures are for trying things out and for tests. They say nothing about how well a network does on real images.
+They are for demonstrations and tests: scores on them say nothing about real images.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _EOSIN = np.array([0.07, 0.99, 0.11])
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the nuclei of one image lie.
+    """How the nuclei of one image are shaped and placed.
 
     Attributes
     ----------
@@ -49,8 +49,8 @@ class _Layout:
     roughness: float
 
 
-def draw_fluorescence(rng, shape):
-    """Draw bright nuclei on a dark ground.
+def draw_fluorescence(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw bright nuclei on a dark background.
 
     Parameters
     ----------
@@ -80,13 +80,13 @@ def draw_fluorescence(rng, shape):
     nuclei = brightness * (0.75 + 0.35 * np.sqrt(depth)) * chromatin * (labels > 0)
 
     signal = _blur(nuclei, rng.uniform(0.7, 1.3) + 0.02 * layout.radius)
-    # Light from above and below the focal plane surrounds every nucleus with a faint halo.
+    # Out-of-focus light surrounds every nucleus with a faint halo.
     signal += rng.uniform(0.02, 0.12) * _blur(nuclei, 1.2 * layout.radius)
     signal += _out_of_focus(rng, shape, layout.radius) * rng.uniform(0.05, 0.25)
-    ground = rng.uniform(0.02, 0.12) * (1 + 0.4 * _smooth_noise(rng, shape, 60))
-    signal = (signal + ground) * _uneven_light(rng, shape, rng.uniform(0.05, 0.35))
+    background = rng.uniform(0.02, 0.12) * (1 + 0.4 * _smooth_noise(rng, shape, 60))
+    signal = (signal + background) * _uneven_light(rng, shape, rng.uniform(0.05, 0.35))
 
-    # Many microscopes leave most of the 8 bits unused, so the brightest nuclei are at 60 to 245.
+    # Many images use a part of the 8 bits only, so the brightest nuclei are at 60 to 245.
     peak = np.percentile(signal, 99.8)
     grey = signal / peak * np.exp(rng.uniform(np.log(60), np.log(245)))
     return _to_uint8(
@@ -94,10 +94,10 @@ def draw_fluorescence(rng, shape):
     ), labels
 
 
-def draw_stained(rng, shape):
+def draw_stained(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Draw stained nuclei on light tissue: purple on lilac, purple on white, or pink haematoxylin and eosin.
 
-    Light is absorbed as Beer and Lambert have it: intensity = 255 * exp(-optical density).
+    Intensity follows the law of Beer and Lambert: 255 * exp(-optical density).
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def draw_stained(rng, shape):
     labels, depth = _place_nuclei(rng, shape, layout)
     count = int(labels.max())
 
-    # Dense nuclei are nearly uniform; pale ones show a dark membrane, clumps of chromatin and the gaps between them.
+    # Dense nuclei are nearly uniform; pale ones have a dark membrane and visible clumps of chromatin.
     density = _per_nucleus(rng.uniform(0.55, 1.25, count), labels)
     membrane = np.exp(-depth * layout.radius / 2.0)
     chromatin = _chromatin(rng, shape, layout.radius, grain=0.40)
@@ -137,11 +137,11 @@ def draw_stained(rng, shape):
 
     light = 255 * np.exp(-optical_density) * _uneven_light(rng, shape, rng.uniform(0.02, 0.12))[..., None]
     noisy = _add_noise(rng, light, photons_per_grey=60, read_noise=1.0)
-    # The colour filters of a camera are interpolated, which smooths its noise.
+    # Cameras interpolate between their colour filters, which smooths the noise.
     return _to_uint8(ndimage.gaussian_filter(noisy, (0.6, 0.6, 0))), labels
 
 
-def write_sample(folder, seed=SAMPLE_SEED):
+def write_sample(folder: Path | str, seed: int = SAMPLE_SEED) -> None:
     """Write the sample data set: `train` and `test`, each with `images/` beside `masks/` of equal stems.
 
     Every third image is stained, the others are fluorescence. Masks are 16-bit label maps.
@@ -166,8 +166,8 @@ def write_sample(folder, seed=SAMPLE_SEED):
             _write_png(masks / name, labels)
 
 
-def _place_nuclei(rng, shape, layout):
-    """Place nuclei until the coverage is reached or there is no more room.
+def _place_nuclei(rng: np.random.Generator, shape: tuple[int, int], layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
+    """Place nuclei until the coverage is reached or no more nuclei fit.
 
     Returns
     -------
@@ -179,7 +179,7 @@ def _place_nuclei(rng, shape, layout):
     depth = np.zeros(shape)
     centres = []
     to_cover = layout.coverage * labels.size
-    # Three misses for each nucleus that would fit is where an image counts as full.
+    # Four attempts for each nucleus that is needed; then the image counts as full.
     for _ in range(20 + int(4 * to_cover / (np.pi * layout.radius**2))):
         radius = layout.radius * np.exp(rng.normal(0, layout.size_spread))
         if centres and rng.random() < layout.clustering:
@@ -188,12 +188,12 @@ def _place_nuclei(rng, shape, layout):
             distance = (neighbour[2] + radius) * rng.uniform(0.80, 1.02)
             row, column = neighbour[0] + distance * np.sin(angle), neighbour[1] + distance * np.cos(angle)
         else:
-            # From beyond the edge, so that some nuclei are cut by it.
+            # Also outside the image, so that its edge cuts some nuclei.
             row, column = rng.uniform(-0.5 * radius, np.array(shape) + 0.5 * radius)
         rows, columns, nucleus_depth = _nucleus(rng, shape, row, column, radius, layout.roughness)
         inside = nucleus_depth > 0
         free = inside & (labels[rows, columns] == 0)
-        # One connected piece, most of it in sight, and not a sliver at the edge of the image.
+        # Accept one connected piece of which most is visible, and no sliver at the edge of the image.
         if free.sum() < max(12, 0.75 * inside.sum()) or ndimage.label(free)[1] != 1:
             continue
         centres.append((row, column, radius))
@@ -204,10 +204,12 @@ def _place_nuclei(rng, shape, layout):
     return labels, depth
 
 
-def _nucleus(rng, shape, row, column, radius, roughness):
+def _nucleus(
+    rng: np.random.Generator, shape: tuple[int, int], row: float, column: float, radius: float, roughness: float
+) -> tuple[slice, slice, np.ndarray]:
     """Draw one nucleus: an ellipse whose radius is modulated by the harmonics 2 to 5 of the angle.
 
-    Returns the two slices of its box within the image and the depth in it: 0 outside, up to 1 at the centre.
+    Return the two slices of its box in the image and the depth in the box: 0 outside, up to 1 at the centre.
     """
     elongation = np.exp(np.abs(rng.normal(0, 0.35)))
     direction = rng.uniform(0, np.pi)
@@ -227,7 +229,7 @@ def _nucleus(rng, shape, row, column, radius, roughness):
     return rows, columns, np.maximum(0, 1 - np.hypot(along, across) / outline)
 
 
-def _chromatin(rng, shape, radius, grain):
+def _chromatin(rng: np.random.Generator, shape: tuple[int, int], radius: float, grain: float) -> np.ndarray:
     """Texture of chromatin around 1: fine grain, coarser clumps, and a few dark nucleoli."""
     fine = _smooth_noise(rng, shape, 1.2)
     clumps = _smooth_noise(rng, shape, radius / 4)
@@ -235,17 +237,17 @@ def _chromatin(rng, shape, radius, grain):
     return np.clip(1 + grain * (0.4 * fine + 0.6 * clumps) - 2 * grain * nucleoli, 0.15, None)
 
 
-def _tissue(rng, shape):
+def _tissue(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Cytoplasm and fibres between the nuclei, in [0, 1.5], with empty gaps."""
     cytoplasm = 0.75 + 0.15 * _smooth_noise(rng, shape, 25) + 0.06 * _smooth_noise(rng, shape, 2)
-    # Where smooth noise crosses zero there are thin curved lines: they pass for fibres and cell borders.
+    # The zero crossings of smooth noise are thin curved lines that look like fibres and cell borders.
     fibres = _blur(np.exp(-((_smooth_noise(rng, shape, 12) / 0.15) ** 2)), 1)
     gaps = _blur((_smooth_noise(rng, shape, 22) > rng.uniform(0.9, 2.2)).astype(float), 1.5)
     return np.clip((cytoplasm + 0.35 * fibres) * (1 - 0.85 * gaps), 0, 1.5)
 
 
-def _staining(rng):
-    """Dyes of the nuclei and of the tissue, as optical density in red, green and blue, and the amount of the latter."""
+def _staining(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the optical densities (red, green, blue) of nuclear and tissue dye, and the amount of the latter."""
     style = rng.integers(3)
     variation = 1 + 0.08 * rng.normal(size=3)
     if style == 0:  # purple on lilac
@@ -255,14 +257,14 @@ def _staining(rng):
     return 1.35 * _HAEMATOXYLIN * variation, _EOSIN + 0.12 * _HAEMATOXYLIN, rng.uniform(0.30, 0.60)
 
 
-def _out_of_focus(rng, shape, radius):
-    """Dim blurred nuclei of another focal plane, which are not in the truth, at most about 1."""
+def _out_of_focus(rng: np.random.Generator, shape: tuple[int, int], radius: float) -> np.ndarray:
+    """Dim, blurred nuclei of another focal plane, at most about 1; they are not in the label map."""
     layout = _Layout(radius, size_spread=0.3, coverage=rng.uniform(0, 0.05), clustering=0, roughness=0.05)
     labels, _ = _place_nuclei(rng, shape, layout)
     return _blur((labels > 0).astype(float), 0.45 * radius)
 
 
-def _uneven_light(rng, shape, strength):
+def _uneven_light(rng: np.random.Generator, shape: tuple[int, int], strength: float) -> np.ndarray:
     """Illumination around 1 that falls off from a bright spot, by `strength` over half a diagonal."""
     centre = rng.uniform(0.2, 0.8, 2) * shape
     y, x = np.mgrid[: shape[0], : shape[1]]
@@ -270,43 +272,43 @@ def _uneven_light(rng, shape, strength):
     return 1 + 0.5 * strength - strength * distance**2
 
 
-def _smooth_noise(rng, shape, sigma):
+def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> np.ndarray:
     """Gaussian noise of correlation length `sigma` pixels, with mean 0 and variance 1."""
     noise = _blur(rng.normal(size=shape), sigma)
     return (noise - noise.mean()) / noise.std()
 
 
-def _add_noise(rng, grey, photons_per_grey, read_noise):
+def _add_noise(rng: np.random.Generator, grey: np.ndarray, photons_per_grey: float, read_noise: float) -> np.ndarray:
     """Photon and read-out noise.
 
-    Photon counts are drawn from the normal law near Poisson's: it takes one draw a pixel whatever the
-    intensity, so a last bit that differs between machines cannot shift all numbers drawn after it.
+    Photon counts follow the normal approximation of the Poisson distribution: one draw a pixel at any intensity, so
+    that rounding differences between machines cannot shift all later draws.
     """
     spread = np.sqrt(np.maximum(grey, 0) / photons_per_grey + read_noise**2)
     return grey + spread * rng.normal(size=grey.shape)
 
 
-def _per_nucleus(values, labels):
+def _per_nucleus(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Spread one value a nucleus over its pixels; 0 in the background."""
     return np.concatenate([[0.0], values])[labels]
 
 
-def _blur(pixels, sigma):
+def _blur(pixels: np.ndarray, sigma: float) -> np.ndarray:
     return ndimage.gaussian_filter(pixels, sigma)
 
 
-def _to_uint8(grey):
+def _to_uint8(grey: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 
 
-def _write_png(file, pixels):
+def _write_png(file: Path, pixels: np.ndarray) -> None:
     if pixels.ndim == 3:
         pixels = pixels[..., ::-1]
     encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
     file.write_bytes(encoded.tobytes())
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the sample images of nuclei and their label maps.")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("data/sample"), help="default: data/sample")
     write_sample(parser.parse_args().folder)

@@ -1,12 +1,19 @@
-"""Write a file whole or not at all."""
+"""Write a file or a folder whole or not at all."""
 
 import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# A temporary folder older than this was left by a killed process; a younger one may be in use.
+STALE_SECONDS = 24 * 3600
+
 
 @contextmanager
-def written_whole(file):
+def written_whole(file: Path | str) -> Iterator[Path]:
     """Give a path beside `file` to write to; at the end it takes the place of `file` in one step.
 
     Whoever looks at `file` sees what was there before or all of the new content, even if the process is killed in
@@ -35,3 +42,35 @@ def written_whole(file):
 def is_unfinished(file: Path) -> bool:
     """Whether a file is what a killed process had begun to write, by the name that `written_whole` gives it."""
     return file.name.startswith(".") and file.stem.endswith(".part")
+
+
+@contextmanager
+def folder_written_whole(folder: Path) -> Iterator[Path]:
+    """Give a new folder beside `folder` to fill; at the end it gets the name `folder` in one step.
+
+    If the block raises, nothing is left. If the process is killed, a hidden folder is left, which a later call for the
+    same `folder` removes when it is a day old. If another process was faster, its `folder` stays.
+
+    Parameters
+    ----------
+    folder : Path
+        Does not exist yet; its parents are made.
+
+    Yields
+    ------
+    Path
+    """
+    prefix = f".{folder.name}-"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f"{prefix}*"):
+        if time.time() - left.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as temporary:
+        new = Path(temporary) / folder.name
+        new.mkdir()
+        yield new
+        try:
+            os.replace(new, folder)
+        except OSError:
+            if not folder.is_dir():
+                raise

@@ -1,18 +1,27 @@
-"""The files of a folder or a zip under one interface, so that a data set need not be unpacked."""
+"""A data set as a folder or as a zip: list and read the files of either, and unpack a zip safely."""
 
+import hashlib
 import os
+import re
+import stat
 import threading
 import zipfile
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
 
 from segmentation.data.problems import DatasetError
 
-# What file managers and archivers leave behind.
+# Files that file managers and archivers add.
 NOISE = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
-# `top/stage1_train/<id>/masks/x.png` is the deepest that any layout goes; a home folder given by mistake is not walked.
+# The deepest layout is `top/stage1_train/<id>/masks/x.png`; the limit keeps a home folder given by mistake cheap.
 MAX_PARTS = 5
+# Limits for unpacking. PNG is compressed already, so a zip of images does not shrink a hundredfold.
+MAX_FILES, MAX_BYTES, MAX_RATIO = 100_000, 2_000_000_000, 100
+# What `zipfile` raises for a zip that is damaged, encrypted or packed by an unknown method.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 
 
 class Archive:
@@ -21,59 +30,51 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._zip = zipfile.ZipFile(path)
+            self.zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
             raise DatasetError(
                 f"{path}: expected a folder or a zip, but it cannot be opened as a zip: {error}."
             ) from error
         self._lock = threading.Lock()
 
-    def names(self) -> list[str]:
-        """Names of all members, folders among them with a trailing slash."""
-        return self._zip.namelist()
-
-    def checksum(self, name: str) -> int:
-        """CRC-32 of a member, as the archive's directory gives it."""
-        return self._zip.getinfo(name).CRC
-
     def read(self, name: str) -> bytes:
-        """Return the content of a member; raise OSError where it is damaged, encrypted or unknown."""
+        """Return the content of a member; raise OSError if it is damaged, encrypted or unknown."""
         try:
-            # ZipFile counts its open members without a lock; reading and inflating them is safe outside.
+            # ZipFile counts its open members without a lock. Reading and decompressing need none.
             with self._lock:
-                member = self._zip.open(name)
+                member = self.zip.open(name)
             try:
                 return member.read()
             finally:
                 with self._lock:
                     member.close()
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, KeyError) as error:
+        except (*_UNREADABLE, KeyError) as error:
             raise OSError(f"{self.path}/{name}: cannot be read from the zip: {error}") from error
 
 
 @dataclass(frozen=True)
 class ArchiveMember:
-    """A file in a zip, with what of `pathlib.Path` a reader of images needs."""
+    """A file in a zip, with the attributes of `pathlib.Path` that readers of images use."""
 
     archive: Archive = field(repr=False, compare=False)
     path: str
 
     @property
     def name(self) -> str:
-        return self.path.rsplit("/", 1)[-1]
+        return PurePosixPath(self.path).name
 
     @property
     def stem(self) -> str:
-        return Path(self.name).stem
+        return PurePosixPath(self.path).stem
 
     @property
     def suffix(self) -> str:
-        return Path(self.name).suffix
+        return PurePosixPath(self.path).suffix
 
     @property
     def checksum(self) -> int:
-        """CRC-32 of the content, as the archive's directory gives it."""
-        return self.archive.checksum(self.path)
+        """CRC-32 of the content, from the table of contents of the zip."""
+        return self.archive.zip.getinfo(self.path).CRC
 
     def read_bytes(self) -> bytes:
         return self.archive.read(self.path)
@@ -86,60 +87,99 @@ File = Path | ArchiveMember
 
 
 def list_files(path: Path) -> tuple[dict[str, File], set[str]]:
-    """List what a folder or a zip holds, without hidden files and the droppings of file managers.
+    """List the files and folders of a folder or a zip, without hidden files and those of file managers.
 
-    Parameters
-    ----------
-    path : Path
-        A folder, or a zip.
-
-    Returns
-    -------
-    files : dict of str to File
-        The files by their path relative to `path`, with forward slashes, sorted; at most `MAX_PARTS` deep.
-    folders : set of str
-        The folders, empty ones too, likewise; the top itself is "".
-
-    Raises
-    ------
-    DatasetError
-        If `path` does not exist or is neither.
+    Return the files by their path in `path`, sorted, and the paths of all folders, empty ones too; `path` itself is "".
+    Raise DatasetError if `path` does not exist or is neither a folder nor a zip.
     """
-    path = Path(path)
+    files: dict[str, File] = {}
+    folders = {""}
     if path.is_dir():
-        files, folders = {}, {""}
-        _walk(path, (), files, folders)
+        for top, subfolders, names in os.walk(path, followlinks=True, onerror=_refuse):
+            parents = Path(top).relative_to(path).parts
+            deeper = len(parents) + 1 < MAX_PARTS
+            subfolders[:] = [name for name in subfolders if deeper and not _is_noise(name)]
+            folders.update("/".join((*parents, name)) for name in subfolders)
+            files |= {"/".join((*parents, name)): Path(top, name) for name in names if not _is_noise(name)}
     elif path.is_file():
         archive = Archive(path)
-        files, folders = {}, {""}
-        for name in archive.names():
+        for name in archive.zip.namelist():
             parts = name.rstrip("/").split("/")
             if len(parts) > MAX_PARTS or any(map(_is_noise, parts)):
                 continue
-            parents = parts if name.endswith("/") else parts[:-1]
-            folders.update("/".join(parents[:depth]) for depth in range(1, len(parents) + 1))
-            if not name.endswith("/"):
+            if name.endswith("/"):
+                folders.add("/".join(parts))
+            else:
                 files[name] = ArchiveMember(archive, name)
+            folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
     else:
         raise DatasetError(f"{path}: no such folder or zip.")
     return dict(sorted(files.items())), folders
 
 
-def _walk(folder: Path, parents: tuple[str, ...], files: dict[str, File], folders: set[str]) -> None:
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise DatasetError(f"{folder}: cannot be listed: {error.strerror}.") from error
-    for entry in entries:
-        if _is_noise(entry.name):
-            continue
-        parts = (*parents, entry.name)
-        if not entry.is_dir():
-            files["/".join(parts)] = folder / entry.name
-        elif len(parts) < MAX_PARTS:
-            folders.add("/".join(parts))
-            _walk(Path(entry.path), parts, files, folders)
+def _refuse(error: OSError) -> None:
+    raise DatasetError(f"{error.filename}: cannot be listed: {error.strerror}.") from error
 
 
 def _is_noise(name: str) -> bool:
     return name.startswith(".") or name in NOISE
+
+
+def unpack(path: Path, folder: Path, wanted: re.Pattern[str]) -> dict[str, str]:
+    """Unpack the wanted members of a zip that may be damaged or hostile; return the SHA-256 of each by its new path.
+
+    Not with `pooch.Unzip`: it trusts the sizes, unpacks the unwanted members too unless it gets a list of the wanted
+    ones, and takes most of an hour to match such a list of 30,000 names.
+
+    Parameters
+    ----------
+    path : Path
+        The zip.
+    folder : Path
+        After an error it may hold some of the files.
+    wanted : re.Pattern
+        Matches the whole name of a wanted member; its first group is the path in `folder`.
+
+    Raises
+    ------
+    DatasetError
+        If the zip is damaged; if any member, wanted or not, has an absolute path, a path through "..", or is a link;
+        if the wanted members are none, occur twice, or exceed `MAX_FILES` files, `MAX_BYTES` bytes or `MAX_RATIO`
+        times their compressed size.
+    """
+    digests = {}
+    try:
+        with zipfile.ZipFile(path) as source:
+            members = _safe_members(path, source, wanted)
+            for target, member in tqdm(members.items(), desc="unpacking", unit="file", disable=None):
+                content = source.read(member)
+                digests[target] = hashlib.sha256(content).hexdigest()
+                file = folder / target
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+    except _UNREADABLE as error:
+        raise DatasetError(f"{path}: is damaged or no zip: {error}.") from error
+    return digests
+
+
+def _safe_members(path: Path, source: zipfile.ZipFile, wanted: re.Pattern[str]) -> dict[str, zipfile.ZipInfo]:
+    """Return the wanted members by their new path; raise DatasetError if the zip is not safe."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in source.infolist():
+        name, kind = member.filename, stat.S_IFMT(member.external_attr >> 16)
+        if re.match(r"/|[A-Za-z]:", name) or "\\" in name or ".." in name.split("/"):
+            raise DatasetError(f"{path}: refused, its member {name!r} would leave the folder it is unpacked to.")
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise DatasetError(f"{path}: refused, its member {name!r} is a link or a device, expected only files.")
+        match = wanted.fullmatch(name)
+        if match and members.setdefault(match[1], member) is not member:
+            raise DatasetError(f"{path}: refused, {match[1]} is in it twice.")
+    size, packed = (sum(getattr(member, key) for member in members.values()) for key in ("file_size", "compress_size"))
+    if not members:
+        raise DatasetError(f"{path}: holds none of the files that were expected.")
+    if len(members) > MAX_FILES or size > min(MAX_BYTES, MAX_RATIO * packed):
+        raise DatasetError(
+            f"{path}: refused, it would unpack to {len(members):,} files of {size:,} bytes together from {packed:,}; "
+            f"expected at most {MAX_FILES:,} files, {MAX_BYTES:,} bytes and {MAX_RATIO} times the packed size."
+        )
+    return members

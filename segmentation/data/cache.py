@@ -2,25 +2,25 @@
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from segmentation.data.archive import ArchiveMember, list_files
+from segmentation.atomic import folder_written_whole
 from segmentation.data.decoding import load_samples
 from segmentation.data.fingerprints import THUMBNAIL_SIDE, Fingerprint
 from segmentation.data.layouts import DataSet
-from segmentation.data.masks import RunLengthMasks
 from segmentation.data.normalisation import Normalisation
 from segmentation.data.problems import DatasetError, Problem
+from segmentation.data.splits import SplitRow
 
-# Part of the name of every cache: a cache of another format is not found, and made anew.
-_FORMAT = 1
+# Part of the name of every cache, so that a cache of another format is not found.
+_FORMAT = 2
+
+#: Called with the number of samples decoded and the number of all.
+Progress = Callable[[int, int], None]
 
 #: Data sets that take more bytes than this, decoded, are read from the cache on disk as they are needed.
 MEMORY_LIMIT = 4 * 2**30
@@ -28,7 +28,7 @@ MEMORY_LIMIT = 4 * 2**30
 
 @dataclass(frozen=True)
 class Entry:
-    """One image: what is known of it, and where its bytes begin in the files of the cache."""
+    """One image, and where its bytes begin in the files of the cache."""
 
     id: str
     kind: str
@@ -41,13 +41,13 @@ class Entry:
 
 
 class CachedImages:
-    """Normalised images with their label maps, ready to be drawn from.
+    """Normalised images with their label maps.
 
     Parameters
     ----------
     entries : sequence of Entry
     pixels, labels : (N,) ndarray of uint8
-        The bytes of all images and of all label maps, one after another: arrays in memory, or maps of files.
+        The bytes of all images and of all label maps, one after another: in memory, or memory-mapped files.
     """
 
     def __init__(self, entries: Sequence[Entry], pixels: np.ndarray, labels: np.ndarray):
@@ -58,12 +58,10 @@ class CachedImages:
 
     @property
     def ids(self) -> list[str]:
-        """Name of each image."""
         return [entry.id for entry in self._entries]
 
     @property
     def kinds(self) -> list[str]:
-        """Kind of each image."""
         return [entry.kind for entry in self._entries]
 
     @property
@@ -73,7 +71,7 @@ class CachedImages:
 
     @property
     def areas(self) -> list[int]:
-        """Area of each image, in pixels."""
+        """Number of pixels of each image."""
         return [entry.shape[0] * entry.shape[1] for entry in self._entries]
 
     def pixels(self, index: int) -> np.ndarray:
@@ -90,14 +88,8 @@ class CachedImages:
         labels = self._labels[entry.labels_start :][: np.prod(entry.shape) * dtype.itemsize]
         return labels.view(dtype).reshape(entry.shape).astype(np.int32)
 
-    def select(self, rows: dict) -> "CachedImages":
-        """Keep the images named by the keys of `rows`, each with the kind and group that its row gives.
-
-        Parameters
-        ----------
-        rows : dict of str to SplitRow
-            Kind and group may be None where the split does not name them; what was found in the pixels then stays.
-        """
+    def select(self, rows: Mapping[str, SplitRow]) -> "CachedImages":
+        """Return the images that `rows` names, by id, with the kind and group of their row where it has them."""
         kept = [
             replace(entry, kind=row.kind or entry.kind, group=row.group or entry.group)
             for entry in self._entries
@@ -115,11 +107,11 @@ class CachedDataSet:
     images : CachedImages
         The usable samples, in the order of their ids; kind as the pixels show it, each image a group of its own.
     problems : list of Problem
-        What is wrong with the samples, each by itself.
+        What is wrong with each sample by itself.
     fingerprints : dict of str to Fingerprint
-        Of every image that could be read, for groups and for `segmentation.data.checks.check_across`.
+        Of every readable image, for `find_groups` and `check_across`.
     digest : str
-        SHA-256 over the usable samples, decoded and normalised.
+        SHA-256 over the pixels and label maps of the usable samples.
     """
 
     images: CachedImages
@@ -133,28 +125,23 @@ def prepare(
     normalisation: Normalisation,
     cache_folder: Path,
     memory_limit: int = MEMORY_LIMIT,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> CachedDataSet:
-    """Decode a data set, or find it in the cache.
+    """Decode a data set, or read it from the cache.
 
-    The cache is keyed by the names, sizes and checksums (in a zip) or times of change (in a folder) of the files, and
-    by the normalisation. It appears whole or not at all.
+    A cache serves as long as the normalisation and the names of the files stay the same, their checksums (in a zip), or
+    their sizes and times of change (in a folder). It appears whole or not at all.
 
     Parameters
     ----------
     data_set : DataSet
-        From `segmentation.data.layouts.find_data_set`.
     normalisation : Normalisation
     cache_folder : Path
-        A subfolder is made in it for each data set.
+        Gets a subfolder for each data set.
     memory_limit : int
-        In bytes. Where the decoded data set is larger, it stays on disk, and the system reads what is drawn.
+        In bytes. If the decoded data set is larger, it stays on disk and is memory-mapped.
     progress : callable, optional
-        Called with the number of samples decoded and the number of all; not called if the cache serves.
-
-    Returns
-    -------
-    CachedDataSet
+        Not called if the cache serves.
 
     Raises
     ------
@@ -164,108 +151,69 @@ def prepare(
     folder = cache_folder / _key(data_set, normalisation)
     if not (folder / "index.json").exists():
         _write_cache(folder, data_set, normalisation, progress)
-    prepared = _read_cache(folder, memory_limit)
-    if not len(prepared.images):
+    cached = _read_cache(folder, memory_limit)
+    if not len(cached.images):
         raise DatasetError(
             f"{data_set.path}: none of its {len(data_set.samples)} samples can be trained on; "
-            f"the first problem is: {(data_set.problems + prepared.problems)[0]}."
+            f"the first problem is: {(data_set.problems + cached.problems)[0]}."
         )
-    return prepared
+    return cached
 
 
 def _key(data_set: DataSet, normalisation: Normalisation) -> str:
-    files = list(list_files(data_set.path)[0].values())
-    # A table of run lengths may lie beside the folder or zip.
-    files += {sample.masks.file for sample in data_set.samples if isinstance(sample.masks, RunLengthMasks)} - set(files)
     key = hashlib.sha256(json.dumps([_FORMAT, str(data_set.path.resolve()), asdict(normalisation)]).encode())
-    for file in files:
-        if isinstance(file, ArchiveMember):
-            stamp = file.checksum
+    for file in data_set.files:
+        if isinstance(file, Path):
+            stamp = f"({file.stat().st_size}, {file.stat().st_mtime_ns})"
         else:
-            status = file.stat()
-            stamp = (status.st_size, status.st_mtime_ns)
+            stamp = f"{file.checksum}"
         key.update(f"{file} {stamp}\n".encode())
     return key.hexdigest()[:24]
 
 
-def _write_cache(folder: Path, data_set: DataSet, normalisation: Normalisation, progress) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-    try:
-        entries, problems, fingerprints = [], [], []
-        digest = hashlib.sha256()
-        with (
-            open(partial / "pixels.bin", "wb") as pixels_file,
-            open(partial / "labels.bin", "wb") as labels_file,
-            open(partial / "lines.bin", "wb") as lines_file,
-        ):
-            for done, loaded in enumerate(load_samples(data_set.samples), 1):
-                problems += [asdict(problem) for problem in loaded.problems]
-                if loaded.fingerprint:
-                    fingerprints.append(_pack(loaded.sample.id, loaded.fingerprint, lines_file))
-                if loaded.is_usable:
-                    pixels = normalised_uint8(loaded.image.pixels, normalisation)
-                    labels = loaded.labels.astype(np.uint16 if loaded.labels.max() < 2**16 else np.uint32)
-                    entries.append(
-                        Entry(
-                            id=loaded.sample.id,
-                            kind=loaded.fingerprint.kind,
-                            group=loaded.sample.id,
-                            shape=labels.shape,
-                            image_channels=pixels.shape[-1],
-                            labels_dtype=labels.dtype.name,
-                            pixels_start=pixels_file.tell(),
-                            labels_start=labels_file.tell(),
-                        )
-                    )
-                    for array, file in ((pixels, pixels_file), (labels, labels_file)):
-                        file.write(array.tobytes())
-                        digest.update(array.tobytes())
-                    # The next label map begins at a multiple of its item size, whichever that is.
-                    labels_file.write(bytes(-labels_file.tell() % 4))
-                if progress:
-                    progress(done, len(data_set.samples))
+def _write_cache(folder: Path, data_set: DataSet, normalisation: Normalisation, progress: Progress | None) -> None:
+    entries, problems, fingerprints, digest = [], [], [], hashlib.sha256()
+    with (
+        folder_written_whole(folder) as new,
+        open(new / "pixels.bin", "wb") as pixels_file,
+        open(new / "labels.bin", "wb") as labels_file,
+        open(new / "lines.bin", "wb") as lines_file,
+    ):
+        for done, loaded in enumerate(load_samples(data_set.samples), 1):
+            problems += [asdict(problem) for problem in loaded.problems]
+            marks = loaded.fingerprint
+            if marks:
+                fingerprints.append((loaded.sample.id, marks.shape, marks.digest, marks.kind))
+                for lines in (marks.top, marks.bottom, marks.left, marks.right, marks.thumbnail):
+                    lines_file.write(lines.astype(np.float32).tobytes())
+            if marks and loaded.image and loaded.labels is not None and loaded.is_usable:
+                pixels = normalised_uint8(loaded.image.pixels, normalisation)
+                labels = loaded.labels.astype(np.uint16 if loaded.labels.max() < 2**16 else np.uint32)
+                starts = pixels_file.tell(), labels_file.tell()
+                name = loaded.sample.id
+                entries.append(
+                    Entry(name, marks.kind, name, labels.shape, pixels.shape[-1], labels.dtype.name, *starts)
+                )
+                for array, file in ((pixels, pixels_file), (labels, labels_file)):
+                    file.write(array.tobytes())
+                    digest.update(array.tobytes())
+                # The next label map begins at a multiple of its item size, 2 or 4.
+                labels_file.write(bytes(-labels_file.tell() % 4))
+            if progress:
+                progress(done, len(data_set.samples))
         index = {
             "entries": [asdict(entry) for entry in entries],
             "problems": problems,
             "fingerprints": fingerprints,
             "digest": digest.hexdigest(),
         }
-        (partial / "index.json").write_text(json.dumps(index))
-        try:
-            os.replace(partial, folder)
-        except OSError:
-            # Another process has just written the same cache.
-            if not (folder / "index.json").exists():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (new / "index.json").write_text(json.dumps(index))
 
 
 def normalised_uint8(pixels: np.ndarray, normalisation: Normalisation) -> np.ndarray:
     """Normalise a whole image to uint8, (H, W, 1) if it is grey and (H, W, 3) if it is not."""
     normalised = normalisation.apply(pixels, normalisation.limits(pixels))
     return np.rint(normalised[..., : pixels.shape[-1]] * 255).astype(np.uint8)
-
-
-def _pack(sample_id: str, fingerprint: Fingerprint, lines_file) -> dict:
-    for line in (fingerprint.top, fingerprint.bottom, fingerprint.left, fingerprint.right, fingerprint.thumbnail):
-        lines_file.write(line.astype(np.float32).tobytes())
-    return {"id": sample_id, "shape": fingerprint.shape, "digest": fingerprint.digest, "kind": fingerprint.kind}
-
-
-def _unpack(packed: list[dict], lines: np.ndarray) -> dict[str, Fingerprint]:
-    fingerprints, start = {}, 0
-    for item in packed:
-        height, width = item["shape"]
-        ends = start + np.cumsum([width, width, height, height, THUMBNAIL_SIDE**2])
-        top, bottom, left, right, thumbnail = np.split(lines[start : ends[-1]], ends[:-1] - start)
-        fingerprints[item["id"]] = Fingerprint(
-            (height, width), item["digest"], item["kind"], top, bottom, left, right,
-            thumbnail.reshape(THUMBNAIL_SIDE, THUMBNAIL_SIDE),
-        )  # fmt: skip
-        start = ends[-1]
-    return fingerprints
 
 
 def _read_cache(folder: Path, memory_limit: int) -> CachedDataSet:
@@ -276,9 +224,11 @@ def _read_cache(folder: Path, memory_limit: int) -> CachedDataSet:
     else:
         pixels, labels = (np.memmap(file, np.uint8, mode="r") for file in files)
     entries = [Entry(**(entry | {"shape": tuple(entry["shape"])})) for entry in index["entries"]]
-    return CachedDataSet(
-        images=CachedImages(entries, pixels, labels),
-        problems=[Problem(**problem) for problem in index["problems"]],
-        fingerprints=_unpack(index["fingerprints"], np.fromfile(folder / "lines.bin", np.float32)),
-        digest=index["digest"],
-    )
+    fingerprints, lines = {}, np.fromfile(folder / "lines.bin", np.float32)
+    for sample_id, (height, width), digest, kind in index["fingerprints"]:
+        ends = np.cumsum([width, width, height, height, THUMBNAIL_SIDE**2])
+        top, bottom, left, right, thumbnail, lines = np.split(lines, ends)
+        thumbnail = thumbnail.reshape(THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+        fingerprints[sample_id] = Fingerprint((height, width), digest, kind, top, bottom, left, right, thumbnail)
+    problems = [Problem(**problem) for problem in index["problems"]]
+    return CachedDataSet(CachedImages(entries, pixels, labels), problems, fingerprints, index["digest"])

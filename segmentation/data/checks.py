@@ -1,52 +1,17 @@
-"""Everything that is wrong with a data set, all at once: what training would not notice, and what would corrupt it.
+"""Compare the samples of a data set with one another and with a split.
 
-Fatal is what would teach or score something false: a sample that cannot be read or whose masks are not its own, masks
-that contradict each other (more than a tenth of the foreground claimed twice), the same picture or tiles of one field
-in two subsets, a subset that the split names but that the data lack. An image without nuclei is no more than a warning:
-empty images are legitimate, and a network that never saw one finds nuclei everywhere.
+A problem is fatal if training would learn, or scoring count, something false: the same picture or tiles of one field in
+two subsets, a subset of the split without a single sample.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from segmentation.data import problems
-from segmentation.data.decoding import load_samples
 from segmentation.data.fingerprints import Fingerprint
 from segmentation.data.problems import Problem
 from segmentation.data.samples import Sample
 from segmentation.data.splits import SUBSETS, SplitRow
-
-
-def check_samples(
-    samples: Sequence[Sample],
-    split: Mapping[str, SplitRow] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Problem]:
-    """Decode a whole data set and report all of its problems.
-
-    Who decodes the samples anyway uses `load_samples` and `check_across` instead, and gets the same list.
-
-    Parameters
-    ----------
-    samples : sequence of Sample
-    split : mapping of str to SplitRow, optional
-        The split to check against.
-    progress : callable, optional
-        Called after each sample with the number done and the number of all.
-
-    Returns
-    -------
-    list of Problem
-        Those of single samples in their order, then those between samples.
-    """
-    found: list[Problem] = []
-    fingerprints: dict[str, Fingerprint | None] = {}
-    for done, loaded in enumerate(load_samples(samples), 1):
-        found += loaded.problems
-        fingerprints[loaded.sample.id] = loaded.fingerprint
-        if progress:
-            progress(done, len(samples))
-    return found + check_across(samples, fingerprints, split)
 
 
 def check_across(
@@ -54,25 +19,13 @@ def check_across(
     fingerprints: Mapping[str, Fingerprint | None],
     split: Mapping[str, SplitRow] | None = None,
 ) -> list[Problem]:
-    """Compare samples with one another and with a split.
+    """Report what is wrong between samples; `load_samples` reports what is wrong with each by itself.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-    fingerprints : mapping of str to Fingerprint or None
-        By sample id, as `load_samples` yields them; None where the image was unreadable.
-    split : mapping of str to SplitRow, optional
-
-    Returns
-    -------
-    list of Problem
+    Fingerprints and split are by sample id; a fingerprint is None where the image is unreadable.
     """
     split = split or {}
     files = {sample.id: str(sample.image or sample.id) for sample in samples}
-    return [
-        *_same_pictures(files, fingerprints, split),
-        *(_against_split(files, split) if split else ()),
-    ]
+    return _same_pictures(files, fingerprints, split) + (_against_split(files, split) if split else [])
 
 
 def _same_pictures(
@@ -96,7 +49,8 @@ def _same_pictures(
 
 def _against_split(files: Mapping[str, str], split: Mapping[str, SplitRow]) -> list[Problem]:
     found = []
-    members = defaultdict(lambda: defaultdict(list))  # group -> subset -> ids
+    # group -> subset -> ids
+    members: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for sample_id, file in files.items():
         row = split.get(sample_id)
         if row is None:
@@ -116,6 +70,6 @@ def _against_split(files: Mapping[str, str], split: Mapping[str, SplitRow]) -> l
         count = sum(row.subset == subset for row in split.values())
         if subset not in present and (count or subset != "test"):
             detail = f"the split names {count}, none of them is in the data"
-            # Without a test subset one can still train; scoring it then says that there is none.
+            # Training does without a test subset.
             found.append(Problem(subset, "", problems.EMPTY_SUBSET, subset != "test", detail))
     return found

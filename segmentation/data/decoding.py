@@ -1,4 +1,4 @@
-"""Decode a data set once: images, label maps, their problems and what the comparison of images needs, in one pass."""
+"""Decode images and label maps, in threads, and report what is wrong with each."""
 
 import os
 from collections import deque
@@ -15,25 +15,16 @@ from segmentation.data.masks import reason
 from segmentation.data.problems import DatasetError, Problem
 from segmentation.data.samples import Sample
 
-# Decoded samples that wait for the consumer, for each thread: enough to even out large and small images.
+# Decoded samples that may wait for the consumer, for each thread: evens out large and small images.
 AHEAD = 3
 
 
 @dataclass(frozen=True)
 class LoadedSample:
-    """A decoded sample.
+    """A decoded sample and everything that is wrong with it.
 
-    Attributes
-    ----------
-    sample : Sample
-    image : Image or None
-        None if it could not be read.
-    labels : (H, W) int32 or None
-        0 = background, 1..n = nuclei, see `Sample.examine_labels`; None if there are none or the image is unreadable.
-    fingerprint : Fingerprint or None
-        For `find_groups` and `check_across`; None if the image could not be read.
-    problems : tuple of Problem
-        Everything that is wrong with this sample by itself.
+    `image` and `fingerprint` are None if the image is unreadable. `labels`, (H, W) int32, is None then too, and if
+    there are no masks; see `Sample.examine_labels`.
     """
 
     sample: Sample
@@ -44,7 +35,7 @@ class LoadedSample:
 
     @property
     def is_usable(self) -> bool:
-        """Whether one can train on it: an image and a label map, without a fatal problem."""
+        """Whether it can be trained on: it has an image and a label map and no fatal problem."""
         complete = self.image is not None and self.labels is not None
         return complete and not any(problem.fatal for problem in self.problems)
 
@@ -52,31 +43,14 @@ class LoadedSample:
 def load_samples(samples: Sequence[Sample], threads: int | None = None) -> Iterator[LoadedSample]:
     """Decode samples in threads and yield them in their order.
 
-    Decoding releases the interpreter, so that threads run side by side. Not more than three decoded samples a thread
-    wait for the consumer, which bounds the memory whatever the size of the data set. A sample that cannot be read is
-    yielded too, with its problems: nothing is raised and nothing is left out.
+    Decoding releases the interpreter lock, so threads run in parallel. At most three decoded samples a thread wait for
+    the consumer, which bounds the memory. A sample that cannot be read is yielded with its problems; nothing is raised.
 
     Parameters
     ----------
     samples : sequence of Sample
     threads : int, optional
         Defaults to the number of processors, at most 8.
-
-    Yields
-    ------
-    LoadedSample
-
-    Examples
-    --------
-    Prepare for training and check in the same pass:
-
-    >>> fingerprints, found = {}, []                                    # doctest: +SKIP
-    >>> for loaded in load_samples(samples):                            # doctest: +SKIP
-    ...     found += loaded.problems
-    ...     fingerprints[loaded.sample.id] = loaded.fingerprint
-    ...     if loaded.is_usable:
-    ...         keep(loaded.image.pixels, loaded.labels)
-    >>> found += check_across(samples, fingerprints, split)             # doctest: +SKIP
     """
     threads = threads or min(8, os.cpu_count() or 1)
     waiting: deque[Future[LoadedSample]] = deque()
@@ -89,13 +63,13 @@ def load_samples(samples: Sequence[Sample], threads: int | None = None) -> Itera
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            # A consumer that stops early, or Ctrl-C, must not wait for what nobody will look at.
+            # After Ctrl-C, or if the consumer stops early, do not wait for the rest.
             for future in waiting:
                 future.cancel()
 
 
 def load_sample(sample: Sample) -> LoadedSample:
-    """Decode one sample and note everything that is wrong with it."""
+    """Decode one sample; raises nothing, see `load_samples`."""
     found = list(sample.problems)
     image = marks = None
     if sample.image is not None:

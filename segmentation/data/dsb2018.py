@@ -1,4 +1,4 @@
-"""Fetch the training images of the 2018 Data Science Bowl, verified.
+"""Download the training images of the 2018 Data Science Bowl and verify them.
 
 Image set BBBC038v1 of the Broad Bioimage Benchmark Collection (Caicedo et al., Nature Methods 16, 1247-1253, 2019),
 public domain (CC0). Two versions: "dsb2018", 664 images with the corrections of
@@ -10,13 +10,13 @@ import json
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from segmentation.atomic import folder_written_whole
+from segmentation.data.archive import unpack
 from segmentation.data.problems import DatasetError
-from segmentation.data.unpacking import unpack
 
 RETRIES = 3
 MARKER = ".fetched.json"
@@ -26,16 +26,7 @@ MEMBER = re.compile(r"(?:(?!stage1_test/)[^/]+/)?(?:stage1_train/)?([0-9a-f]{64}
 
 @dataclass(frozen=True)
 class Source:
-    """Where a version comes from and how it is recognised.
-
-    Attributes
-    ----------
-    url : str
-    sha256 : str
-        Of the zip; or, where the host packs the zip anew for each download, of its content, see `content_digest`.
-    is_of_content : bool
-        Which of the two.
-    """
+    """Where to download a version, and the SHA-256 of the zip or, if the host packs it anew each time, its content."""
 
     url: str
     sha256: str
@@ -58,19 +49,9 @@ SOURCES = {
 
 
 def locate(data: str, folder: Path) -> Path:
-    """Find the data set that ``train.py --data`` names.
+    """Return the path of the data set that ``train.py --data`` names; raise DatasetError if it cannot be fetched.
 
-    Parameters
-    ----------
-    data : str
-        "sample", a version that `SOURCES` knows, which is fetched if need be, or the path of a folder or zip.
-    folder : Path
-        ``data/`` of this repository.
-
-    Raises
-    ------
-    DatasetError
-        If it cannot be fetched.
+    `data` is "sample", a name in `SOURCES`, or the path of a folder or zip; `folder` is ``data/`` of this repository.
     """
     if data == "sample":
         return folder / "sample" / "train"
@@ -78,9 +59,10 @@ def locate(data: str, folder: Path) -> Path:
 
 
 def fetch(name: str, folder: Path | str = Path("data")) -> Path:
-    """Return the folder of a version, downloading and unpacking it the first time.
+    """Return the folder of a version, `folder/<name>`; download, verify and unpack it the first time.
 
-    A zip that lies at `folder/<name>.zip` is used instead of the download, and kept.
+    If there is a file `folder/<name>.zip`, it is used instead of the download, and kept. Whatever interrupts the
+    download or the unpacking, `folder/<name>` exists only once it is complete and verified.
 
     Parameters
     ----------
@@ -89,18 +71,13 @@ def fetch(name: str, folder: Path | str = Path("data")) -> Path:
     folder : Path or str
         Where data are kept; made if it does not exist.
 
-    Returns
-    -------
-    Path
-        `folder/<name>`, for `find_samples`.
-
     Raises
     ------
     ValueError
         If there is no such version.
     DatasetError
-        If it cannot be downloaded (the message says which file to put where), is not what was expected, is unsafe to
-        unpack, or was changed since.
+        If it cannot be downloaded (the message says which file to put where), differs from what was expected, is not
+        safe to unpack, or has changed since.
     """
     if name not in SOURCES:
         raise ValueError(f"name: expected one of {', '.join(SOURCES)}, got {name!r}.")
@@ -110,15 +87,20 @@ def fetch(name: str, folder: Path | str = Path("data")) -> Path:
         _check_unchanged(destination, source)
         return destination
     try:
-        if by_hand.exists():
-            _unpack(by_hand, destination, source)
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Named like the folders of `unpack`, so that one left by a killed process is removed with them.
-            with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as temporary:
-                archive = Path(temporary) / by_hand.name
-                _download(source, archive, by_hand)
-                _unpack(archive, destination, source)
+        with folder_written_whole(destination) as unpacked:
+            archive = by_hand if by_hand.exists() else _download(source, unpacked.with_suffix(".zip"), by_hand)
+            digests = unpack(archive, unpacked, MEMBER)
+            if source.is_of_content:
+                what, got = "its content", content_digest(digests)
+            else:
+                what, got = "the file", hashlib.sha256(archive.read_bytes()).hexdigest()
+            if got != source.sha256:
+                raise DatasetError(
+                    f"{archive}: is not the archive of {source.url}: the SHA-256 of {what} is {got}, "
+                    f"expected {source.sha256}."
+                )
+            marker = {"url": source.url, "sha256": source.sha256, "files": len(digests)}
+            (unpacked / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
     except DatasetError as error:
         if by_hand.exists():
             raise DatasetError(f"{error} Move {by_hand} away to have it downloaded.") from error
@@ -129,52 +111,16 @@ def fetch(name: str, folder: Path | str = Path("data")) -> Path:
 
 
 def content_digest(digests: Mapping[str, str]) -> str:
-    """SHA-256 over the lines "<sha256 of the file>  <path>", sorted by path in byte order, each ended by a newline.
+    """Return the SHA-256 over the lines "<SHA-256 of the file>  <path>", each ended by a newline, sorted by path.
 
-    Parameters
-    ----------
-    digests : mapping of str to str
-        SHA-256 of each file, by its path `<id>/<images|masks>/<name>.png`.
-
-    Returns
-    -------
-    str
-        Hexadecimal.
+    `digests` is the SHA-256 of each file by its path `<id>/<images|masks>/<name>.png`; the order is that of the bytes.
     """
     lines = (f"{digests[path]}  {path}\n".encode() for path in sorted(digests, key=str.encode))
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
-def _unpack(archive: Path, destination: Path, source: Source) -> None:
-    """Verify a zip and unpack its training images."""
-    if not source.is_of_content:
-        with archive.open("rb") as file:
-            _verify(hashlib.file_digest(file, "sha256").hexdigest(), source, archive)
-
-    def accept(unpacked: Path, digests: dict[str, str]) -> None:
-        if source.is_of_content:
-            _verify(content_digest(digests), source, archive)
-        marker = {"url": source.url, "sha256": source.sha256, "files": len(digests)}
-        (unpacked / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
-
-    unpack(archive, destination, _place, accept)
-
-
-def _place(member: str) -> str | None:
-    match = MEMBER.fullmatch(member)
-    return match and match[1]
-
-
-def _verify(got: str, source: Source, archive: Path) -> None:
-    if got != source.sha256:
-        of = "its content" if source.is_of_content else "the file"
-        raise DatasetError(
-            f"{archive}: is not the archive of {source.url}: the SHA-256 of {of} is {got}, expected {source.sha256}."
-        )
-
-
 def _check_unchanged(destination: Path, source: Source) -> None:
-    """Recognise what was unpacked earlier by its marker and the number of its files, without reading them again."""
+    """Compare a folder with its marker and the number of its files, without reading them again."""
     advice = f"delete or rename {destination} to have it fetched again."
     try:
         marker = json.loads((destination / MARKER).read_text(encoding="utf-8"))
@@ -188,9 +134,9 @@ def _check_unchanged(destination: Path, source: Source) -> None:
         raise DatasetError(f"{destination}: holds {present:,} PNG files, {count:,} were unpacked; {advice}")
 
 
-def _download(source: Source, archive: Path, by_hand: Path) -> None:
-    """Download to `archive`; where that fails, name `by_hand` as the place for a file fetched otherwise."""
-    # Slow to import, and not needed when the data are there.
+def _download(source: Source, archive: Path, by_hand: Path) -> Path:
+    """Download to `archive` and return it. The error names `by_hand`, the place for a file fetched in another way."""
+    # Slow to import, and needed for downloads alone.
     import pooch
     import requests
 
@@ -203,7 +149,7 @@ def _download(source: Source, archive: Path, by_hand: Path) -> None:
     )
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**16)
     try:
-        downloads.fetch(archive.name, downloader=downloader)
+        return Path(downloads.fetch(archive.name, downloader=downloader))
     except (requests.RequestException, ValueError) as error:
         raise DatasetError(
             f"{source.url} cannot be downloaded: {error}. Without a network, fetch it on another machine, put it at "

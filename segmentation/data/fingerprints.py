@@ -1,4 +1,4 @@
-"""What is kept of a picture to compare it with the others of its data set, once its pixels are gone."""
+"""A few kilobytes about each image, to compare the images of a data set without keeping their pixels."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,22 +13,10 @@ THUMBNAIL_SIDE = 32
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A few kilobytes about a picture.
+    """What is kept of an image: its (H, W) shape, a digest of its pixels, its kind, and float32 means of the channels.
 
-    Attributes
-    ----------
-    shape : tuple of int
-        (H, W).
-    digest : str
-        Equal for equal decoded pixels, whatever file they came from.
-    kind : str
-        Kind of image, see `kind_of`.
-    top, bottom : (W,) float32
-        First and last row, mean of the channels.
-    left, right : (H,) float32
-        First and last column, likewise.
-    thumbnail : (32, 32) float32
-        The whole picture, area-averaged, likewise.
+    `top`, `bottom` (W,) and `left`, `right` (H,) are its outermost rows and columns, `thumbnail` (32, 32) is the image
+    reduced by area averaging.
     """
 
     shape: tuple[int, int]
@@ -42,17 +30,7 @@ class Fingerprint:
 
 
 def fingerprint(pixels: np.ndarray) -> Fingerprint:
-    """Describe a picture.
-
-    Parameters
-    ----------
-    pixels : (H, W, C) uint8 or uint16 or float32
-        The whole picture at native depth.
-
-    Returns
-    -------
-    Fingerprint
-    """
+    """Return the fingerprint of a whole image at native depth, (H, W, C) uint8 or uint16 or float32."""
     digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
     digest.update(np.ascontiguousarray(pixels).data)
     small = cv2.resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)

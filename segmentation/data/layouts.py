@@ -4,9 +4,9 @@
     images/NAME.png + masks/NAME.png         equal names; masks binary (0 and another value) or label maps
     NAME.png + stage1_train_labels.csv       run lengths, the table in the folder or beside it
 
-Each may be a folder or a zip, with or without a folder around it. Hidden files and the droppings of file managers are
-ignored, and so is whatever is no image. Where there are several data sets, those without masks step back for training
-(the Bowl's archive holds stage1_train and stage1_test); if several are left the choice is the user's.
+Each may be a folder or a zip, with or without a folder around it. Hidden files, files of file managers and files that
+are no images are ignored. Of several data sets, training ignores those without masks (the Bowl's archive holds
+stage1_train and stage1_test); if several are left, the path is refused.
 """
 
 from collections import Counter, defaultdict
@@ -33,7 +33,7 @@ NUCLEUS_FILES, PAIRS, RUN_LENGTHS, NO_MASKS = LAYOUTS
 
 @dataclass(frozen=True)
 class DataSet:
-    """What was found in a folder or a zip.
+    """The samples of a folder or a zip.
 
     Attributes
     ----------
@@ -44,13 +44,16 @@ class DataSet:
     samples : list of Sample
         Sorted by id.
     problems : list of Problem
-        What is wrong and belongs to no single sample.
+        Problems that belong to no single sample.
+    files : list of Path or ArchiveMember
+        All files in `path`, and the run-length table if it is beside it: a change to the data changes one of them.
     """
 
     path: Path
     layout: str
     samples: list[Sample]
     problems: list[Problem]
+    files: list[File]
 
 
 def find_samples(path: Path | str, need_masks: bool = True) -> list[Sample]:
@@ -66,29 +69,29 @@ def find_data_set(path: Path | str, need_masks: bool = True) -> DataSet:
     path : Path or str
         A folder, or a zip.
     need_masks : bool
-        Whether the samples are for training or scoring. If not, images without masks will do, and masks without an
-        image are left out.
-
-    Returns
-    -------
-    DataSet
+        Whether the samples are for training or scoring. If not, an image may have no masks, masks without an image are
+        left out, and run-length tables are not looked for.
 
     Raises
     ------
     DatasetError
-        If there is no such folder or zip, if it holds none of the layouts or several data sets, or if it has no masks
-        although they are needed.
+        If there is no such folder or zip, if it has none of the layouts or several data sets, or if masks are needed
+        and there are none.
     """
     path = Path(path)
     files, folders = list_files(path)
     pictures = defaultdict(list)  # folder -> its pictures
     for name, file in files.items():
-        if _is_picture(name):
+        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
             pictures[_parent(name)].append(file)
-    data_sets = _with_mask_folders(path, pictures, folders) or _flat(path, pictures)
-    for root in list(data_sets):
-        if data_sets[root].layout == NO_MASKS:
-            data_sets[root] = _with_run_lengths(data_sets[root], root, files)
+    data_sets = _with_mask_folders(path, pictures, folders)
+    if not data_sets:
+        # Pictures alone: those at the top, or one data set a folder.
+        roots = [""] if "" in pictures else list(pictures)
+        data_sets = {root: _data_set(path, NO_MASKS, _pairs(pictures[root], [])) for root in roots}
+    for root, found in data_sets.items():
+        if need_masks and found.layout == NO_MASKS:
+            data_sets[root] = _with_run_lengths(found, root, files)
     if not data_sets:
         raise _refusal(path, "no data set found", files, folders)
     choice = {root: found for root, found in data_sets.items() if found.layout != NO_MASKS} if need_masks else data_sets
@@ -96,18 +99,20 @@ def find_data_set(path: Path | str, need_masks: bool = True) -> DataSet:
         count = sum(sample.image is not None for found in data_sets.values() for sample in found.samples)
         raise _refusal(path, f"{count} images, but no masks that belong to them", files, folders)
     if len(choice) > 1:
-        roots = ", ".join(sorted(root or "." for root in choice))
-        raise DatasetError(f"{path}: holds {len(choice)} data sets ({roots}); give the folder of one of them.")
+        names = ", ".join(sorted(root or "." for root in choice))
+        raise DatasetError(f"{path}: holds {len(choice)} data sets ({names}); give the folder of one of them.")
     (found,) = choice.values()
     samples = sorted(found.samples, key=lambda sample: sample.id)
     if not need_masks:
         samples = [_without(sample, problems.NO_MASKS) for sample in samples if sample.image is not None]
-    return DataSet(path, found.layout, samples, found.problems)
+    all_files = [*files.values(), *(file for file in found.files if file not in files.values())]
+    return DataSet(path, found.layout, samples, found.problems, all_files)
 
 
 def _with_mask_folders(path: Path, pictures: Mapping[str, list[File]], folders: set[str]) -> dict[str, DataSet]:
-    """Data sets with folders named `images` or `masks`, by the folder that they fill."""
-    units = defaultdict(set)  # folder -> the units in it, each with images/ or masks/
+    """Data sets with folders named `images` or `masks`, by their folder."""
+    # folder -> the folders in it that hold images/ or masks/
+    units: defaultdict[str | None, set[str]] = defaultdict(set)
     for folder in folders:
         if PurePosixPath(folder).name in ("images", "masks"):
             unit = _parent(folder)
@@ -127,21 +132,21 @@ def _with_mask_folders(path: Path, pictures: Mapping[str, list[File]], folders: 
                 for unit, (images, masks) in contents.items()
                 if images or masks
             ]
-            data_sets[root] = DataSet(path, NUCLEUS_FILES if _any_masked(samples) else NO_MASKS, samples, [])
+            data_sets[root] = _data_set(path, NUCLEUS_FILES, samples)
             continue
         for unit, (images, masks) in contents.items():
             if images:
-                samples = _pairs(images, masks)
-                data_sets[unit] = DataSet(path, PAIRS if _any_masked(samples) else NO_MASKS, samples, [])
+                data_sets[unit] = _data_set(path, PAIRS, _pairs(images, masks))
     return data_sets
 
 
-def _any_masked(samples: list[Sample]) -> bool:
-    return any(sample.image is not None and sample.masks is not None for sample in samples)
+def _data_set(path: Path, layout: str, samples: list[Sample]) -> DataSet:
+    has_masks = any(sample.image is not None and sample.masks is not None for sample in samples)
+    return DataSet(path, layout if has_masks else NO_MASKS, samples, [], [])
 
 
 def _is_bowl(contents: dict[str, tuple[list[File], list[File]]]) -> bool:
-    """Whether units (folder -> its images, its masks) are one sample each, rather than one data set each."""
+    """Whether each folder (with its images, its masks) is one sample rather than one data set."""
 
     def is_sample(unit: str, images: list[File], masks: list[File]) -> bool:
         if len(images) != 1:
@@ -153,25 +158,25 @@ def _is_bowl(contents: dict[str, tuple[list[File], list[File]]]) -> bool:
 
 def _bowl_sample(path: Path, unit: str, images: list[File], masks: list[File] | None) -> Sample:
     sample_id = PurePosixPath(unit).name
-    found = []
+    found: tuple[Problem, ...] = ()
     if not images:
-        found.append(Problem(f"{path}/{unit}", sample_id, problems.NO_IMAGE, True, f"{len(masks or ())} masks"))
+        found = (Problem(f"{path}/{unit}", sample_id, problems.NO_IMAGE, True, f"{len(masks or ())} masks"),)
     elif len(images) > 1:
-        found.append(_several(sample_id, images))
+        found = (_several_files(sample_id, images),)
     elif masks is None:
-        found.append(Problem(str(images[0]), sample_id, problems.NO_MASKS, True))
-    image = images[0] if images else None
-    return Sample(sample_id, image, None if masks is None else NucleusMasks(tuple(masks)), problems=tuple(found))
+        found = (Problem(str(images[0]), sample_id, problems.NO_MASKS, True),)
+    nuclei = None if masks is None else NucleusMasks(tuple(masks))
+    return Sample(sample_id, images[0] if images else None, nuclei, problems=found)
 
 
 def _pairs(images: list[File], masks: list[File]) -> list[Sample]:
-    by_stem = defaultdict(lambda: ([], []))
+    by_stem: defaultdict[str, tuple[list[File], list[File]]] = defaultdict(lambda: ([], []))
     for side, files in enumerate((images, masks)):
         for file in files:
             by_stem[file.stem][side].append(file)
     samples = []
     for stem, (own_images, own_masks) in by_stem.items():
-        found = [_several(stem, files) for files in (own_images, own_masks) if len(files) > 1]
+        found = [_several_files(stem, files) for files in (own_images, own_masks) if len(files) > 1]
         if not own_images:
             found.append(Problem(str(own_masks[0]), stem, problems.NO_IMAGE, True))
         if not own_masks:
@@ -181,14 +186,8 @@ def _pairs(images: list[File], masks: list[File]) -> list[Sample]:
     return samples
 
 
-def _flat(path: Path, pictures: Mapping[str, list[File]]) -> dict[str, DataSet]:
-    """Folders that hold pictures directly, by folder: the one given, or those inside it if that holds none."""
-    roots = [""] if "" in pictures else list(pictures)
-    return {root: DataSet(path, NO_MASKS, _pairs(pictures[root], []), []) for root in roots}
-
-
 def _with_run_lengths(data_set: DataSet, root: str, files: dict[str, File]) -> DataSet:
-    """Add the masks of the run-length table that names the images, if there is one, in the data set or beside it."""
+    """Add the masks of the run-length table that names the images, if there is one in the data set or beside it."""
     tables = [file for name, file in files.items() if _is_csv(name) and _parent(name) in {root, _parent(root)}]
     if root == "" or data_set.path.is_file():
         beside = data_set.path.resolve().parent
@@ -198,24 +197,23 @@ def _with_run_lengths(data_set: DataSet, root: str, files: dict[str, File]) -> D
     if choice is None:
         return data_set
     file, table = choice
-    samples = []
-    for sample in data_set.samples:
-        if sample.id in table:
-            sample = replace(_without(sample, problems.NO_MASKS), masks=RunLengthMasks(file, table[sample.id]))
-        samples.append(sample)
+    masked = {
+        sample.id: replace(_without(sample, problems.NO_MASKS), masks=RunLengthMasks(file, table[sample.id]))
+        for sample in data_set.samples
+        if sample.id in table
+    }
+    samples = [masked.get(sample.id, sample) for sample in data_set.samples]
     unused = sorted(table.keys() - ids)
-    found = []
-    if unused:
-        detail = f"{len(unused)} ids, the first {unused[0]}"
-        found.append(Problem(str(file), "", problems.UNUSED_ROWS, False, detail))
-    return DataSet(data_set.path, RUN_LENGTHS, samples, found)
+    detail = f"{len(unused)} ids, the first {unused[0]}" if unused else ""
+    found = [Problem(str(file), "", problems.UNUSED_ROWS, False, detail)] if unused else []
+    return DataSet(data_set.path, RUN_LENGTHS, samples, found, [file])
 
 
 def _without(sample: Sample, what: str) -> Sample:
     return replace(sample, problems=tuple(problem for problem in sample.problems if problem.what != what))
 
 
-def _several(sample_id: str, files: list[File]) -> Problem:
+def _several_files(sample_id: str, files: list[File]) -> Problem:
     return Problem(str(files[0]), sample_id, problems.SEVERAL_FILES, True, ", ".join(file.name for file in files))
 
 
@@ -237,10 +235,6 @@ def _parent(name: str) -> str:
 
 def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
-
-
-def _is_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_csv(name: str) -> bool:

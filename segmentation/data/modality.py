@@ -1,42 +1,41 @@
-"""Decide from the pixels what kind of microscopy a picture is."""
+"""Tell the kind of microscopy of an image from its pixels."""
 
 import cv2
 import numpy as np
 
 FLUORESCENCE, STAINED, SMEAR = KINDS = ("fluorescence", "stained", "smear")
 
-# Pixels along the longer side of what is looked at: kinds differ in what most of a picture looks like, not in detail.
+# The picture is reduced to this many pixels along its longer side; kinds do not differ in the details.
 REDUCED_SIDE = 128
 # Chroma over brightness. Grey pictures stored as RGB have 0.00 (0.01 after JPEG), the palest stains 0.05.
 MIN_CHROMA = 0.03
-# Where the median lies between the darkest and the brightest. In the Bowl's images: fluorescence below 0.20, grey
-# brightfield above 0.84, stained tissue above 0.52. Crowded fluorescence comes higher, but in colour it has black; a
-# dark field without any nucleus is noise, which is symmetric: 0.5.
+# The median brightness in the range from the darkest to the brightest. In the Bowl's images: fluorescence below 0.20,
+# grey brightfield above 0.84, stained tissue above 0.52. Crowded fluorescence may be higher, but has black between its
+# nuclei. An empty dark field is symmetric noise: 0.5.
 LIGHT_GREY, LIGHT_COLOUR = 0.67, 0.35
-# A tenth of the brightest: black, which a lamp behind the slide leaves nowhere but a dark field has between its nuclei.
+# Below a tenth of the brightest is black: found between the nuclei of a dark field, nowhere in brightfield.
 BLACK = 0.1
 
 
 def kind_of(pixels: np.ndarray) -> str:
-    """Classify a picture by its background and its colour.
+    """Classify an image by its background and its colour.
 
-    Reduce the picture to about 128 pixels a side, each the mean of a square, and take the median, the 0.1th and the
-    99.9th percentile of their brightness (the largest channel): wide enough for a single nucleus to show. The
-    background is *dark* if the median lies below two thirds of the range between the percentiles in a grey picture,
-    below 0.35 of it in a coloured one, or if a coloured picture has a twentieth of its pixels below a tenth of the
-    brightest. A picture is *coloured* if the mean difference of the largest and the smallest channel exceeds 0.03 of
-    the mean brightness. Then
+    The image is reduced to about 128 pixels a side. Brightness is the largest channel; its range goes from the 0.1th to
+    the 99.9th percentile, so that a single nucleus counts. The image is *coloured* if the mean difference of the
+    largest and the smallest channel exceeds 0.03 of the mean brightness. The background is *dark* if the median is
+    below two thirds of the range in a grey image, or below 0.35 of it in a coloured one, or if a twentieth of a
+    coloured image is below a tenth of the brightest. Then
 
-    - dark: "fluorescence", bright nuclei on dark, in whatever colour;
+    - dark: "fluorescence", bright nuclei on dark, in any colour;
     - light and coloured: "stained", dark nuclei in tissue or cells;
     - light and grey: "smear", grey brightfield.
 
-    A picture of one single value is "fluorescence": there is no light background in it that would show anything.
+    An image of one single value is "fluorescence".
 
     Parameters
     ----------
     pixels : (H, W) or (H, W, 1) or (H, W, 3) ndarray of any real dtype
-        The whole picture at native depth; only ratios matter, so a 12-bit picture in 16 bits is judged alike.
+        The whole image at native depth; only ratios matter, so 12 bits in 16 give the same result.
 
     Returns
     -------

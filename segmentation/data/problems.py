@@ -1,8 +1,11 @@
-"""What can be wrong with a data set, and how it is said."""
+"""What can be wrong with a data set, and the report of it."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-# The kinds of problem, worded so that the report can group by them.
+# The kinds of problem, as they are printed.
 UNREADABLE_IMAGE = "unreadable image"
 UNREADABLE_MASK = "unreadable mask"
 NO_MASKS = "image without masks"
@@ -27,26 +30,15 @@ EMPTY_SUBSET = "subset without a sample"
 
 
 class DatasetError(ValueError):
-    """A data set, or a table about it, that cannot be used; the message names the file or folder."""
+    """A data set, or a table about it, cannot be used; the message names the file or folder."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a data set.
+    """One thing that is wrong with a data set; `what` is one of the kinds above, `detail` the figures of this case.
 
-    Attributes
-    ----------
-    file : str
-        The file that has it.
-    sample_id : str
-        The sample that has it; empty where it belongs to no single one.
-    what : str
-        One of the kinds of problem above.
-    fatal : bool
-        Whether it would corrupt training: a sample that would teach or score something false. What merely wastes
-        or lacks something is a warning.
-    detail : str
-        The figures of this case, e.g. "3 pixels".
+    It is fatal if training would learn, or scoring count, something false; all else is a warning. The sample id is
+    empty if it belongs to no single sample.
     """
 
     file: str
@@ -57,3 +49,19 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.file}: {self.what}" + (f" ({self.detail})" if self.detail else "")
+
+
+def describe_problems(found: Sequence[Problem], path: Path) -> str:
+    """List all problems by kind, the fatal ones first; files are named relative to `path`."""
+    groups = defaultdict(list)
+    for problem in found:
+        groups[not problem.fatal, problem.what].append(problem)
+    lines = []
+    for (harmless, what), members in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1])):
+        lines += ["", f"{'warning' if harmless else 'FATAL'}: {what} ({len(members):,})"]
+        for problem in members:
+            file = problem.file.removeprefix(str(path)).lstrip("/\\") or problem.file
+            lines.append(f"  {file}" + (f": {problem.detail}" if problem.detail else ""))
+    fatal = sum(problem.fatal for problem in found)
+    lines += ["", f"{fatal:,} fatal problems, {len(found) - fatal:,} warnings" if found else "no problems"]
+    return "\n".join(lines)

@@ -1,10 +1,9 @@
 """The Bowl's run lengths: a nucleus as "start length start length ...".
 
-Starts count from 1, down the columns first: pixel 1 is (row 0, column 0), pixel 2 is (row 1, column 0). A table of
-them (`stage1_train_labels.csv`) has the columns ImageId and EncodedPixels and one row a nucleus.
+Pixels are counted from 1, down the columns: pixel 1 is (row 0, column 0), pixel 2 is (row 1, column 0). A table of run
+lengths (`stage1_train_labels.csv`) has the columns ImageId and EncodedPixels and one row a nucleus.
 """
 
-import csv
 import io
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
@@ -14,24 +13,54 @@ import numpy as np
 from segmentation.data.archive import File
 from segmentation.data.images import IMAGE_SUFFIXES
 from segmentation.data.problems import DatasetError
+from segmentation.data.tables import read_table
 
 COLUMNS = ("ImageId", "EncodedPixels")
 
 
+def encode_run_lengths(labels: np.ndarray) -> list[str]:
+    """Turn a label map into run lengths.
+
+    Parameters
+    ----------
+    labels : (H, W) ndarray of integers
+        0 is background.
+
+    Returns
+    -------
+    list of str
+        "start length start length ..." for each nucleus, in the order of the labels; empty if there is none.
+
+    Examples
+    --------
+    >>> encode_run_lengths(np.array([[1, 0, 1], [1, 2, 0]]))
+    ['1 2 5 1', '4 1']
+    """
+    pixels = labels.T.ravel()
+    starts = np.flatnonzero(np.diff(pixels, prepend=0))
+    lengths = np.diff(starts, append=len(pixels))
+    owners = pixels[starts]
+    # Drop the runs of background and sort the others by nucleus; those of one nucleus stay in the order of the image.
+    order = np.argsort(owners, kind="stable")[np.count_nonzero(owners == 0) :]
+    runs = np.stack([starts[order] + 1, lengths[order]], axis=1)
+    limits = np.flatnonzero(np.diff(owners[order])) + 1
+    return [" ".join(map(str, run.ravel().tolist())) for run in np.split(runs, limits)] if len(runs) else []
+
+
 def decode_run_lengths(text: str, shape: tuple[int, int]) -> np.ndarray:
-    """Turn one nucleus' run lengths into the indices of its pixels.
+    """Turn the run lengths of one nucleus into the indices of its pixels.
 
     Parameters
     ----------
     text : str
-        Pairs of start (1-based, column-major) and length, separated by spaces.
+        Pairs of start and length, separated by spaces; no pixel if it is blank.
     shape : tuple of int
         (H, W) of the image.
 
     Returns
     -------
     (n,) int64
-        Indices into the column-major flattened image, in the order of the runs.
+        Indices, from 0, into the image flattened column by column, in the order of the runs.
 
     Raises
     ------
@@ -63,77 +92,44 @@ def decode_run_lengths(text: str, shape: tuple[int, int]) -> np.ndarray:
 def choose_run_length_table(
     path: Path, files: Iterable[File], ids: Collection[str]
 ) -> tuple[File, dict[str, tuple[str, ...]]] | None:
-    """Choose, among CSV files of any content, the run-length table that names images of a data set.
+    """Choose the run-length table that names images of a data set, by their ids, among CSV files of any content.
 
-    Kaggle's download keeps the tables of the training and the test images side by side; the ids tell them apart.
-
-    Parameters
-    ----------
-    path : Path
-        The data set, for the message.
-    files : iterable of File
-    ids : collection of str
-        The images' ids.
-
-    Returns
-    -------
-    tuple of File and dict, or None
-        The table as `read_run_length_table` returns it; None if no file names any of the images.
-
-    Raises
-    ------
-    DatasetError
-        If several do.
+    Return the file and its content as from `read_run_length_table`, or None if no file names any of the images. Raise
+    DatasetError, which names the data set `path`, if several do: Kaggle's download holds a table for the test images.
     """
     tables = {file: read_run_length_table(file) for file in files if _is_run_length_table(file)}
     naming = {file: table for file, table in tables.items() if not table.keys().isdisjoint(ids)}
     if len(naming) > 1:
         names = ", ".join(map(str, naming))
-        raise DatasetError(f"{path}: {len(naming)} run-length tables name its images ({names}); leave the one meant.")
+        raise DatasetError(f"{path}: {len(naming)} run-length tables name its images ({names}); keep one of them.")
     return next(iter(naming.items()), None)
 
 
 def _is_run_length_table(file: File) -> bool:
-    """Whether a CSV has the columns of a run-length table."""
+    """Whether a CSV has the columns of a run-length table. Files on disk may be large, so only the header is read."""
     try:
-        if isinstance(file, Path):
-            # A table beside the data may be any size and about anything.
-            with file.open("rb") as stream:
-                first_line = stream.readline(4096)
-        else:
-            first_line = file.read_bytes().partition(b"\n")[0]
+        with file.open("rb") if isinstance(file, Path) else io.BytesIO(file.read_bytes()) as stream:
+            header = stream.readline(4096).decode("utf-8-sig", errors="replace").split(",")
     except OSError:
         return False
-    header = first_line.decode("utf-8-sig", errors="replace").split(",")
     return set(COLUMNS) <= {name.strip().strip('"') for name in header}
 
 
 def read_run_length_table(file: File) -> dict[str, tuple[str, ...]]:
-    """Read a run-length table.
+    """Return the run lengths of the nuclei of each image, by ImageId without suffix, in the order of the rows.
 
-    Returns
-    -------
-    dict of str to tuple of str
-        ImageId without suffix -> the run lengths of its nuclei, in the order of the rows. An image whose row is blank
-        has no nuclei: an empty tuple.
-
-    Raises
-    ------
-    DatasetError
-        If the table cannot be read or a row lacks its columns.
+    An image whose row is blank has no nuclei: an empty tuple. Raise DatasetError if the table cannot be read or a row
+    lacks one of the columns.
     """
-    try:
-        rows = csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8-sig"), newline=""), skipinitialspace=True)
-        table: dict[str, list[str]] = {}
-        for row in rows:
-            image_id, runs = (row[column] for column in COLUMNS)
-            if not image_id or runs is None:
-                raise DatasetError(f"{file}, line {rows.line_num}: expected the columns {' and '.join(COLUMNS)}.")
-            # Some tables name the file, others its stem.
-            name = PurePosixPath(image_id.strip())
-            nuclei = table.setdefault(name.stem if name.suffix.lower() in IMAGE_SUFFIXES else str(name), [])
-            if runs.strip():
-                nuclei.append(runs)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file}: cannot be read as a table of run lengths: {error}.") from error
-    return {image_id: tuple(nuclei) for image_id, nuclei in table.items()}
+    table = read_table(file, COLUMNS, "a table of run lengths")[list(COLUMNS)]
+    wrong = table.index[table.isna().any(axis=1) | (table["ImageId"] == "")]
+    if len(wrong):
+        raise DatasetError(f"{file}, line {wrong[0]}: expected the columns {' and '.join(COLUMNS)}.")
+    by_id = table["EncodedPixels"].groupby(table["ImageId"].map(_image_id), sort=False)
+    return {image_id: tuple(runs[runs.str.strip() != ""]) for image_id, runs in by_id}
+
+
+def _image_id(name: str) -> str:
+    """Some tables name the file, others its stem."""
+    path = PurePosixPath(name.strip())
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else str(path)

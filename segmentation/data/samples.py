@@ -1,4 +1,4 @@
-"""One image of a data set with the nuclei that someone drew in it."""
+"""One image of a data set with its annotated nuclei."""
 
 from dataclasses import dataclass
 
@@ -20,13 +20,13 @@ class Sample:
     id : str
         Name of the sample, without suffix; unique in its data set.
     image : Path or ArchiveMember or None
-        The image file; None where there are masks without an image, which `problems` then names.
+        None if there are masks without an image.
     masks : NucleusMasks or WholeMask or RunLengthMasks or None
-        The nuclei; None where there are none to read (an image to predict, or a mistake that `problems` names).
+        None if they are missing, or for an image to predict.
     kind, group : str or None
-        Kind of image and group of images that show one field, where a split names them.
+        Kind of image and group of images that show one field, if known.
     problems : tuple of Problem
-        What listing the files already showed to be wrong.
+        Found while listing the files, such as a missing image.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Sample:
     problems: tuple[Problem, ...] = ()
 
     def read_image(self) -> Image:
-        """Decode the image; raise ImageError or DatasetError where that is impossible."""
+        """Decode the image; raise ImageError or DatasetError if that is impossible."""
         if self.image is None:
             raise DatasetError(f"sample {self.id} has masks but no image.")
         return read_image(self.image)
@@ -45,17 +45,19 @@ class Sample:
     def examine_labels(self, shape: tuple[int, int] | None) -> tuple[np.ndarray | None, list[Problem]]:
         """Decode the nuclei and report everything that is wrong with them.
 
+        An image without nuclei is a warning, not fatal: a network that never saw one finds nuclei everywhere.
+
         Parameters
         ----------
         shape : tuple of int or None
-            (H, W) of the image; None if it is unknown because the image is unreadable.
+            (H, W) of the image; None if the image is unreadable.
 
         Returns
         -------
         labels : (H, W) int32 or None
-            0 = background, 1..n = nuclei; the nuclei that could be read. None if there is nothing to show.
+            0 = background, 1..n = nuclei that could be read; None if there are no masks or their size is unknown.
         found : list of Problem
-            Everything wrong, fatal or not, without `self.problems`.
+            All problems, fatal or not, except `self.problems`.
         """
         if self.masks is None:
             return None, []
@@ -66,24 +68,14 @@ class Sample:
         return labels, found
 
     def read_labels(self, shape: tuple[int, int]) -> np.ndarray:
-        """Decode the nuclei.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            (H, W) of the image.
+        """Decode the nuclei of an image of (H, W) `shape`; raise DatasetError at the first fatal problem.
 
         Returns
         -------
         (H, W) int32
-            0 = background, 1..n = nuclei, every number in use. Where two nuclei overlap the later one has the pixels.
-
-        Raises
-        ------
-        DatasetError
-            At the first fatal problem: an unreadable mask, another size, no masks at all.
+            0 = background, 1..n = nuclei, every number in use. Of overlapping nuclei the later one gets the pixels.
         """
-        labels, found = self.examine_labels(tuple(shape))
+        labels, found = self.examine_labels(shape)
         for problem in (*self.problems, *found):
             if problem.fatal:
                 raise DatasetError(f"{problem}.")

@@ -1,17 +1,16 @@
-"""From what the user named to the images to train and to validate on, checked."""
+"""Load the images to train on and to validate on: find them, decode and check them, split them, leave out leaks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from segmentation.data.cache import MEMORY_LIMIT, CachedImages, prepare
+from segmentation.data.cache import MEMORY_LIMIT, CachedDataSet, CachedImages, Progress, prepare
 from segmentation.data.checks import check_across
-from segmentation.data.dataset import describe_problems
 from segmentation.data.fingerprints import Fingerprint
 from segmentation.data.groups import find_groups
 from segmentation.data.layouts import find_data_set
 from segmentation.data.normalisation import Normalisation
-from segmentation.data.problems import NOT_IN_SPLIT, DatasetError
+from segmentation.data.problems import NOT_IN_SPLIT, DatasetError, describe_problems
 from segmentation.data.splits import SplitRow, draw_split, read_split
 
 
@@ -23,11 +22,11 @@ class TrainingData:
     ----------
     train, val : CachedImages
     split : dict of str to SplitRow
-        Where each usable sample belongs.
+        Where each usable sample belongs, the test images included.
     digest : str
-        SHA-256 over the data, decoded and normalised.
+        SHA-256 over the decoded and normalised data.
     warnings : str
-        What is wrong with the data and was gone on with, as text; empty if nothing.
+        Problems that do not stop training, as text; empty if there are none.
     """
 
     train: CachedImages
@@ -45,7 +44,7 @@ def load_training_data(
     skip_bad: bool,
     cache_folder: Path,
     memory_limit: int = MEMORY_LIMIT,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TrainingData:
     """Find, decode, check and split a data set.
 
@@ -54,59 +53,63 @@ def load_training_data(
     path : Path
         A folder or zip in one of the layouts of `segmentation.data.layouts`.
     split_file : Path, optional
-        A split as `segmentation.data.splits.read_split` takes it. Without it one is drawn by `seed`, stratified by
-        kind, with tiles of one field kept together.
+        A split for `read_split`. Without it one is drawn by `seed`, stratified by kind, with tiles of one field kept
+        together.
     seed : int
     skip_bad : bool
-        Go on without the samples that have fatal problems, instead of refusing.
+        Leave out the samples with fatal problems instead of refusing the data set.
     cache_folder, memory_limit, progress
-        As in `segmentation.data.cache.prepare`.
+        See `prepare`.
 
     Raises
     ------
     DatasetError
-        If the data or the split cannot be used; where samples have fatal problems, the message lists all of them.
+        If the data or the split cannot be used; if samples have fatal problems, the message lists all problems.
     """
-    data_set = find_data_set(path)
     split = read_split(split_file) if split_file else None
-    prepared = prepare(data_set, Normalisation(), cache_folder, memory_limit, progress)
-    usable = set(prepared.images.ids)
+    data_set = find_data_set(path)
+    cached = prepare(data_set, Normalisation(), cache_folder, memory_limit, progress)
     if split is None:
-        kinds = dict(zip(prepared.images.ids, prepared.images.kinds, strict=True))
-        groups = find_groups({i: marks for i, marks in prepared.fingerprints.items() if i in usable})
-        split = draw_split(kinds, groups, seed)
+        split = _draw_split(cached, seed)
 
-    problems = data_set.problems + prepared.problems
-    # A split that was just drawn leaves out what cannot be used, and that is named already.
-    across = check_across(data_set.samples, prepared.fingerprints, split)
-    problems += [problem for problem in across if split_file or problem.what != NOT_IN_SPLIT]
+    across = check_across(data_set.samples, cached.fingerprints, split)
+    # A drawn split leaves out only unusable samples, whose problems are listed anyway.
+    across = [problem for problem in across if split_file or problem.what != NOT_IN_SPLIT]
+    problems = data_set.problems + cached.problems + across
     report = describe_problems(problems, path) if problems else ""
     if any(problem.fatal for problem in problems) and not skip_bad:
         raise DatasetError(
             f"{path} cannot be trained on as it is.\n{report}\n"
-            "Mend these samples, or add --skip-bad to train without those marked FATAL."
+            "Correct these samples, or add --skip-bad to train without those marked FATAL."
         )
-    rows = without_leaks({i: row for i, row in split.items() if i in usable}, prepared.fingerprints)
+
+    usable = set(cached.images.ids)
+    rows = without_leaks({i: row for i, row in split.items() if i in usable}, cached.fingerprints)
     subsets = {}
     for name in ("train", "val"):
-        subsets[name] = prepared.images.select({i: row for i, row in rows.items() if row.subset == name})
+        subsets[name] = cached.images.select({i: row for i, row in rows.items() if row.subset == name})
         if not len(subsets[name]):
-            raise DatasetError(
-                f"{split_file or path}: no usable sample is in the subset {name!r}, expected at least one"
-            )
-    return TrainingData(**subsets, split=rows, digest=prepared.digest, warnings=report)
+            source = split_file or path
+            raise DatasetError(f"{source}: no usable sample is in the subset {name!r}, expected at least one")
+    return TrainingData(subsets["train"], subsets["val"], rows, cached.digest, report)
+
+
+def _draw_split(cached: CachedDataSet, seed: int) -> dict[str, SplitRow]:
+    kinds = dict(zip(cached.images.ids, cached.images.kinds, strict=True))
+    return draw_split(kinds, find_groups({i: cached.fingerprints[i] for i in kinds}), seed)
 
 
 def without_leaks(split: Mapping[str, SplitRow], fingerprints: Mapping[str, Fingerprint]) -> dict[str, SplitRow]:
-    """Leave out of train what shows the same picture or field as an image of val or test, and out of val likewise."""
-    kept, seen = {}, set()
+    """Leave out of train the images that show a picture or field of val or test, and out of val those of test."""
+    kept: dict[str, SplitRow] = {}
+    seen: set[tuple[str, str]] = set()
     for subset in ("test", "val", "train"):
-        marks = {}
+        shown = {}
         for sample_id, row in split.items():
             if row.subset == subset:
-                marks[sample_id] = {("picture", fingerprints[sample_id].digest)}
+                shown[sample_id] = {("picture", fingerprints[sample_id].digest)}
                 if row.group is not None:
-                    marks[sample_id].add(("group", row.group))
-        kept |= {sample_id: split[sample_id] for sample_id, own in marks.items() if not own & seen}
-        seen = seen.union(*marks.values())
+                    shown[sample_id].add(("group", row.group))
+        kept |= {sample_id: split[sample_id] for sample_id, own in shown.items() if not own & seen}
+        seen = seen.union(*shown.values())
     return kept

@@ -7,8 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segmentation.data.dataset import DatasetError, Sample, find_samples
 from segmentation.data.images import ImageError, read_label_map
+from segmentation.data.layouts import find_samples
+from segmentation.data.problems import DatasetError
+from segmentation.data.samples import Sample
 from segmentation.evaluation.scores import ImageScore, score_image
 
 # In the order in which they are preferred where a prediction is there twice. JPEG changes numbers and is no label map.

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from segmentation.data.dataset import SUBSETS, read_split
+from segmentation.data.splits import SUBSETS, read_split
 from segmentation.evaluation.folders import EvaluationError
 
 

@@ -123,7 +123,8 @@ def _by_subset(path: Path) -> DataSet | None:
     ]
     problems = [problem for data_set in found.values() for problem in data_set.problems]
     layout = next(iter(found.values())).layout
-    return DataSet(path, layout, sorted(samples, key=lambda sample: sample.id), problems)
+    files = [file for data_set in found.values() for file in data_set.files]
+    return DataSet(path, layout, sorted(samples, key=lambda sample: sample.id), problems, files)
 
 
 def _choose_split(

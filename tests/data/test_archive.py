@@ -1,11 +1,18 @@
+import hashlib
 import os
+import re
+import stat
 import threading
 import zipfile
 
 import pytest
 
-from segmentation.data.archive import Archive, ArchiveMember, list_files
+from segmentation.atomic import folder_written_whole
+from segmentation.data import archive as archives
+from segmentation.data.archive import Archive, ArchiveMember, list_files, unpack
 from segmentation.data.problems import DatasetError
+
+PNG = re.compile(r"(.*\.png)")
 
 
 def fill(root):
@@ -72,3 +79,109 @@ def test_what_is_neither_folder_nor_zip_is_refused(tmp_path):
         list_files(tmp_path / "notes.zip")
     with pytest.raises(DatasetError, match="absent: no such folder or zip"):
         list_files(tmp_path / "absent")
+
+
+def make_zip(file, members, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return file
+
+
+def entries(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_wanted_members_are_unpacked_and_the_rest_is_not(tmp_path):
+    members = [("a/x.png", b"x" * 99), ("a/b/y.png", b"yy"), ("a/", b""), ("README.md", b"z")]
+    make_zip(tmp_path / "x.zip", members)
+    digests = unpack(tmp_path / "x.zip", tmp_path / "out", PNG)
+    assert digests == {name: hashlib.sha256(content).hexdigest() for name, content in members[:2]}
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {path.relative_to(tmp_path / "out").as_posix(): path.read_bytes() for path in files} == dict(members[:2])
+    assert entries(tmp_path) == ["out", "x.zip"]
+
+
+def test_members_go_where_the_pattern_says(tmp_path):
+    make_zip(tmp_path / "x.zip", [("top/a.png", b"1"), ("a.png", b"2")])
+    assert list(unpack(tmp_path / "x.zip", tmp_path / "out", re.compile(r"top/(.*)"))) == ["a.png"]
+    assert (tmp_path / "out" / "a.png").read_bytes() == b"1"
+
+
+def unpack_whole(file, folder):
+    with folder_written_whole(folder) as new:
+        unpack(file, new, PNG)
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.png", "a/../../evil.png", "/tmp/evil.png", "C:/evil.png", "..\\evil.png", "a/..", "../notes.txt"]
+)
+def test_no_member_leaves_the_folder(tmp_path, name):
+    make_zip(tmp_path / "x.zip", [("a.png", b"1"), (name, b"2")])
+    with pytest.raises(DatasetError, match="x.zip: refused, its member .* would leave the folder"):
+        unpack(tmp_path / "x.zip", tmp_path / "out", PNG)
+    assert entries(tmp_path) == ["x.zip"]
+    assert not (tmp_path.parent / "evil.png").exists()
+
+
+def test_links_are_refused(tmp_path):
+    link = zipfile.ZipInfo("a.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    make_zip(tmp_path / "x.zip", [(link, b"/etc/passwd")])
+    with pytest.raises(DatasetError, match="'a.png' is a link or a device"):
+        unpack(tmp_path / "x.zip", tmp_path / "out", PNG)
+
+
+def test_bombs_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    make_zip(tmp_path / "x.zip", [("a.png", bytes(10_000_000))])
+    with pytest.raises(DatasetError, match=r"refused, it would unpack to 1 files of 10,000,000 bytes together from"):
+        unpack(tmp_path / "x.zip", tmp_path / "out", PNG)
+    monkeypatch.setattr(archives, "MAX_BYTES", 100)
+    make_zip(tmp_path / "x.zip", [("a.png", os.urandom(101))])
+    with pytest.raises(DatasetError, match="expected at most .* 100 bytes"):
+        unpack(tmp_path / "x.zip", tmp_path / "out", PNG)
+    monkeypatch.setattr(archives, "MAX_FILES", 1)
+    make_zip(tmp_path / "x.zip", [("a.png", b"1"), ("b.png", b"1")])
+    with pytest.raises(DatasetError, match="2 files"):
+        unpack(tmp_path / "x.zip", tmp_path / "out", PNG)
+    assert entries(tmp_path) == ["x.zip"]
+
+
+def test_a_member_larger_than_it_claims_is_not_unpacked(tmp_path):
+    file = make_zip(tmp_path / "x.zip", [("a.png", bytes(1_000_000))])
+    claimed = (1_000_000).to_bytes(4, "little")
+    file.write_bytes(file.read_bytes().replace(claimed, (50_000).to_bytes(4, "little")))
+    with pytest.raises(DatasetError, match="damaged"):
+        unpack_whole(file, tmp_path / "out")
+    assert entries(tmp_path) == ["x.zip"]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_twice_the_same_and_nothing_wanted_are_refused(tmp_path):
+    make_zip(tmp_path / "x.zip", [("a.png", b"1"), ("a.png", b"2")])
+    with pytest.raises(DatasetError, match="a.png is in it twice"):
+        unpack(tmp_path / "x.zip", tmp_path / "out", PNG)
+    make_zip(tmp_path / "x.zip", [("a.txt", b"1")])
+    with pytest.raises(DatasetError, match="holds none of the files"):
+        unpack(tmp_path / "x.zip", tmp_path / "out", PNG)
+
+
+def test_damage_and_interruption_leave_nothing(tmp_path, monkeypatch):
+    file = make_zip(tmp_path / "x.zip", [(f"{number}.png", os.urandom(500)) for number in range(9)])
+    data = file.read_bytes()
+    for damaged in (data[:-30], data[:3000] + bytes(20) + data[3020:], b"", b"no zip"):
+        file.write_bytes(damaged)
+        with pytest.raises(DatasetError, match="x.zip: is damaged or no zip"):
+            unpack_whole(file, tmp_path / "out")
+    file.write_bytes(data)
+    unpacked = []
+
+    def interrupt(path, content):
+        unpacked.append(path)
+        if len(unpacked) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(archives.Path, "write_bytes", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        unpack_whole(file, tmp_path / "out")
+    assert entries(tmp_path) == ["x.zip"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from segmentation.data import cache as prepared
+from segmentation.data import cache as caching
 from segmentation.data import problems
 from segmentation.data.cache import prepare
 from segmentation.data.fingerprints import fingerprint
@@ -52,7 +52,7 @@ def no_decoding(monkeypatch):
     def refuse(*args):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(prepared, "load_samples", refuse)
+    monkeypatch.setattr(caching, "load_samples", refuse)
 
 
 def caches(folder):
@@ -250,7 +250,7 @@ class Broken(Exception):
 @pytest.mark.parametrize("moment", ["decoding", "last write", "rename"])
 def test_a_failure_leaves_nothing_behind(small, cache, monkeypatch, moment):
     if moment == "decoding":
-        real = prepared.load_samples
+        real = caching.load_samples
 
         def fails_at_the_third(samples):
             for number, loaded in enumerate(real(samples)):
@@ -258,20 +258,20 @@ def test_a_failure_leaves_nothing_behind(small, cache, monkeypatch, moment):
                     raise Broken
                 yield loaded
 
-        monkeypatch.setattr(prepared, "load_samples", fails_at_the_third)
+        monkeypatch.setattr(caching, "load_samples", fails_at_the_third)
     elif moment == "last write":
 
         def fails(*args):
             raise Broken
 
-        monkeypatch.setattr(prepared.json, "dumps", fails)
-        monkeypatch.setattr(prepared, "_key", lambda *args: "key")
+        monkeypatch.setattr(caching.json, "dumps", fails)
+        monkeypatch.setattr(caching, "_key", lambda *args: "key")
     else:
 
         def full(*args):
             raise OSError("no space left")
 
-        monkeypatch.setattr(prepared.os, "replace", full)
+        monkeypatch.setattr(os, "replace", full)
     with pytest.raises((Broken, OSError)):
         prepare_folder(small, cache)
     assert caches(cache) == []
@@ -280,14 +280,14 @@ def test_a_failure_leaves_nothing_behind(small, cache, monkeypatch, moment):
 
 
 def test_two_processes_may_write_the_same_cache(small, cache, monkeypatch):
-    real = prepared.load_samples
+    real = caching.load_samples
 
     def meanwhile(samples):
-        monkeypatch.setattr(prepared, "load_samples", real)
+        monkeypatch.setattr(caching, "load_samples", real)
         prepare_folder(small, cache)  # another one is faster
         yield from real(samples)
 
-    monkeypatch.setattr(prepared, "load_samples", meanwhile)
+    monkeypatch.setattr(caching, "load_samples", meanwhile)
     assert len(prepare_folder(small, cache).images) == 4
     assert len(caches(cache)) == 1
 

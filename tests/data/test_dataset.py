@@ -1,22 +1,16 @@
 import shutil
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from segmentation.data import dsb2018 as bbbc038
-from segmentation.data.dataset import (
-    check_across,
-    describe_problems,
-    draw_split,
-    find_data_set,
-    find_groups,
-    load_samples,
-    main,
-    read_split,
-)
-from segmentation.data.problems import Problem
+from segmentation.data import dsb2018 as bowl
+from segmentation.data.checks import check_across
+from segmentation.data.dataset import main
+from segmentation.data.decoding import load_samples
+from segmentation.data.groups import find_groups
+from segmentation.data.layouts import find_data_set
+from segmentation.data.splits import draw_split, read_split
 
 
 def test_a_sound_data_set_exits_with_0(tmp_path, write_bowl, nuclei, capsys):
@@ -53,19 +47,6 @@ def test_what_cannot_be_used_exits_with_2(tmp_path, write_bowl, nuclei, capsys):
     root = write_bowl(tmp_path / "data", dict.fromkeys("ab", nuclei))
     assert main([str(root), "--split", str(tmp_path / "absent.csv")]) == 2
     assert capsys.readouterr().out == ""
-
-
-def test_fatal_problems_come_first_and_the_many_before_the_few():
-    found = [Problem("/d/a", "a", "odd", False), *[Problem("/d/b", "b", "many", False)] * 2]
-    found += [Problem("/d/c", "c", "bad", True, "3 pixels")]
-    text = describe_problems(found, Path("/d"))
-    assert text.split("\n") == [
-        *("", "FATAL: bad (1)", "  c: 3 pixels"),
-        *("", "warning: many (2)", "  b", "  b"),
-        *("", "warning: odd (1)", "  a"),
-        *("", "1 fatal problems, 3 warnings"),
-    ]
-    assert describe_problems([], Path("/d")) == "\nno problems"
 
 
 @pytest.fixture(scope="module")
@@ -111,5 +92,5 @@ def test_real_groups_are_those_of_the_split(real):
 
 def test_real_archive_has_the_documented_content(dsb2018, tmp_path):
     (tmp_path / "dsb2018.zip").symlink_to(dsb2018.resolve() / "stage1_train.zip")
-    folder = bbbc038.fetch("dsb2018", tmp_path)
+    folder = bowl.fetch("dsb2018", tmp_path)
     assert len(find_data_set(folder).samples) == 664

@@ -5,6 +5,7 @@ import http.server
 import io
 import json
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import zipfile
 import pooch
 import pytest
 
-from segmentation.data import dsb2018 as bbbc038
+from segmentation.data import dsb2018
 from segmentation.data.dsb2018 import MARKER, SOURCES, Source, content_digest, fetch
 from segmentation.data.layouts import find_samples
 from segmentation.data.problems import DatasetError
@@ -125,7 +126,39 @@ def test_a_transfer_that_never_ends_well_leaves_nothing(corrected, tmp_path):
     corrected.interruptions = 99
     with pytest.raises(DatasetError, match="cannot be downloaded"):
         fetch("dsb2018", tmp_path / "data")
-    assert corrected.requests == 1 + bbbc038.RETRIES and list((tmp_path / "data").iterdir()) == []
+    assert corrected.requests == 1 + dsb2018.RETRIES and list((tmp_path / "data").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "moment", ["pooch.core.shutil.move", "pathlib.Path.write_bytes", "pathlib.Path.write_text", "os.replace"]
+)
+def test_a_kill_leaves_nothing_that_is_taken_for_the_data(corrected, files, tmp_path, moment):
+    """Killed when the download is complete, when the third file is unpacked, before the marker, before the rename."""
+    code = f"""
+import os, pathlib, pooch, signal
+from segmentation.data.dsb2018 import SOURCES, Source, fetch
+SOURCES["dsb2018"] = Source({corrected.url!r}, {SOURCES["dsb2018"].sha256!r}, is_of_content=True)
+calls, function = [], {moment}
+def kill(*arguments, **options):
+    calls.append(arguments)
+    if len(calls) == {3 if "bytes" in moment else 1}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return function(*arguments, **options)
+{moment} = kill
+fetch("dsb2018", {str(tmp_path / "data")!r})
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    left = list((tmp_path / "data").iterdir())
+    assert len(left) == 1 and left[0].name.startswith(".dsb2018-")
+    assert contents(fetch("dsb2018", tmp_path / "data")) == files
+    assert corrected.requests == 2
+
+
+def test_a_truncated_zip_is_refused(corrected, tmp_path):
+    corrected.body = corrected.body[:-40]
+    with pytest.raises(DatasetError, match="dsb2018.zip: is damaged or no zip"):
+        fetch("dsb2018", tmp_path / "data")
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 def test_without_a_network_the_message_says_which_file_to_put_where(corrected, tmp_path):

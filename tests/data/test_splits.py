@@ -3,8 +3,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from segmentation.data.problems import DatasetError
-from segmentation.data.samples import Sample
-from segmentation.data.splits import SUBSETS, SplitRow, divide, draw_split, read_split, write_split
+from segmentation.data.splits import SUBSETS, SplitRow, draw_split, read_split, write_split
 
 
 def counts(split):
@@ -34,6 +33,15 @@ def test_written_splits_are_read_back(tmp_path):
     assert read_split(tmp_path / "split.csv") == split
     assert list(read_split(tmp_path / "split.csv")) == sorted(split)
     assert [file.name for file in tmp_path.iterdir()] == ["split.csv"]
+
+
+def test_ids_that_look_like_numbers_or_nothing_stay_as_they_are(tmp_path):
+    split = {"007": SplitRow("train", "NA", "01"), "1e3": SplitRow("test"), "NA": SplitRow("val")}
+    write_split(split, tmp_path / "split.csv")
+    assert read_split(tmp_path / "split.csv") == split
+    (tmp_path / "split.csv").write_text("group,id,subset\n\n1,NA,val\n\n,a,Val\n")
+    with pytest.raises(DatasetError, match="line 5: the subset is 'Val'"):
+        read_split(tmp_path / "split.csv")
 
 
 def test_a_split_that_cannot_be_written_leaves_the_old_one(tmp_path):
@@ -126,9 +134,3 @@ def test_what_cannot_be_divided_is_refused(table):
     for fractions in ((0.5, 0.5), (0.5, 0.6, 0.1), (1, 0, 0), (1.2, 0.1, -0.3)):
         with pytest.raises(ValueError, match="fractions"):
             draw_split(*table, 0, fractions)
-
-
-def test_samples_are_divided_with_their_kind_and_group():
-    samples = [Sample("a", None), Sample("b", None), Sample("c", None)]
-    got = divide(samples, {"a": SplitRow("test", "smear", "4"), "b": SplitRow("train"), "z": SplitRow("val")})
-    assert got == {"train": [Sample("b", None)], "val": [], "test": [Sample("a", None, None, "smear", "4")]}

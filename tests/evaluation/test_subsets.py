@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from segmentation.data.dataset import DatasetError
+from segmentation.data.problems import DatasetError
 from segmentation.evaluation.folders import EvaluationError, TrueImage
 from segmentation.evaluation.subsets import choose_subset
 
