@@ -74,7 +74,7 @@ class WholeMask:
         elif labels.min() > 0:
             report(problems.NO_BACKGROUND, fatal=True, detail=f"every pixel is above 0, the least is {mask.min()}")
         elif count == 1:
-            labels = split_binary_mask(labels)
+            labels = cv2.connectedComponents(labels.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)[1]
         elif _is_smoothed(mask, labels):
             report(
                 problems.GREY_MASK, fatal=True, detail=f"{count} values, mostly 255: save it as 0 and 255, unsmoothed"
@@ -165,24 +165,6 @@ def consecutive(mask: np.ndarray) -> np.ndarray:
     present[mask.ravel()] = True
     present[0] = False
     return np.cumsum(present, dtype=np.int32)[mask]
-
-
-def split_binary_mask(mask: np.ndarray) -> np.ndarray:
-    """Number the connected components (diagonal neighbours included) of a mask with a single value above 0.
-
-    Parameters
-    ----------
-    mask : (H, W) ndarray of integers >= 0
-
-    Returns
-    -------
-    (H, W) ndarray of integers
-        A mask with several values above 0, or without any 0, is a label map already and comes back unchanged.
-    """
-    highest = mask.max(initial=0)
-    if not highest or mask.min() > 0 or ((mask > 0) & (mask < highest)).any():
-        return mask
-    return cv2.connectedComponents((mask > 0).view(np.uint8), connectivity=8, ltype=cv2.CV_32S)[1]
 
 
 def count_pieces(pixels: np.ndarray) -> int:
