@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 from scipy import ndimage
+from skimage.measure import label
 
 from segmentation.data import problems
 from segmentation.data.archive import File
@@ -46,11 +47,7 @@ class NucleusMasks:
 
 @dataclass(frozen=True)
 class WholeMask:
-    """One file with all nuclei.
-
-    Two values, 0 and another, are a binary mask: its connected components (diagonal neighbours included) are the
-    nuclei. More values are a label map.
-    """
+    """One file with all nuclei: a label map or a binary mask, see `labels_from_mask`."""
 
     file: File
 
@@ -74,7 +71,7 @@ class WholeMask:
         elif labels.min() > 0:
             report(problems.NO_BACKGROUND, fatal=True, detail=f"every pixel is above 0, the least is {mask.min()}")
         elif count == 1:
-            labels = cv2.connectedComponents(labels.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)[1]
+            labels = labels_from_mask(mask)
         elif _is_smoothed(mask, labels):
             report(
                 problems.GREY_MASK, fatal=True, detail=f"{count} values, mostly 255: save it as 0 and 255, unsmoothed"
@@ -152,6 +149,34 @@ class Painter:
             detail = f"nucleus {number} shares {overlap} pixel{'s' * (overlap > 1)} with earlier ones"
             found.append(Problem(str(file), self.sample_id, problems.OVERLAP, fatal, detail))
         return labels, found
+
+
+def labels_from_mask(pixels: np.ndarray) -> np.ndarray:
+    """Turn the pixels of a mask file into a label map.
+
+    If 0 and one other value are all that occurs, the mask is binary: its connected components (diagonal neighbours
+    included) are the nuclei, whether the other value is 1, 255 or any other. Otherwise each value above 0 is a nucleus.
+
+    Parameters
+    ----------
+    pixels : (H, W) ndarray of unsigned integers
+
+    Returns
+    -------
+    (H, W) int32
+        0 = background, 1..n = nuclei, every number in use; all 0 where the mask is.
+
+    Examples
+    --------
+    >>> labels_from_mask(np.array([[255, 0, 255]], np.uint8))
+    array([[1, 0, 2]], dtype=int32)
+    >>> labels_from_mask(np.array([[7, 0, 255]], np.uint8))
+    array([[1, 0, 2]], dtype=int32)
+    >>> labels_from_mask(np.array([[7, 0, 7, 9]], np.uint8))
+    array([[1, 0, 1, 2]], dtype=int32)
+    """
+    labels = consecutive(pixels)
+    return label(labels, connectivity=2).astype(np.int32) if labels.max(initial=0) == 1 else labels
 
 
 def consecutive(mask: np.ndarray) -> np.ndarray:

@@ -3,7 +3,15 @@ import pytest
 from skimage.measure import label
 
 from segmentation.data import problems
-from segmentation.data.masks import FATAL_PIECES, NucleusMasks, RunLengthMasks, WholeMask, consecutive, count_pieces
+from segmentation.data.masks import (
+    FATAL_PIECES,
+    NucleusMasks,
+    RunLengthMasks,
+    WholeMask,
+    consecutive,
+    count_pieces,
+    labels_from_mask,
+)
 
 
 def whats(found):
@@ -90,6 +98,26 @@ def test_a_binary_mask_is_divided_into_its_components(files, value):
     expected = label(mask > 0, connectivity=2)
     pairs = np.unique(np.stack([labels[mask > 0], expected[mask > 0]]), axis=1)
     assert pairs.shape[1] == labels.max() == expected.max() and not found
+
+
+@pytest.mark.parametrize("value", [1, 2, 255, 65535])
+def test_two_values_are_a_binary_mask_whichever_they_are(value):
+    mask = np.zeros((9, 12), np.uint16)
+    mask[1:3, 1:3] = mask[3, 3] = mask[6:8, 5:11] = value
+    labels = labels_from_mask(mask)
+    expected = np.zeros((9, 12), int)
+    expected[1:3, 1:3] = expected[3, 3] = 1
+    expected[6:8, 5:11] = 2
+    np.testing.assert_array_equal(labels, expected)
+    assert labels.dtype == np.int32
+
+
+def test_three_values_are_a_label_map_and_none_is_empty(nuclei):
+    mask = np.array([0, 1, 255, 255, 1], np.uint8)[nuclei]
+    np.testing.assert_array_equal(labels_from_mask(mask), np.array([0, 1, 2, 2, 1])[nuclei])
+    for empty in (np.zeros((4, 5), np.uint8), np.zeros((0, 5), np.uint16)):
+        labels = labels_from_mask(empty)
+        assert labels.shape == empty.shape and labels.dtype == np.int32 and not labels.any()
 
 
 def test_a_label_map_is_renumbered(files, nuclei):
