@@ -8,7 +8,7 @@ import numpy as np
 
 from segmentation.data.images import ImageError, read_label_map
 from segmentation.data.layouts import find_samples
-from segmentation.data.masks import split_binary_mask
+from segmentation.data.masks import labels_from_mask
 from segmentation.data.problems import DatasetError
 from segmentation.data.samples import Sample
 from segmentation.data.splits import SUBSETS, read_split
@@ -137,18 +137,19 @@ def choose_subset(images: Sequence[TrueImage], split: Path, subset: str) -> tupl
 
 
 def read_labels(file: Path) -> np.ndarray:
-    """Read one file as a label map, by the rule that training uses (`segmentation.data.masks.split_binary_mask`).
+    """Read one file as a label map, by the rule of training: a mask of two values falls into its components.
 
     Returns
     -------
-    (H, W) ndarray of integers
+    (H, W) ndarray of int32
+        As of `segmentation.data.masks.labels_from_mask`.
 
     Raises
     ------
     ImageError
         If the file cannot be read as a picture of one channel.
     """
-    return split_binary_mask(read_label_map(file))
+    return labels_from_mask(read_label_map(file))
 
 
 def score_predictions(images: Sequence[TrueImage], predictions: Mapping[str, Path]) -> Iterator[ScoredImage]:
