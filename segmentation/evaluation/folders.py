@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -52,22 +53,10 @@ class ScoredImage:
 
 
 def find_predictions(folder: Path) -> dict[str, Path]:
-    """List predicted label maps or masks by name.
+    """List the predicted label maps or masks of a folder by name without suffix, sorted by file name.
 
-    Parameters
-    ----------
-    folder : Path
-        A folder of TIFF, PNG or BMP files, or one with such files in `labels/` or, without that, in `masks/`.
-
-    Returns
-    -------
-    dict of str to Path
-        Name without suffix -> file, sorted by file name.
-
-    Raises
-    ------
-    EvaluationError
-        If there is no such folder, or no prediction in it.
+    They are TIFF, PNG or BMP files, in `labels/`, else in `masks/`, else in the folder itself. Raises EvaluationError
+    if there is no such folder, or no prediction in it.
     """
     if not folder.is_dir():
         raise EvaluationError(f"{folder} is not a folder; expected one of predicted label maps.")
@@ -81,33 +70,28 @@ def find_predictions(folder: Path) -> dict[str, Path]:
 def find_truth(path: Path) -> list[TrueImage]:
     """List the true label maps of a data set, of a folder of label maps, or of a folder with label maps in `labels/`.
 
-    Raises
-    ------
-    EvaluationError
-        If there are none.
+    Raises EvaluationError if there are none.
     """
     if (path / "labels").is_dir():
         files = _label_maps(path / "labels")
     else:
         try:
-            return [TrueImage(s.id, _sample_reader(s), s.kind, s.group) for s in find_samples(path)]
+            return [TrueImage(s.id, partial(_read_sample, s), s.kind, s.group) for s in find_samples(path)]
         except DatasetError as error:
             files = _label_maps(path) if path.is_dir() else {}
             if not files:
                 raise EvaluationError(str(error)) from error
-    return [TrueImage(name, _label_map_reader(file)) for name, file in files.items()]
+    return [TrueImage(name, partial(_read_truth, file)) for name, file in files.items()]
 
 
 def choose_subset(images: Sequence[TrueImage], split: Path, subset: str) -> tuple[list[TrueImage], list[str]]:
-    """Keep the images of one subset, with the kind and group that the split gives them.
+    """Keep the images of the subset "train", "val" or "test", with the kind and group that the split gives them.
 
     Parameters
     ----------
     images : sequence of TrueImage
     split : Path
-        CSV with the columns id and subset and, if known, kind and group.
-    subset : str
-        "train", "val" or "test".
+        As `segmentation.data.splits.read_split` takes it.
 
     Returns
     -------
@@ -139,36 +123,17 @@ def choose_subset(images: Sequence[TrueImage], split: Path, subset: str) -> tupl
 def read_labels(file: Path) -> np.ndarray:
     """Read one file as a label map, by the rule of training: a mask of two values falls into its components.
 
-    Returns
-    -------
-    (H, W) ndarray of int32
-        As of `segmentation.data.masks.labels_from_mask`.
-
-    Raises
-    ------
-    ImageError
-        If the file cannot be read as a picture of one channel.
+    (H, W) int32, see `segmentation.data.masks.labels_from_mask`. Raises ImageError if the file cannot be read as a
+    picture of one channel.
     """
     return labels_from_mask(read_label_map(file))
 
 
 def score_predictions(images: Sequence[TrueImage], predictions: Mapping[str, Path]) -> Iterator[ScoredImage]:
-    """Score predictions one by one; a missing or unreadable one, or one of another size, counts as empty.
+    """Score predictions, as listed by `find_predictions`, one by one.
 
-    Parameters
-    ----------
-    images : sequence of TrueImage
-    predictions : mapping of str to Path
-        From `find_predictions`.
-
-    Yields
-    ------
-    ScoredImage
-
-    Raises
-    ------
-    EvaluationError
-        If a truth is unreadable, or none of the images has a prediction.
+    A missing or unreadable one, or one of another size, counts as empty. Raises EvaluationError if a truth is
+    unreadable, or none of the images has a prediction.
     """
     if not any(image.id in predictions for image in images):
         found = next(iter(predictions.values()))
@@ -206,27 +171,21 @@ def _label_maps(folder: Path) -> dict[str, Path]:
     return {file.stem: file for file in visible if preferred[file.stem] == file}
 
 
-def _sample_reader(sample: Sample) -> Callable[[], np.ndarray]:
-    def read() -> np.ndarray:
-        try:
-            return sample.read_labels(sample.read_image().pixels.shape[:2])
-        except (DatasetError, ImageError) as error:
-            raise EvaluationError(f"the truth cannot be read: {error}") from error
-
-    return read
+def _read_sample(sample: Sample) -> np.ndarray:
+    try:
+        return sample.read_labels(sample.read_image().pixels.shape[:2])
+    except (DatasetError, ImageError) as error:
+        raise EvaluationError(f"the truth cannot be read: {error}") from error
 
 
-def _label_map_reader(file: Path) -> Callable[[], np.ndarray]:
-    def read() -> np.ndarray:
-        try:
-            labels = read_labels(file)
-        except ImageError as error:
-            raise EvaluationError(f"the truth cannot be read: {error}") from error
-        if labels.min() > 0:
-            raise EvaluationError(f"{file} has no pixel that is 0; expected a label map with 0 for background.")
-        return labels
-
-    return read
+def _read_truth(file: Path) -> np.ndarray:
+    try:
+        labels = read_labels(file)
+    except ImageError as error:
+        raise EvaluationError(f"the truth cannot be read: {error}") from error
+    if labels.min() > 0:
+        raise EvaluationError(f"{file} has no pixel that is 0; expected a label map with 0 for background.")
+    return labels
 
 
 def _size(labels: np.ndarray) -> str:

@@ -57,33 +57,20 @@ def paired_bootstrap(
     seed: int = 0,
     draws: int = 1000,
 ) -> dict[str, Interval]:
-    """Compute how much better prediction A is than prediction B of the same images, with 95 % intervals.
+    """Compute A minus B in the figures of two predictions of the same images, in the same order, as `bootstrap` does.
 
     Both are drawn together, so the difficulty of the images cancels out: A differs from B where the interval excludes
     0, even if their own intervals overlap.
-
-    Parameters
-    ----------
-    scores_a, scores_b : sequence of ImageScore
-        Of the same images, in the same order.
-    groups : sequence of hashable
-        The group of each image.
-    seed, draws : int
-
-    Returns
-    -------
-    dict of str to Interval
-        A minus B for each figure of `scores.set_figures`.
     """
+
+    def difference(sums_a: np.ndarray, sums_b: np.ndarray) -> dict[str, np.ndarray]:
+        a, b = figures_of_sums(sums_a), figures_of_sums(sums_b)
+        return {name: a[name] - b[name] for name in a}
+
     sums_a, sums_b = (_sum_by_group(summands(scores), groups) for scores in (scores_a, scores_b))
     # The same seed draws the same groups for A and B.
     blocks = zip(_draw(sums_a, seed, draws), _draw(sums_b, seed, draws), strict=True)
-    return _with_intervals(_difference(sums_a.sum(0), sums_b.sum(0)), [_difference(a, b) for a, b in blocks])
-
-
-def _difference(sums_a: np.ndarray, sums_b: np.ndarray) -> dict[str, np.ndarray]:
-    a, b = figures_of_sums(sums_a), figures_of_sums(sums_b)
-    return {name: a[name] - b[name] for name in a}
+    return _with_intervals(difference(sums_a.sum(0), sums_b.sum(0)), [difference(a, b) for a, b in blocks])
 
 
 def _sum_by_group(rows: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:

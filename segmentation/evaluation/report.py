@@ -50,15 +50,7 @@ class Evaluation:
 
 
 def evaluate(scored: Sequence[ScoredImage], seed: int = 0) -> Evaluation:
-    """Tabulate the scores of images and compute the figures of the set with 95 % intervals.
-
-    Parameters
-    ----------
-    scored : sequence of ScoredImage
-        At least one.
-    seed : int
-        Of the bootstrap.
-    """
+    """Tabulate the scores of at least one image, and compute figures with 95 % intervals (bootstrap with `seed`)."""
     import pandas as pd
 
     scores = [s.score for s in scored]

@@ -120,15 +120,11 @@ def set_figures(scores: Sequence[ImageScore]) -> dict[str, float]:
     Parameters
     ----------
     scores : sequence of ImageScore
-        At least one.
+        At least one. Their docstring names the sources of the figures.
 
     Returns
     -------
     dict of str to float
-
-    See Also
-    --------
-    ImageScore : sources of the scores.
     """
     return {name: float(value) for name, value in figures_of_sums(summands(scores).sum(0)).items()}
 

@@ -77,7 +77,7 @@ def _by_size(nuclei: pd.DataFrame) -> Iterator[tuple]:
     for check, wrong, severity, figure in (
         ("tiny", ~nuclei["touches_edge"] & (area < typical / 10), typical / area, "{area} px"),
         ("huge", area > 8 * typical, area / typical, "{severity:.0f} × median"),
-        ("no contrast", contrast <= 0, -contrast, "-{severity:.2f}"),
+        ("no contrast", contrast <= 0, -contrast, "contrast -{severity:.2f}"),
         ("very concave", concave, (1 - nuclei["solidity"]) * np.sqrt(area), "{area} px"),
     ):
         for row in nuclei[wrong].assign(severity=severity[wrong]).itertuples():
@@ -105,17 +105,9 @@ def _suspect(check: str, row: Any, severity: float, figure: str) -> tuple:
 def longest_side(mask: np.ndarray, box: list[int], shape: tuple[int, ...]) -> int:
     """Return the length of the longest straight side of a nucleus along the rows or columns, in pixels; 0 if none.
 
-    A side counts if it lies inside the image, the box is at least 12 pixels wide both ways, and the outermost row or
-    column of the nucleus fills four fifths of the box: that of a disk of 12 pixels fills half.
-
-    Parameters
-    ----------
-    mask : (h, w) ndarray of bool
-        The nucleus in its bounding box.
-    box : list of int
-        First row and column of the box in the image, and the ones after the last.
-    shape : (int, int)
-        Of the image.
+    `mask`, (h, w) bool, is the nucleus in its bounding `box` (first row and column, and the ones after the last) in an
+    image of `shape`. A side counts if it lies inside the image, the box is at least 12 pixels wide both ways, and the
+    outermost row or column of the nucleus fills four fifths of the box: that of a disk of 12 pixels fills half.
     """
     if min(mask.shape) < _SMALLEST_SIDE:
         return 0

@@ -48,12 +48,8 @@ def with_outlines(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def measure_crops(survey: Survey, crops: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     """Draw crops as training does and measure them.
 
-    Returns
-    -------
-    crops : DataFrame
-        Mean `brightness` of each crop, 0 to 1, and its number of `nuclei`.
-    diameters : (n,) ndarray of float
-        Of every nucleus that no edge of a crop cuts, in pixels.
+    Returns the mean `brightness` of each crop, 0 to 1, and its number of `nuclei`; and the diameters in pixels of all
+    nuclei that no edge of a crop cuts, (n,) float.
     """
     rng = np.random.default_rng(seed)
     train = survey.images.loc[survey.rows("train")]

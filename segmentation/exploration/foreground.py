@@ -10,20 +10,12 @@ from segmentation.exploration.wording import percent
 
 
 def trivial_scores(shares: pd.Series) -> pd.Series:
-    """Score a network that gives the same answer for every pixel, mean over images.
+    """Score a network that gives the same answer for every pixel of images with these shares of foreground.
 
-    Parameters
-    ----------
-    shares : Series of float
-        Share of foreground of each image.
-
-    Returns
-    -------
-    Series of float
-        `accuracy` and `dice` of "background everywhere" (Dice is 0 where an image has nuclei, 1 where it has none);
-        binary `cross_entropy` in nats and soft `dice_loss` of the mean share as the probability everywhere, the best
-        that a network gets without looking; `undecided`, the cross-entropy of one half everywhere, where training
-        begins: ln 2.
+    Means over the images: `accuracy` and `dice` of "background everywhere" (Dice is 0 where an image has nuclei, 1
+    where it has none); binary `cross_entropy` in nats and soft `dice_loss` of the mean share as the probability
+    everywhere, the best that a network gets without looking; `undecided`, the cross-entropy of one half everywhere,
+    where training begins: ln 2.
     """
     mean = shares.mean()
     certain = np.clip(mean, 1e-7, 1 - 1e-7)

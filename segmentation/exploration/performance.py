@@ -18,7 +18,6 @@ from segmentation.exploration.measures import fullest_window
 from segmentation.exploration.style import (
     COLOURS,
     GREY,
-    MARKERS,
     frame,
     legend,
     log_scale,
@@ -30,8 +29,6 @@ from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent, quantity, short
 from segmentation.prediction.predictor import open_predictor
 
-# A nucleus counts as found if a predicted one has an IoU above this with it.
-FOUND_IOU = 0.5
 # Shares of fewer nuclei say little.
 _FEWEST = 20
 # Side of what is shown of an image, in pixels.
@@ -43,17 +40,8 @@ _FOUND, _MISSED, _INVENTED = (86, 180, 233), (240, 228, 66), (213, 94, 0)  # sky
 class Performance:
     """Predictions of a model for test images, scored.
 
-    Attributes
-    ----------
-    bundle : Bundle
-    rows : list of int
-        The images, as rows of the survey.
-    label_maps : list of (H, W) ndarray of int32
-        As predicted.
-    evaluation : Evaluation
-        Its table has a row for each of the images, in this order.
-    nuclei : DataFrame
-        The true nuclei of these images, as in the survey, with whether each was `found`.
+    The images are `rows` of the survey; predicted `label_maps`, (H, W) int32, and the table of the `evaluation` are in
+    this order. `nuclei` are the true nuclei of these images, as in the survey, and whether each was `found`.
     """
 
     bundle: Bundle
@@ -84,7 +72,7 @@ def found_nuclei(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Tell which true nuclei have a predicted one with an IoU above 0.5, (n,) bool in the order of their labels."""
     pairs = overlap(truth, prediction)
     found = np.zeros(len(pairs.true_areas), bool)
-    found[pairs.true_index[pairs.iou() > FOUND_IOU]] = True
+    found[pairs.true_index[pairs.iou() > 0.5]] = True
     return found
 
 
@@ -115,13 +103,13 @@ def draw(survey: Survey, performance: Performance) -> Figure:
     figure, ((left, middle, right),) = frame(13, 4.2, 1, 3, width_ratios=(3, 3, 4))
     images = performance.evaluation.images
     images = images.assign(kind=pd.Categorical(images["kind"], survey.kinds).remove_unused_categories())
-    for place, (kind, own) in enumerate(images.groupby("kind", observed=True)["dice"]):
-        # Side by side in their order, so that no point hides another.
-        across = place + np.linspace(-0.3, 0.3, len(own)) if len(own) > 1 else [place]
-        left.scatter(across, own.sort_values(), 24, COLOURS[kind], marker=MARKERS[kind], alpha=0.7, linewidths=0)
-        left.hlines(own.mean(), place - 0.35, place + 0.35, color="black", linewidth=1.5)
-        left.text(place + 0.37, own.mean(), f"{own.mean():.2f}", va="center", fontsize=9)
     kinds = images["kind"].cat.categories
+    # Side by side in their order, so that no point hides another.
+    rank = images.groupby("kind", observed=True)["dice"].rank(method="first", pct=True) - 0.5
+    scatter_by_kind(left, images["kind"].cat.codes + 0.6 * rank, images["dice"], images["kind"])
+    for place, mean in enumerate(images.groupby("kind", observed=True)["dice"].mean()):
+        left.hlines(mean, place - 0.35, place + 0.35, color="black", linewidth=1.5)
+        left.text(place + 0.37, mean, f"{mean:.2f}", va="center", fontsize=9)
     plain(left, "Dice coefficient of each test image", "", "Dice coefficient (line: mean)")
     left.set_xticks(range(len(kinds)), kinds)
     left.set_xlim(-0.5, len(kinds) - 0.25)
@@ -173,7 +161,7 @@ def describe(survey: Survey, performance: Performance) -> str:
 
 
 def ranked(performance: Performance) -> list[int]:
-    """Order the places of the images in `performance`: the worst mean AP first, then the worst Dice."""
+    """Order the places of the images in `performance`: the worst Bowl score first, then the worst Dice."""
     scores = performance.evaluation.images.reset_index()
     return scores.sort_values(["bowl", "dice"]).index.tolist()
 
@@ -195,11 +183,11 @@ def draw_failures(survey: Survey, performance: Performance, columns: int = 6) ->
         # Where most pixels are wrong.
         shown = fullest_window((truth > 0) != (prediction > 0), _SIDE)
         picture(upper, pixels[shown], f"{rank}: {short(score.name)}")
-        counts = f"{score.true_nuclei} true,\n{score.predicted_nuclei} predicted, {score.matched} match"
-        title = f"mean AP {score.bowl:.2f}, Dice {score.dice:.2f}; {counts}"
+        counts = f"{score.true_nuclei} true, {score.predicted_nuclei} predicted, {score.matched} match"
+        title = f"Bowl score {score.bowl:.2f}, Dice {score.dice:.2f}\n{counts}"
         picture(lower, mark_failures(pixels, truth, prediction)[shown], title)
     names = {_FOUND: "found", _MISSED: "missed", _INVENTED: "predicted, matches none"}
-    patches = [Patch(color="#%02x%02x%02x" % colour, label=name) for colour, name in names.items()]
+    patches = [Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=name) for colour, name in names.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=3, frameon=False)
     return figure
 

@@ -88,44 +88,29 @@ def sections(survey: Survey, bundle: Bundle) -> Iterator[tuple[str, str, Figure 
 
     with silence_tensorflow():
         from segmentation.exploration import kinds
-    from segmentation.exploration import (
-        annotation,
-        brightness,
-        counts,
-        foreground,
-        images,
-        performance,
-        siblings,
-        sizes,
-        targets,
-        touching,
-    )
+    from segmentation.exploration import annotation, brightness, counts, foreground, images, performance
+    from segmentation.exploration import siblings, sizes, targets, touching  # isort: skip
     from segmentation.targets.encodings import ENCODINGS
 
-    # First, as it is what may not work.
+    # First, as it is the most likely to fail.
     performed = performance.examine_model(survey, bundle)
     suspects = annotation.find_suspects(survey)
-    encoding = ENCODINGS[bundle.targets]
     yield "images", "What images are there?", None, images.describe(survey)
-    for name, heading, section in (
-        ("sizes", "How large are they?", sizes),
-        ("counts", "How many nuclei, and how big?", counts),
-        ("foreground", "How much of an image is foreground?", foreground),
-        ("brightness", "How bright, and how coloured?", brightness),
-        ("kinds", "Which kinds are there, and how rare?", kinds),
-        ("touching", "How many nuclei touch?", touching),
+    for heading, section, *more in (
+        ("How large are they?", sizes),
+        ("How many nuclei, and how big?", counts),
+        ("How much of an image is foreground?", foreground),
+        ("How bright, and how coloured?", brightness),
+        ("Which kinds are there, and how rare?", kinds),
+        ("How many nuclei touch?", touching),
+        ("What looks wrong in the annotation?", annotation, suspects),
+        ("Which images are nearly the same, and does the split divide them?", siblings),
+        ("What is the network asked to learn?", targets, ENCODINGS[bundle.targets]),
+        ("How does the model do, and where does it fail?", performance, performed),
     ):
-        yield name, heading, section.draw(survey), section.describe(survey)
-    for name, heading, figure, finding in (
-        ("annotation", "What looks wrong in the annotation?", annotation.draw(survey, suspects),
-         annotation.describe(survey, suspects)),
-        ("siblings", "Which images are nearly the same, and does the split divide them?", siblings.draw(survey),
-         siblings.describe(survey)),
-        ("targets", "What is the network asked to learn?", None, targets.describe(survey, encoding)),
-        ("model", "How does the model do, and where does it fail?", performance.draw(survey, performed),
-         performance.describe(survey, performed)),
-    ):  # fmt: skip
-        yield name, heading, figure, finding
+        name = section.__name__.rpartition(".")[2]
+        figure = None if section is targets else section.draw(survey, *more)
+        yield name, heading, figure, section.describe(survey, *more)
 
 
 if __name__ == "__main__":

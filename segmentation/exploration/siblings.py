@@ -47,17 +47,8 @@ def divided_fields(survey: Survey) -> list[list[str]]:
 def chance_of_sibling(sizes: np.ndarray, share: float = FRACTIONS[0]) -> float:
     """Return the mean chance that an image which a random split leaves out of train has a sibling in train.
 
-    Parameters
-    ----------
-    sizes : (N,) ndarray of int
-        Number of images of the field of each image, itself included.
-    share : float
-        Of the images that go to train.
-
-    Returns
-    -------
-    float
-        Without replacement, so hypergeometric; 0.0 for fewer than two images.
+    `sizes`, (N,) int, are those of `field_sizes`; `share` of the images goes to train. Images are drawn without
+    replacement, so the number of siblings is hypergeometric; 0.0 for fewer than two images.
     """
     others = len(sizes) - 1
     if others < 1:
@@ -69,11 +60,8 @@ def chance_of_sibling(sizes: np.ndarray, share: float = FRACTIONS[0]) -> float:
 def nearest_in_training(survey: Survey) -> pd.DataFrame:
     """Find the training image most alike to each test image.
 
-    Returns
-    -------
-    DataFrame
-        Indexed by the row of the test image: `nearest`, the row of the training image, and `r`, the correlation of
-        their thumbnails. Empty if there are no test or no training images.
+    The table is indexed by the row of the test image: `nearest` is the row of the training image, `r` the correlation
+    of their thumbnails. It is empty if there are no test or no training images.
     """
     images = survey.images
     test, train = (images.index[images["subset"] == subset] for subset in ("test", "train"))

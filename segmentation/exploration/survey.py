@@ -39,37 +39,30 @@ class Survey:
     images : pandas.DataFrame
         A row an image:
 
-        =============================  =================================================================================
-        `id`, `subset`, `kind`         `kind` is categorical, the most frequent first; `subset` may be `NO_SUBSET`
-        `group`, `field`               group as the split has it; field as found in the pixels by `find_groups`
-        `height`, `width`              in pixels
-        `nuclei`                       how many
-        `objects`                      connected components of the foreground (8 neighbours)
-        `foreground`                   share of the pixels that belong to nuclei, 0 to 1
-        `touching`                     share of the nuclei that touch another; NaN without nuclei
-        `diameter`                     median over the nuclei that the edge does not cut, in pixels; NaN without any
-        `background`, `brightness`     median intensity of background and nuclei in the file, mean of the channels, as a
-                                       share of the largest value of its integer type (for floats of the largest in the
-                                       image); NaN without any
-        `background_red`, ...,         mean colour of background and nuclei, likewise
+        ===========================  ===================================================================================
+        `id`, `subset`, `kind`       `kind` is categorical, the most frequent first; `subset` may be `NO_SUBSET`
+        `group`, `field`             group as the split has it; field as found in the pixels by `find_groups`
+        `height`, `width`            in pixels
+        `nuclei`, `objects`          number of nuclei, and of connected components of the foreground (8 neighbours)
+        `foreground`, `touching`     share of pixels that belong to nuclei; share of nuclei that touch another, or NaN
+        `diameter`                   median over the nuclei that the edge does not cut, in pixels; NaN without any
+        `background`, `brightness`   median intensity of background and nuclei in the file, mean of the channels, as a
+                                     share of the largest value of the integer type (floats: in the image), or NaN
+        `background_red` to          mean colour of background and nuclei, likewise
         `nuclei_blue`
-        `lightness`                    median CIELAB lightness of the normalised image, 0 (black) to 100 (white)
-        `chroma`                       mean CIELAB chroma of the normalised image; 0 is grey
-        =============================  =================================================================================
+        `lightness`, `chroma`        CIELAB, of the normalised image: median lightness, 0 (black) to 100 (white), and
+                                     mean chroma, 0 for grey
+        ===========================  ===================================================================================
     nuclei : pandas.DataFrame
         A row a nucleus, images in order, labels ascending: `image` (its row in `images`) and its `kind`; `label`,
         `area`, `bbox_...`, `solidity` and `touches_edge` as in nuclei.csv; `diameter` of the disk of equal area, in
         pixels; whether it is `touching` another; and `contrast`, -1 to 1, see `measures.local_contrast`.
     cached : CachedImages
-        Pixels and label maps, in the order of `images`.
-    samples : list of Sample
-        The files, in the same order.
-    fingerprints : list of Fingerprint
-        In the same order.
+        Pixels and label maps, in the order of `images`, as are `samples` and `fingerprints`.
     problems : list of Problem
         What is wrong with the data set, unusable samples included.
     split_origin : str
-        Where the split comes from, to be said in a sentence.
+        Where the split comes from, as part of a sentence.
     """
 
     path: Path
@@ -196,8 +189,9 @@ def _measure(normalised: np.ndarray, labels: np.ndarray, pixels: np.ndarray) -> 
         "foreground": np.mean(labels > 0),
         "touching": nuclei["touching"].mean(),
         "diameter": nuclei.loc[~nuclei["touches_edge"], "diameter"].median(),
-        "lightness": np.median(lab[..., 0]),
-        "chroma": np.hypot(lab[..., 1], lab[..., 2]).mean(),
+        # The conversion itself errs by thousandths.
+        "lightness": np.median(lab[..., 0]).round(2),
+        "chroma": np.hypot(lab[..., 1], lab[..., 2]).mean().round(2),
     }
     scaled = np.broadcast_to(pixels / np.float32(full_scale(pixels)), (*labels.shape, 3))
     for name, middle, where in (("background", "background", labels == 0), ("nuclei", "brightness", labels > 0)):
