@@ -24,6 +24,7 @@ from segmentation.data.splits import read_split, write_split
 from segmentation.evaluation.folders import TrueImage, choose_subset, find_predictions, find_truth, score_predictions
 from segmentation.evaluation.intervals import Interval, bootstrap, paired_bootstrap
 from segmentation.evaluation.scores import ImageScore
+from segmentation.exploration.wording import quantity
 
 # More than any budget of time allows.
 _NO_LIMIT = 100_000
@@ -176,10 +177,10 @@ def print_table(table: pd.DataFrame) -> None:
 
 def print_heading(arguments: argparse.Namespace, comparison: Comparison) -> None:
     """Say what was compared on what, in a line."""
-    budget = f"{arguments.epochs} epochs" if arguments.epochs else f"{arguments.minutes:g} minutes"
+    budget = quantity(arguments.epochs, "epoch") if arguments.epochs else f"{arguments.minutes:g} minutes"
     options = f", `{' '.join(arguments.options)}`" if arguments.options else ""
-    seeds = f"{len(arguments.seeds)} seed{'s' * (len(arguments.seeds) > 1)}"
-    print(f"{len(comparison.images)} validation images, {budget} a training, {seeds}{options}.")
+    images, seeds = quantity(len(comparison.images), "validation image"), quantity(len(arguments.seeds), "seed")
+    print(f"{images}, {budget} a training, {seeds}{options}.")
 
 
 def _draw_split(data: Path, file: Path) -> Path:

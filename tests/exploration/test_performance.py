@@ -53,9 +53,7 @@ def test_scores_are_those_of_the_evaluation(two, performed):
     assert performed.evaluation.images["dice"].tolist() == [score.dice for score in by_hand]
     assert performed.evaluation.images["kind"].tolist() == ["fluorescence"] * 2 and performed.evaluation.groups == 2
     figures = {name: figure.value for name, figure in performed.evaluation.figures.items()}
-    assert figures == pytest.approx(
-        set_figures(by_hand)
-    )
+    assert figures == pytest.approx(set_figures(by_hand))
     assert ranked(performed) == [0, 1]
 
 
