@@ -7,39 +7,31 @@
 
 The two train one after the other on this machine, with all of its cores; StarDist tunes its thresholds on the
 validation images after its minutes are over, ours within them. Then each predicts the test images, and the scores are
-those of `evaluate_masks.py`: the figures with their 95 % intervals over groups of images that show one field, and the
-difference with its own. A model that is in --work already is not trained again.
+those of `evaluate_masks.py`: figures with 95 % intervals over groups of images that show one field, and the difference
+with its own. A model that is in --work already is not trained again.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(HERE), str(HERE / "benchmarks")]
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--data", type=Path, required=True, metavar="FOLDER|ZIP")
+parser.add_argument("--split", type=Path, required=True, metavar="CSV")
+parser.add_argument("--minutes", type=float, default=20, metavar="N", help="of training, each (default: 20)")
+parser.add_argument("--stardist-python", type=Path, required=True, metavar="FILE")
+parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for models and label maps")
+arguments = parser.parse_args()
 
 from peer import export_images, run_stardist
-from trials import call, cell, print_table
+from trials import Comparison, Trial, call, print_table
 
-from segmentation.evaluation.folders import find_predictions, find_truth, score_images
-from segmentation.evaluation.intervals import bootstrap, paired_bootstrap
-from segmentation.evaluation.subsets import choose_subset
+from segmentation.evaluation.folders import choose_subset, find_predictions, find_truth, score_predictions
 
 FIGURES = {"dice": "Dice", "ap50": "AP50", "mean_ap": "mean AP 0.5-0.9", "bowl": "Bowl score"}
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER|ZIP")
-    parser.add_argument("--split", type=Path, required=True, metavar="CSV")
-    parser.add_argument("--minutes", type=float, default=20, metavar="N", help="of training, each (default: 20)")
-    parser.add_argument("--stardist-python", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for models and label maps")
-    return parser.parse_args()
-
-
-def train_and_predict_ours(arguments: argparse.Namespace) -> Path:
-    """Folder of our label maps of the test images."""
+def train_and_predict_ours() -> Path:
+    """Return the folder of our label maps of the test images."""
     model, output = arguments.work / "ours", arguments.work / "ours_test"
     data = ["--data", arguments.data, "--split", arguments.split]
     if not (model / "bundle.json").exists():
@@ -49,8 +41,8 @@ def train_and_predict_ours(arguments: argparse.Namespace) -> Path:
     return output / "labels"
 
 
-def train_and_predict_stardist(arguments: argparse.Namespace) -> Path:
-    """Folder of StarDist's label maps of the test images."""
+def train_and_predict_stardist() -> Path:
+    """Return the folder of StarDist's label maps of the test images."""
     images, model, output = (arguments.work / name for name in ("images", "stardist", "stardist_test"))
     export_images(arguments.data, arguments.split, ["train", "val", "test"], images)
     python = arguments.stardist_python
@@ -61,26 +53,17 @@ def train_and_predict_stardist(arguments: argparse.Namespace) -> Path:
 
 
 def main() -> None:
-    arguments = parse_arguments()
     arguments.work.mkdir(parents=True, exist_ok=True)
     images, _ = choose_subset(find_truth(arguments.data), arguments.split, "test")
-    groups = [image.group or image.id for image in images]
-    folders = {"ours": train_and_predict_ours(arguments), "StarDist": train_and_predict_stardist(arguments)}
-    scores = {
-        name: [scored.score for scored in score_images(images, find_predictions(folder))]
-        for name, folder in folders.items()
-    }
-    rows = {name: bootstrap(of_images, groups) for name, of_images in scores.items()}
-    difference = paired_bootstrap(scores["ours"], scores["StarDist"], groups)
-
+    folders = {"ours": train_and_predict_ours(), "StarDist": train_and_predict_stardist()}
+    trials = {}
+    for name, folder in folders.items():
+        scores = [scored.score for scored in score_predictions(images, find_predictions(folder))]
+        trials[name] = [Trial(0, scores, 0)]
+    comparison = Comparison(images, 0, trials)
     print(f"{len(images)} test images, {arguments.minutes:g} minutes of training each")
-    print_table(
-        ["", *FIGURES.values()],
-        [
-            *([name, *(cell(figures[key]) for key in FIGURES)] for name, figures in rows.items()),
-            ["ours - StarDist", *(cell(difference[key], signed=True) for key in FIGURES)],
-        ],
-    )
+    print_table(comparison.table(FIGURES))
+    print_table(comparison.table(FIGURES, minus="StarDist"))
 
 
 if __name__ == "__main__":

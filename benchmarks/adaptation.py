@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What a network makes of a kind of image that it has never seen, and what a few images of that kind change.
+"""How a network does on a kind of image that it has never seen, and what training on a few images of that kind adds.
 
     python benchmarks/adaptation.py --data dsb2018 --split data/dsb2018_split.csv --work /tmp/adaptation
     python benchmarks/adaptation.py --data dsb2018 --split data/dsb2018_split.csv --work /tmp/smear \\
         --kind smear --images 4
 
-Three trainings: on all training images but those of one kind; from there on for a few minutes with eight images of
-that kind (``train.py --init``), each of another field; and with those eight from new weights, for the same few
-minutes. All three are scored on the other training images of the kind, without those that share a field with one of
-the eight, as `predict_masks.py` does by default. The test images are left alone. The same command goes on after an
+Three trainings: on all training images but those of one kind; from its weights for a few minutes on eight images of
+that kind (``train.py --init``), each of another field; and on those eight from new weights, for the same few minutes.
+All three are scored on the other training images of the kind, without those that share a field with one of the eight,
+predicted as `predict_masks.py` does by default. The test images are not used. The same command resumes after an
 interruption.
 """
 
@@ -18,38 +18,34 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--data", required=True, metavar="NAME|FOLDER|ZIP", help="as for train.py")
+parser.add_argument("--split", type=Path, required=True, metavar="CSV", help="with the column kind")
+parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for models and label maps")
+parser.add_argument("--kind", default="stained", help="that is left out at first (default: stained)")
+parser.add_argument("--images", type=int, default=8, metavar="N", help="of the kind, to adapt to (default: 8)")
+parser.add_argument("--minutes", type=float, default=20, metavar="N", help="of the first training (default: 20)")
+parser.add_argument("--few-minutes", type=float, default=5, metavar="N", help="of the other two (default: 5)")
+parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice of images, and of the weights")
+arguments = parser.parse_args()
 
 import numpy as np
-from trials import HERE, Comparison, cell, predict_and_score, print_table, train
+from options import HERE
+from trials import Comparison, predict_and_score, print_table, train
 
 from segmentation.data.dsb2018 import locate
 from segmentation.data.problems import DatasetError
 from segmentation.data.splits import SplitRow, read_split, write_split
-from segmentation.evaluation.folders import find_truth
-from segmentation.evaluation.subsets import choose_subset
+from segmentation.evaluation.folders import choose_subset, find_truth
 
 FIGURES = {"dice": "Dice", "ap50": "AP50", "mean_ap": "mean AP 0.5-0.9", "bowl": "Bowl score"}
 UNSEEN, TUNED, NEW = "without the kind", "fine-tuned on a few", "new weights on the few"
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, metavar="NAME|FOLDER|ZIP", help="as for train.py")
-    parser.add_argument("--split", type=Path, required=True, metavar="CSV", help="with the column kind")
-    parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for models and label maps")
-    parser.add_argument("--kind", default="stained", help="that is left out at first (default: stained)")
-    parser.add_argument("--images", type=int, default=8, metavar="N", help="of the kind, to adapt to (default: 8)")
-    parser.add_argument("--minutes", type=float, default=20, metavar="N", help="of the first training (default: 20)")
-    parser.add_argument("--few-minutes", type=float, default=5, metavar="N", help="of the other two (default: 5)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice of images, and of the weights")
-    return parser.parse_args()
-
-
 def divide(
     split: dict[str, SplitRow], kind: str, count: int, seed: int
 ) -> tuple[dict[str, SplitRow], dict[str, SplitRow]]:
-    """Two splits with the same test images: one to learn the other kinds from, one with a few images of the kind."""
+    """Make two splits with the same test images: one to train on the other kinds, one on a few images of the kind."""
     by_field = defaultdict(list)
     for name, row in split.items():
         if row.kind == kind and row.subset == "train":
@@ -73,7 +69,6 @@ def divide(
 
 
 def main() -> None:
-    arguments = parse_arguments()
     others, few = (arguments.work / f"{name}.csv" for name in ("others", "few"))
     try:
         data = locate(arguments.data, HERE / "data")
@@ -101,17 +96,8 @@ def main() -> None:
         f"{len(images)} images of the kind {arguments.kind}; {arguments.minutes:g} minutes without it, then "
         f"{arguments.few_minutes:g} with {arguments.images} images of it."
     )
-    print_table(
-        ["", *FIGURES.values()],
-        [[name, *(cell(comparison.figures(name)[key]) for key in FIGURES)] for name in trials],
-    )
-    print_table(
-        [f"minus {NEW}", *FIGURES.values()],
-        [
-            [name, *(cell(comparison.differences(name, NEW)[key], signed=True) for key in FIGURES)]
-            for name in (UNSEEN, TUNED)
-        ],
-    )
+    print_table(comparison.table(FIGURES))
+    print_table(comparison.table(FIGURES, minus=NEW))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Our side of `stardist_peer.py`: hand it images, and run it in the environment where StarDist is installed."""
+"""Export images for `stardist_peer.py`, and run it in the environment where StarDist is installed."""
 
 import json
 import subprocess
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from options import HERE
 
 from segmentation.data.layouts import find_samples
 from segmentation.data.splits import read_split
 
-_SCRIPT = Path(__file__).with_name("stardist_peer.py")
+_SCRIPT = HERE / "benchmarks" / "stardist_peer.py"
 
 
 def export_images(data: Path, split: Path | None, subsets: Sequence[str], folder: Path) -> dict[str, int]:

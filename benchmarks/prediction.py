@@ -1,21 +1,20 @@
 #!/usr/bin/env python3
-"""How fast `predict_masks.py` is: beside StarDist, beside its own network alone, beside what the processor can do.
+"""How fast `predict_masks.py` is, compared with StarDist, with its own network alone, and with the processor's peak.
 
     python benchmarks/prediction.py --data data/dsb2018 --split data/dsb2018_split.csv \\
         --stardist-python ~/stardist/bin/python --stardist-model ~/stardist/model
     python benchmarks/prediction.py --gigapixel      # a picture of a gigapixel beside pictures of 1024 x 1024
 
-Ours is measured end to end, as a process of its own from its start to its exit: image files in, masks and label maps
-out, and again with the table of measurements. StarDist gets its images in memory, is warmed up, and only its
-`predict_instances` is timed; it needs an environment of its own and a model (`benchmarks/stardist_peer.py train`).
-The bare engine runs the batches that our command gives to it, from as many threads, without reading, decoding or
-writing. The peak is the rate of a large float32 matrix product. All take turns in several rounds, so that what else the
-machine does falls on all of them; medians are compared, and the range is given.
+Ours is measured end to end, as a process from start to exit: image files in, masks and label maps out, and again with
+the table of measurements. StarDist gets its images in memory, is warmed up, and only its `predict_instances` is timed;
+it needs an environment of its own and a model (`benchmarks/stardist_peer.py train`). The bare engine runs the batches
+that our command gives to it, from as many threads, without reading, decoding or writing. The peak is the rate of a
+large float32 matrix product. All take turns in several rounds, so that other load on the machine affects all of them;
+medians are compared, and the range is given.
 
 Image files are made from the data before the first clock starts; without --data, of the bundled sample.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -26,12 +25,34 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
+from options import HERE, model_parser
+
+MASKS = ("masks", "labels")
+MATRIX = 3072
+GIGAPIXEL_SIDE = 32 * 1024
+PIECE = 1024
+
+parser = model_parser(__doc__, subset="test")
+parser.add_argument("--stardist-python", type=Path, metavar="FILE", help="interpreter that has StarDist installed")
+parser.add_argument("--stardist-model", type=Path, metavar="FOLDER")
+parser.add_argument("--rounds", type=int, default=3, metavar="N")
+parser.add_argument(
+    "--gigapixel",
+    type=int,
+    nargs="?",
+    const=GIGAPIXEL_SIDE,
+    metavar="SIDE",
+    help=f"measure a picture of so many pixels a side instead (without a number: {GIGAPIXEL_SIDE}, a gigapixel)",
+)
+arguments = parser.parse_args()
+if (arguments.stardist_python is None) != (arguments.stardist_model is None):
+    parser.error("--stardist-python and --stardist-model go together")
+if arguments.gigapixel is not None and not (arguments.gigapixel > 0 and arguments.gigapixel % (4 * PIECE) == 0):
+    parser.error(f"argument --gigapixel: expected a multiple of {4 * PIECE}, got {arguments.gigapixel}")
+
 import cv2
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from images import HERE, new_parser
+import pandas as pd
 from peer import export_images, run_stardist
 
 from segmentation.bundle import Bundle, load_bundle
@@ -41,35 +62,9 @@ from segmentation.prediction.engines import Engine, open_engine
 from segmentation.prediction.predictor import Predictor, open_predictor
 from segmentation.prediction.tiling import padded_shape
 
-MASKS = ("masks", "labels")
-MATRIX = 3072
-GIGAPIXEL_SIDE = 32 * 1024
-PIECE = 1024
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = new_parser(__doc__, subset="test")
-    parser.add_argument("--stardist-python", type=Path, metavar="FILE", help="interpreter that has StarDist installed")
-    parser.add_argument("--stardist-model", type=Path, metavar="FOLDER")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N")
-    parser.add_argument(
-        "--gigapixel",
-        type=int,
-        nargs="?",
-        const=GIGAPIXEL_SIDE,
-        metavar="SIDE",
-        help=f"measure a picture of so many pixels a side instead (without a number: {GIGAPIXEL_SIDE}, a gigapixel)",
-    )
-    arguments = parser.parse_args()
-    if (arguments.stardist_python is None) != (arguments.stardist_model is None):
-        parser.error("--stardist-python and --stardist-model go together")
-    if arguments.gigapixel is not None and not (arguments.gigapixel > 0 and arguments.gigapixel % (4 * PIECE) == 0):
-        parser.error(f"argument --gigapixel: expected a multiple of {4 * PIECE}, got {arguments.gigapixel}")
-    return arguments
-
 
 def predict_masks(images: Path, model: Path, outputs: tuple[str, ...], first: str | None = None) -> dict[str, float]:
-    """Run the command; seconds to its exit, to the first file named `first`, and its peak memory in bytes."""
+    """Run the command; return seconds to its exit and to the first file named `first`, and its peak memory in bytes."""
     with tempfile.TemporaryDirectory() as output:
         command = [sys.executable, str(HERE / "predict_masks.py"), str(images), "--model", str(model)]
         command += ["--output", output, "--outputs", *outputs]
@@ -92,9 +87,9 @@ def predict_masks(images: Path, model: Path, outputs: tuple[str, ...], first: st
 
 
 def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndarray]:
-    """All that the command gives to the network: images of equal padded shape together, up to its bound of pixels.
+    """Return all batches of the command: images of equal padded shape together, up to the engine's limit of pixels.
 
-    Pictures that it looks at a second time, at another scale, are there twice.
+    Pictures that are predicted at a second scale occur twice.
     """
     batches = []
 
@@ -119,7 +114,7 @@ def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndar
 
 
 def time_engine(engine: Engine, batches: list[np.ndarray]) -> float:
-    """Seconds that the network alone takes."""
+    """Return the seconds that the network alone takes."""
     with ThreadPoolExecutor(engine.streams) as streams:
         started = time.perf_counter()
         for _ in streams.map(engine, batches):
@@ -128,7 +123,7 @@ def time_engine(engine: Engine, batches: list[np.ndarray]) -> float:
 
 
 def measure_peak() -> float:
-    """Floating-point operations a second of a large float32 matrix product."""
+    """Return the floating-point operations a second of a large float32 matrix product."""
     one, other = np.random.default_rng(0).random((2, MATRIX, MATRIX), np.float32)
     started = time.perf_counter()
     one @ other
@@ -136,7 +131,7 @@ def measure_peak() -> float:
 
 
 def operations_per_pixel(bundle: Bundle, side: int = 256) -> float:
-    """Floating-point operations of the network's convolutions for each pixel of its input, counted in ``model.xml``."""
+    """Return the floating-point operations of the convolutions in ``model.xml`` for each pixel of input."""
     import openvino
 
     model = openvino.Core().read_model(str(bundle.folder / "model.xml"))
@@ -148,11 +143,6 @@ def operations_per_pixel(bundle: Bundle, side: int = 256) -> float:
         elif operation.get_type_name() == "ConvolutionBackpropData":  # kernel (in, out, h, w)
             products += np.prod(operation.get_input_shape(0)) * np.prod(operation.get_input_shape(1)[1:])
     return 2 * products / side**2
-
-
-def spread(values: list[float], digits: int = 2) -> str:
-    """The median and the range."""
-    return f"{median(values):8.{digits}f}  ({min(values):.{digits}f} .. {max(values):.{digits}f})"
 
 
 def write_images(folder: Path, exported: Path) -> list[np.ndarray]:
@@ -167,8 +157,8 @@ def write_images(folder: Path, exported: Path) -> list[np.ndarray]:
     return images
 
 
-def compare(arguments: argparse.Namespace, folder: Path) -> None:
-    """Print the table of ours, StarDist, the bare engine and the peak."""
+def compare(folder: Path) -> None:
+    """Print the table of ours, StarDist, the bare engine and the peak, and their ratios."""
     export_images(arguments.data, arguments.split, [arguments.subset], folder / "exported")
     images = write_images(folder / "images", folder / "exported" / arguments.subset)
     megapixels = sum(pixels.shape[0] * pixels.shape[1] for pixels in images) / 1e6
@@ -178,44 +168,44 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     (folder / "one").mkdir()
     cv2.imwrite(str(folder / "one" / "one.png"), np.resize(images[0], (256, 256, images[0].shape[-1])))
 
-    rates, peaks, seconds, memory = defaultdict(list), [], [], []
+    rounds = []
     for _ in range(arguments.rounds):
-        for name, outputs in (
-            ("masks + labels", ("masks", "labels")),
-            ("with the table", ("masks", "labels", "table")),
-        ):
+        one = {}
+        for name, outputs in (("masks + labels, MP/s", MASKS), ("with the table, MP/s", (*MASKS, "table"))):
             measured = predict_masks(folder / "images", arguments.model, outputs)
-            rates[name].append(megapixels / measured["total"])
-            memory.append(measured["memory"] / 1e9)
-        rates["bare engine"].append(megapixels / time_engine(predictor.engine, batches))
+            one[name] = megapixels / measured["total"]
+            one["peak memory, GB"] = max(one.get("peak memory, GB", 0), measured["memory"] / 1e9)
+        one["bare engine, MP/s"] = megapixels / time_engine(predictor.engine, batches)
         if arguments.stardist_python:
             result = run_stardist(
                 arguments.stardist_python, "predict", "--images", folder / "exported" / arguments.subset,
                 "--model", arguments.stardist_model, "--time",
             )  # fmt: skip
-            rates["StarDist"].append(megapixels / result["seconds"])
-        seconds.append(predict_masks(folder / "one", arguments.model, ("masks",), "masks/one.png")["first"])
-        peaks.append(measure_peak() / 1e9)
+            one["StarDist, MP/s"] = megapixels / result["seconds"]
+        one["to the first mask, s"] = predict_masks(folder / "one", arguments.model, ("masks",), "masks/one.png")[
+            "first"
+        ]
+        one["peak of the processor, GFLOP/s"] = measure_peak() / 1e9
+        rounds.append(one)
 
+    table = pd.DataFrame(rounds).agg(["median", "min", "max"]).T
     print(f"{len(images)} images, {megapixels:.1f} megapixels; {available_cores()} cores; {predictor.engine.precision}")
-    for name, of_rounds in rates.items():
-        print(f"{name:16} MP/s {spread(of_rounds)}")
-    ours, table, bare = (median(rates[name]) for name in ("masks + labels", "with the table", "bare engine"))
-    if rates["StarDist"]:
-        print(f"masks + labels over StarDist    {ours / median(rates['StarDist']):.2f}")
-    print(f"masks + labels over the engine  {ours / bare:.2f}")
-    print(f"with the table over the engine  {table / bare:.2f}")
+    print(table.to_string(float_format="{:.2f}".format))
+    middle = table["median"]
+    ours, bare = middle["masks + labels, MP/s"], middle["bare engine, MP/s"]
     operations = operations_per_pixel(bundle)
-    print(
-        f"the engine over the processor   {bare * operations / 1e3 / median(peaks):.2f}  "
-        f"({operations / 1e3:.1f} kFLOP a pixel, a peak of {median(peaks):.0f} GFLOP/s)"
-    )
-    print(f"to the first mask     s {spread(seconds)}")
-    print(f"peak memory          GB {spread(memory)}")
+    ratios = {
+        "masks + labels over StarDist": ours / middle.get("StarDist, MP/s", np.nan),
+        "masks + labels over the bare engine": ours / bare,
+        "with the table over the bare engine": middle["with the table, MP/s"] / bare,
+        f"bare engine ({operations / 1e3:.1f} kFLOP a pixel) over the processor": bare
+        * operations / 1e3 / middle["peak of the processor, GFLOP/s"],
+    }  # fmt: skip
+    print("\n" + pd.Series(ratios).dropna().to_string(float_format="{:.2f}".format))
 
 
 def mosaic(pixels: list[np.ndarray], side: int, rng: np.random.Generator) -> np.ndarray:
-    """A field of view put together of pictures in random order, (side, side) uint8."""
+    """Compose a field of view from pictures in random order, (side, side) uint8."""
     grey = [np.ascontiguousarray(image[..., 0]) for image in pixels]
     least = min(min(image.shape) for image in grey)
     rows = []
@@ -225,7 +215,7 @@ def mosaic(pixels: list[np.ndarray], side: int, rng: np.random.Generator) -> np.
     return np.vstack(rows)[:side, :side]
 
 
-def gigapixel(arguments: argparse.Namespace, folder: Path) -> None:
+def gigapixel(folder: Path) -> None:
     """Print rate and memory for a picture of a gigapixel, and for pictures of 1024 x 1024 of the same."""
     import tifffile
 
@@ -267,9 +257,8 @@ def gigapixel(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    arguments = parse_arguments()
     with tempfile.TemporaryDirectory() as folder:
-        (gigapixel if arguments.gigapixel else compare)(arguments, Path(folder))
+        (gigapixel if arguments.gigapixel else compare)(Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,23 @@
 #!/usr/bin/env python3
-"""What the looks of an image do to its masks: scores on copies that are noisier, blurred, darker, stained otherwise.
+"""How masks depend on the look of an image: scores on copies that are noisier, blurred, darker or stained otherwise.
 
     python benchmarks/robustness.py --data data/dsb2018 --split data/dsb2018_split.csv --model models/nuclei
 
 Each image is stretched as the network sees it, so that a change is relative to its contrast; then it is changed, and
-predicted as `predict_masks.py` does by default. The masks of an image should not depend on any of these changes. They
-stand for other microscopes, stains and settings, as far as changed copies can. Images without nuclei are left out.
+predicted as `predict_masks.py` does by default. Masks should not depend on any of these changes, which stand for other
+microscopes, stains and settings, as far as changed copies can. Images without nuclei are left out.
 """
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
+
+from options import model_parser
+
+args = model_parser(__doc__, subset="val").parse_args()
 
 import cv2
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from images import by_kind, new_parser, read_images
+import pandas as pd
+from images import figures_by_kind, read_images
 from trials import print_table
 
 from segmentation.bundle import load_bundle
@@ -105,15 +105,13 @@ def as_bytes(stretched: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    args = new_parser(__doc__, subset="val").parse_args()
     predictor = open_predictor(load_bundle(args.model))
     normalisation = predictor.normalisation
     images = [
         (kind, normalisation.apply(image.pixels, normalisation.limits(image.pixels)), label_map)
         for kind, image, label_map in read_images(args.data, args.split, args.subset)
     ]
-    kinds = list(dict.fromkeys(kind for kind, *_ in images))
-    rows = []
+    rows = {}
     for name, change in CHANGES.items():
         rng = np.random.default_rng(0)
         scores = [
@@ -121,11 +119,10 @@ def main() -> None:
             for _, stretched, label_map in images
         ]
         figures = set_figures(scores)
-        of_kinds = [set_figures(of_kind)["dice"] for of_kind in by_kind(scores, images).values()]
-        values = [figures["dice"], figures["ap50"], figures["mean_ap"], *of_kinds]
-        rows.append([name, *(f"{value:.3f}" for value in values)])
+        rows[name] = {"Dice": figures["dice"], "AP50": figures["ap50"], "mean AP 0.5-0.9": figures["mean_ap"]}
+        rows[name] |= {f"Dice, {kind}": dice for kind, dice in figures_by_kind(scores, images, "dice").items()}
     print(f"{len(images)} images")
-    print_table(["", "Dice", "AP50", "mean AP 0.5-0.9", *(f"Dice, {kind}" for kind in kinds)], rows)
+    print_table(pd.DataFrame.from_dict(rows, orient="index").map("{:.3f}".format))
 
 
 if __name__ == "__main__":

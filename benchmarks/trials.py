@@ -1,13 +1,12 @@
 """What the comparisons of ways to train have in common: train each with every seed, and score all alike.
 
-A trial is a run of `train.py` into a folder of its own, and of `predict_masks.py` on the validation images. What is
-finished is not done again; a trial that was cut off goes on where it was if the budget is a number of epochs, and
-begins anew if it is a time. All figures are of the images of all seeds together. Intervals draw groups of images that
-show one field, and with an image what every seed made of it.
+A trial is a run of `train.py` into a folder of its own, and of `predict_masks.py` on the validation images. Finished
+trials are not repeated. A trial that was cut off is resumed if the budget is a number of epochs, and begins anew if it
+is a time. Figures are over the images of all seeds. Intervals draw groups of images that show one field, each image
+with its results of all seeds.
 """
 
 import argparse
-import csv
 import json
 import shutil
 import subprocess
@@ -16,31 +15,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+from options import HERE
+
 from segmentation.data.dsb2018 import locate
 from segmentation.data.problems import DatasetError
 from segmentation.data.splits import read_split, write_split
-from segmentation.evaluation.folders import TrueImage, find_predictions, find_truth, score_images
-from segmentation.evaluation.intervals import Figure, bootstrap, paired_bootstrap
+from segmentation.evaluation.folders import TrueImage, choose_subset, find_predictions, find_truth, score_predictions
+from segmentation.evaluation.intervals import Interval, bootstrap, paired_bootstrap
 from segmentation.evaluation.scores import ImageScore
-from segmentation.evaluation.subsets import choose_subset
+from segmentation.exploration.wording import quantity
 
-HERE = Path(__file__).resolve().parent.parent
 # More than any budget of time allows.
 _NO_LIMIT = 100_000
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of one training.
-
-    Attributes
-    ----------
-    epochs : int
-    scores : list of ImageScore
-        Of the validation images, in their order.
-    decode_seconds : float
-        Spent in telling the nuclei of all of them apart.
-    """
+    """The result of one training: its epochs, the scores of the images in order, and the seconds to decode them."""
 
     epochs: int
     scores: list[ImageScore]
@@ -49,63 +41,50 @@ class Trial:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All trials, by the name of what was compared.
-
-    Attributes
-    ----------
-    images : list of TrueImage
-        The validation images, with kind and group.
-    megapixels : float
-        Of all of them.
-    trials : dict of str to list of Trial
-        One a seed.
-    """
+    """All trials by the name of what was compared, one a seed, on the same images with `megapixels` in all."""
 
     images: list[TrueImage]
     megapixels: float
     trials: dict[str, list[Trial]]
 
-    @property
-    def kinds(self) -> list[str]:
-        """The kinds of image among them, ascending."""
-        return sorted({image.kind for image in self.images if image.kind})
+    def table(self, titles: Mapping[str, str], minus: str | None = None, by_kind: bool = False) -> pd.DataFrame:
+        """Tabulate figures with intervals, a row a choice.
 
-    def figures(self, name: str, kind: str | None = None) -> dict[str, Figure]:
-        """Figures with intervals over all seeds; of the images of one kind, if one is given."""
-        return bootstrap(self._scores(name, kind), self._groups(name, kind))
+        Parameters
+        ----------
+        titles : mapping of str to str
+            Figures of `set_figures`, and the titles of their columns.
+        minus : str, optional
+            Give the differences from this choice, on the same images, in place of the figures.
+        by_kind : bool
+            Add the Dice of each kind of image.
+        """
+        columns = {title: (name, None) for name, title in titles.items()}
+        if by_kind:
+            columns |= {f"Dice, {kind}": ("dice", kind) for kind in sorted({i.kind for i in self.images if i.kind})}
+        kinds = {kind for _, kind in columns.values()}
+        rows = {}
+        for choice in self.trials:
+            if choice != minus:
+                figures = {kind: self._figures(choice, minus, kind) for kind in kinds}
+                rows[choice] = [cell(figures[kind][name], signed=bool(minus)) for name, kind in columns.values()]
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns))
+        return table.rename_axis(f"minus {minus}" if minus else "")
 
-    def differences(self, name: str, reference: str, kind: str | None = None) -> dict[str, Figure]:
-        """How much better one is than another on the same images."""
-        return paired_bootstrap(self._scores(name, kind), self._scores(reference, kind), self._groups(name, kind))
+    def epochs(self) -> pd.Series:
+        """How many epochs the trainings of each choice got: one number, or the least and the most."""
+        of_choice = {name: sorted({trial.epochs for trial in trials}) for name, trials in self.trials.items()}
+        return pd.Series({n: f"{e[0]}" if len(e) == 1 else f"{e[0]}-{e[-1]}" for n, e in of_choice.items()})
 
-    def _chosen(self, kind):
-        return [index for index, image in enumerate(self.images) if kind in (None, image.kind)]
-
-    def _scores(self, name, kind):
-        return [trial.scores[index] for trial in self.trials[name] for index in self._chosen(kind)]
-
-    def _groups(self, name, kind):
+    def _figures(self, choice: str, minus: str | None, kind: str | None) -> dict[str, Interval]:
+        chosen = [index for index, image in enumerate(self.images) if kind in (None, image.kind)]
         # An image without a group is its own.
-        of_images = [self.images[index].group or ("image", self.images[index].id) for index in self._chosen(kind)]
-        return of_images * len(self.trials[name])
-
-
-def new_parser(description: str, minutes: float, seeds: Sequence[int]) -> argparse.ArgumentParser:
-    """A parser with the options of all comparisons; the budget is `minutes` unless epochs are given."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="sample", metavar="NAME|FOLDER|ZIP", help="as for train.py (default: sample)")
-    parser.add_argument("--split", type=Path, metavar="CSV", help="drawn without it, and the same for all")
-    parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for models and label maps")
-    budget = parser.add_mutually_exclusive_group()
-    budget.add_argument(
-        "--minutes", type=float, default=minutes, metavar="N", help=f"of each training (default: {minutes:g})"
-    )
-    budget.add_argument(
-        "--epochs", type=int, metavar="N", help="of each training, whatever else the machine does meanwhile"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds), metavar="N", help=f"(default: {seeds})")
-    parser.add_argument("options", nargs="*", metavar="-- OPTION", help="more options of train.py, for every training")
-    return parser
+        groups = [self.images[index].group or ("image", self.images[index].id) for index in chosen]
+        groups *= len(self.trials[choice])
+        scores, reference = (
+            [trial.scores[index] for trial in self.trials.get(name, ()) for index in chosen] for name in (choice, minus)
+        )
+        return paired_bootstrap(scores, reference, groups) if minus else bootstrap(scores, groups)
 
 
 def compare(arguments: argparse.Namespace, choices: Mapping[str, Sequence[str]]) -> Comparison:
@@ -114,14 +93,14 @@ def compare(arguments: argparse.Namespace, choices: Mapping[str, Sequence[str]])
     Parameters
     ----------
     arguments : argparse.Namespace
-        From a parser of `new_parser`.
+        From a parser of `options.comparison_parser`.
     choices : mapping of str to sequence of str
-        By name, the options of ``train.py`` that make the difference.
+        Name and options of ``train.py`` of each choice.
 
     Raises
     ------
     SystemExit
-        With a sentence, if the data cannot be used, a training fails, or the folder holds other trials.
+        With a message, if the data cannot be used, a training fails, or the folder holds other trials.
     """
     try:
         data = locate(arguments.data, HERE / "data")
@@ -131,7 +110,7 @@ def compare(arguments: argparse.Namespace, choices: Mapping[str, Sequence[str]])
     except (DatasetError, ValueError, OSError) as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
     trials = {name: [] for name in choices}
-    # Seed by seed, so that a run that is cut off has compared everything a little.
+    # Seed by seed, so that a run that is cut off has compared all choices by some seeds.
     for seed in arguments.seeds:
         for name, options in choices.items():
             folder = arguments.work / f"{name}-{seed}"
@@ -169,52 +148,43 @@ def train(arguments: argparse.Namespace, data: Path, split: Path, options: Seque
 def predict_and_score(
     data: Path, split: Path, model: Path, images: Sequence[TrueImage], subset: str = "val", diameter: str = "none"
 ) -> Trial:
-    """Predict the images of a subset, as they are unless told otherwise, and score them."""
+    """Predict and score the images of a subset, by default without rescaling."""
     output = model / f"predicted_{subset}"
     options = ["--split", split, "--subset", subset, "--model", model, "--diameter", diameter]
     if not (output / "summary.json").exists():
         call("predict_masks.py", data, *options, "--outputs", "labels", "--output", output)
-    with (model / "history.csv").open(newline="") as file:
-        epochs = len(list(csv.DictReader(file)))
     return Trial(
-        epochs,
-        [scored.score for scored in score_images(images, find_predictions(output))],
+        len(pd.read_csv(model / "history.csv")),
+        [scored.score for scored in score_predictions(images, find_predictions(output))],
         json.loads((output / "summary.json").read_text())["seconds"]["decode"],
     )
 
 
-def cell(figure: Figure, signed: bool = False) -> str:
-    """A figure with its interval; a difference, which has a sign, is bold where the interval leaves 0 out."""
+def cell(figure: Interval, signed: bool = False) -> str:
+    """Write a figure with its interval; a difference has a sign and is bold where the interval excludes 0."""
     if not signed:
         return f"{figure.value:.3f} ({figure.low:.3f}-{figure.high:.3f})"
     text = f"{figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})"
     return f"**{text}**" if figure.low > 0 or figure.high < 0 else text
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table in Markdown."""
-    print("\n| " + " | ".join(head) + " |")
-    print("|---" * len(head) + "|")
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
+def print_table(table: pd.DataFrame) -> None:
+    """Print a table with its index in Markdown."""
+    rows = table.reset_index(names=table.index.name or "").astype(str)
+    lines = [rows.columns, ["---"] * len(rows.columns), *rows.itertuples(index=False)]
+    print("\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def print_heading(arguments: argparse.Namespace, comparison: Comparison) -> None:
     """Say what was compared on what, in a line."""
-    budget = f"{arguments.epochs} epochs" if arguments.epochs else f"{arguments.minutes:g} minutes"
+    budget = quantity(arguments.epochs, "epoch") if arguments.epochs else f"{arguments.minutes:g} minutes"
     options = f", `{' '.join(arguments.options)}`" if arguments.options else ""
-    seeds = f"{len(arguments.seeds)} seed{'s' * (len(arguments.seeds) > 1)}"
-    print(f"{len(comparison.images)} validation images, {budget} a training, {seeds}{options}.")
-
-
-def epochs_of(trials: Sequence[Trial]) -> str:
-    """How many epochs the trainings got: one number, or the least and the most."""
-    least, most = min(trial.epochs for trial in trials), max(trial.epochs for trial in trials)
-    return f"{least}" if least == most else f"{least}-{most}"
+    images, seeds = quantity(len(comparison.images), "validation image"), quantity(len(arguments.seeds), "seed")
+    print(f"{images}, {budget} a training, {seeds}{options}.")
 
 
 def _draw_split(data: Path, file: Path) -> Path:
-    """Write the split that all trials share, unless it is there: with none given, each seed would draw its own."""
+    """Draw the split that all trials share, unless it is there; without it each seed would draw its own."""
     if not file.exists():
         from segmentation.data.training_data import load_training_data
 
@@ -225,11 +195,11 @@ def _draw_split(data: Path, file: Path) -> Path:
 
 
 def call(script: str, *arguments) -> None:
-    """Run one of our scripts; what it says goes to standard error, so that standard output is the table."""
+    """Run one of our scripts, its output on standard error, so that standard output holds the table alone."""
     command = [sys.executable, str(HERE / script), *map(str, arguments)]
     try:
         code = subprocess.run(command, check=False, stdout=sys.stderr).returncode
     except KeyboardInterrupt:
-        sys.exit("\nstopped; the same command goes on")
+        sys.exit("\nstopped; the same command resumes")
     if code:
-        sys.exit(f"{script} ended with exit status {code}; the same command goes on with what is not finished")
+        sys.exit(f"{script} ended with exit status {code}; the same command resumes")

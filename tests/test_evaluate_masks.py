@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 import evaluate_masks
+from segmentation import __version__
 
 SCRIPT = Path(evaluate_masks.__file__)
 SAMPLE = SCRIPT.parent / "data" / "sample" / "test"
@@ -68,7 +69,21 @@ def test_json_holds_all_figures(predictions, truth, tmp_path):
     assert run(predictions, truth, "--output", tmp_path / "scores.json") == 0
     written = json.loads((tmp_path / "scores.json").read_text())
     assert written["figures"]["mean_ap"] == {"value": 1, "low": 1, "high": 1}
+    assert written["version"] == __version__
     assert written["images"] == 4 and list(written["per_image"]) == list("abcd")
+
+
+def test_no_interval_of_a_single_group(predictions, truth, capsys):
+    for name in "bcd":
+        (truth / f"{name}.tif").unlink()
+    assert run(predictions, truth) == 0
+    assert re.search(r"Dice +1\.0000\n", capsys.readouterr().out)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("--version")
+    assert stopped.value.code == 0 and __version__ in capsys.readouterr().out
 
 
 def test_subset_of_a_split(predictions, truth, tmp_path, capsys):
@@ -121,7 +136,7 @@ def test_missing_folders_are_unusable(predictions, truth, tmp_path, capsys):
 
 def test_help_imports_nothing_heavy():
     code = "import sys, evaluate_masks\ntry: evaluate_masks.main(['--help'])\nexcept SystemExit: pass\n"
-    code += "print([m for m in ('numpy', 'cv2', 'scipy', 'tifffile', 'tqdm') if m in sys.modules])"
+    code += "print([m for m in ('numpy', 'cv2', 'scipy', 'tifffile', 'tqdm', 'pandas') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True)
     assert result.stdout.splitlines()[-1] == "[]"
     assert "exit status" in result.stdout

@@ -1,19 +1,21 @@
 """Pair predicted label maps with the truth, by name, and score each pair."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from segmentation.data.images import ImageError, read_label_map
 from segmentation.data.layouts import find_samples
+from segmentation.data.masks import labels_from_mask
 from segmentation.data.problems import DatasetError
 from segmentation.data.samples import Sample
+from segmentation.data.splits import SUBSETS, read_split
 from segmentation.evaluation.scores import ImageScore, score_image
 
-# In the order in which they are preferred where a prediction is there twice. JPEG changes numbers and is no label map.
+# The first is preferred where an image has several predictions. JPEG alters the values, so it cannot hold a label map.
 _LABEL_MAP_SUFFIXES = (".tif", ".tiff", ".png", ".bmp")
 
 
@@ -23,16 +25,16 @@ class EvaluationError(ValueError):
 
 @dataclass(frozen=True)
 class TrueImage:
-    """The truth of one image; nothing is decoded until asked for.
+    """The truth of one image, decoded when `read` is called.
 
     Attributes
     ----------
     id : str
-        A prediction belongs to it whose file name without suffix is the same.
+        Its prediction is the file of that name, whatever the suffix.
     read : callable
-        Returns the label map, (H, W) of integers; raises EvaluationError where that is impossible.
+        Returns the label map, (H, W) of integers; raises EvaluationError if the file cannot be read.
     kind, group : str or None
-        As the data set or the split has them.
+        As given by the data set or the split.
     """
 
     id: str
@@ -43,38 +45,18 @@ class TrueImage:
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """An image with its score.
-
-    Attributes
-    ----------
-    image : TrueImage
-    score : ImageScore
-    problem : str or None
-        Why the prediction counted as empty: it is missing, unreadable or of another size. None where it was scored.
-    """
+    """An image with its score; `problem` says why its prediction was counted as empty, if it was."""
 
     image: TrueImage
     score: ImageScore
-    problem: str | None
+    problem: str | None = None
 
 
-def find_predictions(folder):
-    """List predicted label maps or masks by name.
+def find_predictions(folder: Path) -> dict[str, Path]:
+    """List the predicted label maps or masks of a folder by name without suffix, sorted by file name.
 
-    Parameters
-    ----------
-    folder : Path
-        A folder of PNG or TIFF files, or one that holds such a folder as `labels/` or, failing that, as `masks/`.
-
-    Returns
-    -------
-    dict of str to Path
-        Name without suffix -> file, sorted by file name.
-
-    Raises
-    ------
-    EvaluationError
-        If there is no such folder, or no prediction in it.
+    They are TIFF, PNG or BMP files, in `labels/`, else in `masks/`, else in the folder itself. Raises EvaluationError
+    if there is no such folder, or no prediction in it.
     """
     if not folder.is_dir():
         raise EvaluationError(f"{folder} is not a folder; expected one of predicted label maps.")
@@ -85,77 +67,80 @@ def find_predictions(folder):
     return files
 
 
-def find_truth(path):
-    """List the true label maps.
+def find_truth(path: Path) -> list[TrueImage]:
+    """List the true label maps of a data set, of a folder of label maps, or of a folder with label maps in `labels/`.
 
-    Parameters
-    ----------
-    path : Path
-        A data set that `find_samples` knows, a folder of label maps, or a folder that holds one as `labels/`.
-
-    Returns
-    -------
-    list of TrueImage
-
-    Raises
-    ------
-    EvaluationError
-        If there is no truth there.
+    Raises EvaluationError if there are none.
     """
     if (path / "labels").is_dir():
         files = _label_maps(path / "labels")
     else:
         try:
-            return [TrueImage(s.id, _sample_reader(s), s.kind, s.group) for s in find_samples(path)]
+            return [TrueImage(s.id, partial(_read_sample, s), s.kind, s.group) for s in find_samples(path)]
         except DatasetError as error:
             files = _label_maps(path) if path.is_dir() else {}
             if not files:
                 raise EvaluationError(str(error)) from error
-    return [TrueImage(name, _label_map_reader(file)) for name, file in files.items()]
+    return [TrueImage(name, partial(_read_truth, file)) for name, file in files.items()]
 
 
-def read_labels(file):
-    """Read one label map, or one mask of which the connected components (8 neighbours) become the nuclei.
-
-    A mask is a picture whose only values are 0 and 255; any other values are labels.
+def choose_subset(images: Sequence[TrueImage], split: Path, subset: str) -> tuple[list[TrueImage], list[str]]:
+    """Keep the images of the subset "train", "val" or "test", with the kind and group that the split gives them.
 
     Parameters
     ----------
-    file : Path
+    images : sequence of TrueImage
+    split : Path
+        As `segmentation.data.splits.read_split` takes it.
 
     Returns
     -------
-    (H, W) ndarray of integers
-
-    Raises
-    ------
-    ImageError
-        If the file is no readable picture of one channel.
-    """
-    labels = read_label_map(file)
-    if np.isin(labels, (0, 255)).all():
-        labels = cv2.connectedComponents((labels > 0).astype(np.uint8), connectivity=8)[1]
-    return labels
-
-
-def score_images(images, predictions):
-    """Score predictions one image after the other; one that is missing, unreadable or of another size counts as empty.
-
-    Parameters
-    ----------
-    images : iterable of TrueImage
-    predictions : dict of str to Path
-        From `find_predictions`.
-
-    Yields
-    ------
-    ScoredImage
+    chosen : list of TrueImage
+        In the order of `images`; at least one.
+    absent : list of str
+        Ids of the subset that are not among the images.
 
     Raises
     ------
     EvaluationError
-        If a truth is unreadable.
+        If there is no such subset, or none of its images is there.
     """
+    if subset not in SUBSETS:
+        raise EvaluationError(f"--subset is {subset!r}; expected one of {', '.join(SUBSETS)}.")
+    rows = {sample_id: row for sample_id, row in read_split(split).items() if row.subset == subset}
+    if not rows:
+        raise EvaluationError(f"{split} has no image in the subset {subset}.")
+    chosen = [
+        replace(image, kind=rows[image.id].kind or image.kind, group=rows[image.id].group or image.group)
+        for image in images
+        if image.id in rows
+    ]
+    if not chosen:
+        raise EvaluationError(f"none of the {len(rows)} images in the subset {subset} of {split} is in the truth.")
+    return chosen, sorted(rows.keys() - {image.id for image in chosen})
+
+
+def read_labels(file: Path) -> np.ndarray:
+    """Read one file as a label map, by the rule of training: a mask of two values falls into its components.
+
+    (H, W) int32, see `segmentation.data.masks.labels_from_mask`. Raises ImageError if the file cannot be read as a
+    picture of one channel.
+    """
+    return labels_from_mask(read_label_map(file))
+
+
+def score_predictions(images: Sequence[TrueImage], predictions: Mapping[str, Path]) -> Iterator[ScoredImage]:
+    """Score predictions, as listed by `find_predictions`, one by one.
+
+    A missing or unreadable one, or one of another size, counts as empty. Raises EvaluationError if a truth is
+    unreadable, or none of the images has a prediction.
+    """
+    if not any(image.id in predictions for image in images):
+        found = next(iter(predictions.values()))
+        raise EvaluationError(
+            f"{found.parent} has a prediction for none of the {len(images)} images; "
+            f"expected files such as {images[0].id}.tif, found {found.name}."
+        )
     for image in images:
         truth = image.read()
         prediction, problem = np.zeros(truth.shape, np.uint8), None
@@ -176,38 +161,32 @@ def score_images(images, predictions):
         yield ScoredImage(image, score_image(truth, prediction), problem)
 
 
-def _label_maps(folder):
-    """Label maps of a folder by name without suffix, sorted by file name."""
-    files: Iterable[Path] = (f for f in folder.iterdir() if f.suffix.lower() in _LABEL_MAP_SUFFIXES)
+def _label_maps(folder: Path) -> dict[str, Path]:
+    """List the label maps of a folder by name without suffix, sorted by file name."""
+    files = (f for f in folder.iterdir() if f.suffix.lower() in _LABEL_MAP_SUFFIXES)
     visible = sorted(f for f in files if f.is_file() and not f.name.startswith("."))
-    by_name = {}
+    preferred: dict[str, Path] = {}
     for file in sorted(visible, key=lambda f: _LABEL_MAP_SUFFIXES.index(f.suffix.lower())):
-        by_name.setdefault(file.stem, file)
-    return {file.stem: file for file in visible if by_name[file.stem] == file}
+        preferred.setdefault(file.stem, file)
+    return {file.stem: file for file in visible if preferred[file.stem] == file}
 
 
-def _sample_reader(sample: Sample):
-    def read():
-        try:
-            return sample.read_labels(sample.read_image().pixels.shape[:2])
-        except (DatasetError, ImageError) as error:
-            raise EvaluationError(f"the truth cannot be read: {error}") from error
-
-    return read
+def _read_sample(sample: Sample) -> np.ndarray:
+    try:
+        return sample.read_labels(sample.read_image().pixels.shape[:2])
+    except (DatasetError, ImageError) as error:
+        raise EvaluationError(f"the truth cannot be read: {error}") from error
 
 
-def _label_map_reader(file):
-    def read():
-        try:
-            labels = read_labels(file)
-        except ImageError as error:
-            raise EvaluationError(f"the truth cannot be read: {error}") from error
-        if labels.min() > 0:
-            raise EvaluationError(f"{file} has no pixel that is 0; expected a label map with 0 for background.")
-        return labels
-
-    return read
+def _read_truth(file: Path) -> np.ndarray:
+    try:
+        labels = read_labels(file)
+    except ImageError as error:
+        raise EvaluationError(f"the truth cannot be read: {error}") from error
+    if labels.min() > 0:
+        raise EvaluationError(f"{file} has no pixel that is 0; expected a label map with 0 for background.")
+    return labels
 
 
-def _size(labels):
+def _size(labels: np.ndarray) -> str:
     return f"{labels.shape[0]} x {labels.shape[1]}"

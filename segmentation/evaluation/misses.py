@@ -1,10 +1,10 @@
-"""Why true nuclei are missed: a figure says how many, this says what to do about it."""
+"""Why true nuclei are missed."""
 
 import numpy as np
 
 from segmentation.evaluation.overlap import Overlap
 
-#: In the order in which they are looked for.
+#: Checked in this order; the first that applies counts.
 REASONS = ("not seen", "fused with another", "split", "outline")
 
 # Fractions of a nucleus' pixels.
@@ -20,14 +20,9 @@ def count_misses(pairs: Overlap) -> tuple[int, ...]:
     ``not seen``            less than 0.3 of its pixels lie in predicted nuclei
     ``fused with another``  the predicted nucleus that shares most with it holds more than half of it, and more
                             than 0.3 of another true nucleus
-    ``split``               that nucleus holds less than 0.6 of those of its pixels that lie in predicted nuclei
-    ``outline``             none of these: it is there, but too large, too small or displaced
+    ``split``               less than 0.6 of its predicted pixels lie in one predicted nucleus
+    ``outline``             none of these: predicted, but too large, too small or displaced
     ======================  ===================================================================================
-
-    Parameters
-    ----------
-    pairs : Overlap
-        Of a truth and a prediction.
 
     Returns
     -------
@@ -39,7 +34,7 @@ def count_misses(pairs: Overlap) -> tuple[int, ...]:
     true, predicted, shared = pairs.true_index[order], pairs.predicted_index[order], pairs.shared[order]
     covered = np.bincount(true, shared, count)
     best = np.full(count, -1)
-    best[true] = predicted  # the last one stays, which shares most
+    best[true] = predicted  # sorted: the last assignment is the one that shares most
     most = np.zeros(count)
     most[true] = shared
 

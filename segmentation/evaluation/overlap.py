@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Label maps are read in bands of rows of about this many pixels, so that a slide on disk is never in memory as a whole.
+# Pixels in a band of rows.
 _BAND_PIXELS = 1 << 22
 
 
@@ -30,26 +30,21 @@ class Overlap:
     predicted_index: np.ndarray
     shared: np.ndarray
 
-    def iou(self):
+    def iou(self) -> np.ndarray:
         """Intersection over union of each pair, (k,) float64 in (0, 1]."""
         union = self.true_areas[self.true_index] + self.predicted_areas[self.predicted_index] - self.shared
         return self.shared / union
 
 
-def overlap(truth, prediction):
+def overlap(truth: np.ndarray, prediction: np.ndarray) -> Overlap:
     """Count the pixels that the nuclei of two label maps share.
 
-    Memory is that of the pairs that occur, not of all that could: a slide with 100,000 nuclei on either side is fine.
+    Memory grows with the pairs that overlap, not with all possible pairs: slides of 100,000 nuclei fit.
 
     Parameters
     ----------
     truth, prediction : (H, W) array of integers or bool
-        0 is background. Labels need not be consecutive. Anything that can be sliced by rows: a NumPy array, a
-        memory map, a Zarr array.
-
-    Returns
-    -------
-    Overlap
+        0 is background. Labels need not be consecutive. A memory map or Zarr array is read in bands of rows.
 
     Raises
     ------
@@ -65,7 +60,7 @@ def overlap(truth, prediction):
         raise ValueError(f"truth has the shape {truth.shape}, prediction {prediction.shape}; expected equal shapes.")
 
     rows = max(1, _BAND_PIXELS // max(1, truth.shape[1]))
-    # One band even of an empty map, so that there is something to concatenate.
+    # An empty map has one empty band: there must be something to concatenate.
     tops = range(0, max(1, truth.shape[0]), rows)
     bands = [_runs(truth[top : top + rows], prediction[top : top + rows]) for top in tops]
     true_label, predicted_label, length = (np.concatenate(column) for column in zip(*bands, strict=True))
@@ -78,7 +73,7 @@ def overlap(truth, prediction):
     shared = _sum(pair, length, len(pairs))
     true_index, predicted_index = np.divmod(pairs, max(1, len(predicted_labels)))
 
-    # Background is the first of the sorted labels where it occurs at all; from here on it is left out.
+    # Background, if there is any, comes first among the sorted labels; leave it out.
     true_background = int(len(true_labels) > 0 and true_labels[0] == 0)
     predicted_background = int(len(predicted_labels) > 0 and predicted_labels[0] == 0)
     nuclei = (true_index >= true_background) & (predicted_index >= predicted_background)
@@ -91,14 +86,14 @@ def overlap(truth, prediction):
     )
 
 
-def _runs(truth, prediction):
-    """Run lengths of the pair of labels along the rows: a nucleus is then a few dozen runs, not hundreds of pixels."""
+def _runs(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return runs of equal pairs of labels along the rows: far fewer than pixels."""
     truth, prediction = np.ravel(truth).astype(np.int64), np.ravel(prediction).astype(np.int64)
     changes = (truth[1:] != truth[:-1]) | (prediction[1:] != prediction[:-1])
     starts = np.concatenate([np.zeros(min(1, truth.size), np.int64), np.flatnonzero(changes) + 1])
     return truth[starts], prediction[starts], np.diff(starts, append=truth.size)
 
 
-def _sum(index, weights, size):
+def _sum(index: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
     # bincount adds in float64, which is exact up to 2**53 pixels.
     return np.bincount(index, weights, size).astype(np.int64)

@@ -1,18 +1,24 @@
-"""The figures of a scored set of images, as one object and as a table to read."""
+"""The scores of a set of images: a table with a row an image, figures with intervals, and both as text and as JSON."""
 
-from collections import Counter
-from dataclasses import dataclass
+from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from segmentation.evaluation.intervals import Figure, bootstrap
+from segmentation import __version__
+from segmentation.evaluation.folders import ScoredImage
+from segmentation.evaluation.intervals import Interval, bootstrap
 from segmentation.evaluation.misses import REASONS
-from segmentation.evaluation.scores import THRESHOLDS
+from segmentation.evaluation.scores import AP_NAMES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ROWS = {
     "dice": "Dice",
     "iou": "IoU",
-    **{f"ap{round(100 * t)}": f"AP {t:.2f}" for t in THRESHOLDS[:9]},
+    **{name: f"AP 0.{name[2:]}" for name in AP_NAMES[:9]},
     "mean_ap": "mean AP 0.50-0.90",
     "bowl": "Bowl score",
 }
@@ -20,111 +26,121 @@ _ROWS = {
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that was found out about a set of predictions.
+    """The scores of a set of predictions.
 
     Attributes
     ----------
-    images, groups : int
-    true_nuclei, predicted_nuclei : int
-    kinds : dict of str to int
-        Images of each kind, where it is known.
-    problems : tuple of str
-        Predictions that counted as empty because they are missing, unreadable or of another size, one sentence each.
-    missed : dict of str to int
-        True nuclei that no prediction matches at IoU > 0.5, by the reason, see `misses.count_misses`.
-    figures : dict of str to Figure
-        Those of `scores.set_figures`, and `dice/KIND` for each kind where there are several.
-    per_image : dict of str to dict
-        By id: dice, iou, bowl, ap (list over `THRESHOLDS`), true_nuclei, predicted_nuclei.
+    images : pandas.DataFrame
+        A row an image, by id: `kind` and `group` where they are known, `dice`, `iou` and `bowl`, the average precision
+        `ap50` .. `ap95`, `true_nuclei` and `predicted_nuclei`, `matched` nuclei at IoU > 0.5, the missed ones by each
+        of `misses.REASONS`, and the `problem` for which a prediction counted as empty.
+    groups : int
+        Groups of images that intervals draw; an image without a group counts as its own.
+    figures : dict of str to Interval
+        Those of `scores.set_figures`.
+    kinds : pandas.DataFrame
+        A row a kind of image, if there are several: number of `images` and `groups`, `dice` with the ends `low` and
+        `high` of its interval, `ap50` and `mean_ap` over the nuclei of the kind. Empty otherwise.
     """
 
-    images: int
+    images: pd.DataFrame
     groups: int
-    true_nuclei: int
-    predicted_nuclei: int
-    kinds: dict[str, int]
-    problems: tuple[str, ...]
-    missed: dict[str, int]
-    figures: dict[str, Figure]
-    per_image: dict[str, dict]
+    figures: dict[str, Interval]
+    kinds: pd.DataFrame
 
 
-def summarise(scored, seed=0):
-    """Figures with 95 % intervals of a set of images; an image without a group is its own.
+def evaluate(scored: Sequence[ScoredImage], seed: int = 0) -> Evaluation:
+    """Tabulate the scores of at least one image, and compute figures with 95 % intervals (bootstrap with `seed`)."""
+    import pandas as pd
 
-    Parameters
-    ----------
-    scored : sequence of folders.ScoredImage
-        At least one.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    Evaluation
-    """
     scores = [s.score for s in scored]
-    # Marked apart, so that a group "7" and an image "7" without a group are two.
+    # Told apart, so that a group "7" and an image "7" without a group are two.
     groups = [("image", s.image.id) if s.image.group is None else ("group", s.image.group) for s in scored]
-    figures = bootstrap(scores, groups, seed)
-    kinds = Counter(s.image.kind for s in scored if s.image.kind)
-    if len(kinds) > 1:
-        for kind in sorted(kinds):
-            chosen = np.flatnonzero([s.image.kind == kind for s in scored])
-            figures[f"dice/{kind}"] = bootstrap([scores[i] for i in chosen], [groups[i] for i in chosen], seed)["dice"]
-    return Evaluation(
-        images=len(scored),
-        groups=len(set(groups)),
-        true_nuclei=sum(score.true_nuclei for score in scores),
-        predicted_nuclei=sum(score.predicted_nuclei for score in scores),
-        kinds=dict(sorted(kinds.items())),
-        problems=tuple(s.problem for s in scored if s.problem),
-        missed=dict(zip(REASONS, np.sum([score.missed for score in scores], axis=0).tolist(), strict=True)),
-        figures=figures,
-        per_image={s.image.id: _image_figures(s.score) for s in scored},
-    )
+    images = score_table(scored)
+    rows_of_kind = images.groupby("kind").indices
+    kinds = {}
+    for kind, rows in rows_of_kind.items() if len(rows_of_kind) > 1 else ():
+        own = [groups[row] for row in rows]
+        figures = bootstrap([scores[row] for row in rows], own, seed)
+        kinds[kind] = {"images": len(rows), "groups": len(set(own)), "dice": figures["dice"].value}
+        kinds[kind] |= {"low": figures["dice"].low, "high": figures["dice"].high}
+        kinds[kind] |= {name: figures[name].value for name in ("ap50", "mean_ap")}
+    by_kind = pd.DataFrame.from_dict(kinds, orient="index").astype({"images": int, "groups": int} if kinds else {})
+    return Evaluation(images, len(set(groups)), bootstrap(scores, groups, seed), by_kind)
 
 
-def as_table(evaluation):
-    """Format an evaluation as lines of text.
+def score_table(scored: Sequence[ScoredImage]) -> pd.DataFrame:
+    """Return `Evaluation.images`: the scores with a row an image."""
+    import pandas as pd
 
-    Parameters
-    ----------
-    evaluation : Evaluation
-
-    Returns
-    -------
-    str
-    """
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in evaluation.kinds.items())
-    images = _count(evaluation.images, "image") + (f" ({kinds})" if kinds else "")
-    lines = [
-        f"{images} in {_count(evaluation.groups, 'group')}, "
-        f"{evaluation.true_nuclei:,} nuclei in the truth, {evaluation.predicted_nuclei:,} predicted",
-        "",
-        f"{'':22s}{'':8s}  95 % interval",
-    ]
-    names = _ROWS | {name: name.replace("dice/", "Dice, ") for name in evaluation.figures if name.startswith("dice/")}
-    for name, title in names.items():
-        figure = evaluation.figures[name]
-        lines.append(f"{title:22s}{figure.value:8.4f}  {figure.low:.4f} - {figure.high:.4f}")
-    if evaluation.true_nuclei:
-        missed = sum(evaluation.missed.values())
-        lines += ["", f"Of the true nuclei, {missed / evaluation.true_nuclei:.1%} are not matched at IoU > 0.5:"]
-        lines += [f"  {reason:20s}{count / evaluation.true_nuclei:8.1%}" for reason, count in evaluation.missed.items()]
-    return "\n".join(lines)
+    rows = []
+    for image, score, problem in ((s.image, s.score, s.problem) for s in scored):
+        rows.append(
+            {
+                "id": image.id,
+                "kind": image.kind or None,
+                "group": image.group,
+                **{"dice": score.dice, "iou": score.iou, "bowl": score.bowl},
+                **dict(zip(AP_NAMES, score.average_precision.tolist(), strict=True)),
+                "true_nuclei": score.true_nuclei,
+                "predicted_nuclei": score.predicted_nuclei,
+                "matched": score.matched[0],
+                **dict(zip(REASONS, score.missed, strict=True)),
+                "problem": problem,
+            }
+        )
+    return pd.DataFrame(rows).set_index("id")
 
 
-def _image_figures(score):
+def as_json(evaluation: Evaluation) -> dict:
+    """Return all figures, and the scores of each image, as what `json` can write."""
+    images = evaluation.images
+    by_kind = {f"dice/{row.Index}": Interval(row.dice, row.low, row.high) for row in evaluation.kinds.itertuples()}
+    columns = ["dice", "iou", "bowl", "true_nuclei", "predicted_nuclei"]
+    per_image = images[columns].to_dict("index")
+    for sample_id, precision in zip(images.index, images[list(AP_NAMES)].to_numpy().tolist(), strict=True):
+        per_image[sample_id]["ap"] = precision
     return {
-        "dice": score.dice,
-        "iou": score.iou,
-        "bowl": score.bowl,
-        "ap": score.average_precision.tolist(),
-        "true_nuclei": score.true_nuclei,
-        "predicted_nuclei": score.predicted_nuclei,
+        "version": __version__,
+        "images": len(images),
+        "groups": evaluation.groups,
+        "true_nuclei": int(images["true_nuclei"].sum()),
+        "predicted_nuclei": int(images["predicted_nuclei"].sum()),
+        "kinds": images["kind"].value_counts().sort_index().to_dict(),
+        "problems": images["problem"].dropna().tolist(),
+        "missed": images[list(REASONS)].sum().to_dict(),
+        "figures": {name: asdict(figure) for name, figure in (evaluation.figures | by_kind).items()},
+        "per_image": per_image,
     }
 
 
-def _count(number, noun):
+def as_text(evaluation: Evaluation) -> str:
+    """Format an evaluation as lines of text; intervals are left out where all images are of one group."""
+    images = evaluation.images
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in images["kind"].value_counts().sort_index().items())
+    true, predicted = images["true_nuclei"].sum(), images["predicted_nuclei"].sum()
+    lines = [
+        f"{_count(len(images), 'image')}{f' ({kinds})' if kinds else ''} in {_count(evaluation.groups, 'group')}, "
+        f"{true:,} nuclei in the truth, {predicted:,} predicted",
+        "",
+    ]
+    if evaluation.groups > 1:
+        lines.append(f"{'':30s}  95 % interval")
+    for name, title in _ROWS.items():
+        lines.append(_figure_line(title, evaluation.figures[name], evaluation.groups > 1))
+    for row in evaluation.kinds.itertuples():
+        lines.append(_figure_line(f"Dice, {row.Index}", Interval(row.dice, row.low, row.high), row.groups > 1))
+    if true:
+        missed = images[list(REASONS)].sum() / true
+        lines += ["", f"Of the true nuclei, {missed.sum():.1%} are not matched at IoU > 0.5:"]
+        lines += [f"  {reason:20s}{share:8.1%}" for reason, share in missed.items()]
+    return "\n".join(lines)
+
+
+def _figure_line(title: str, figure: Interval, with_interval: bool) -> str:
+    interval = f"  {figure.low:.4f} - {figure.high:.4f}" if with_interval else ""
+    return f"{title:22s}{figure.value:8.4f}{interval}"
+
+
+def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,8 +1,12 @@
 """What images are there: a few of each kind."""
 
+from collections.abc import Sequence
+
+import numpy as np
 from matplotlib.figure import Figure
 
 from segmentation.data.modality import FLUORESCENCE, SMEAR, STAINED
+from segmentation.data.splits import SUBSETS
 from segmentation.exploration.style import frame, picture, row_label
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import listing, percent, quantity, short
@@ -16,62 +20,55 @@ _MEANING = {
 }
 
 
-def draw_gallery(survey: Survey, columns: int = 6) -> Figure:
+def draw(survey: Survey, columns: int = 6) -> Figure:
     """Show the middle of some images of each kind, a row a kind, from small nuclei to large ones."""
     figure, axes = frame(1.75 * columns, 2.0 * len(survey.kinds), len(survey.kinds), columns)
-    for row, kind in zip(axes, survey.kinds, strict=True):
+    for panels, kind in zip(axes, survey.kinds, strict=True):
         chosen = spread(survey, kind, columns)
-        for panel in row[len(chosen) :]:
+        for panel in panels[len(chosen) :]:
             panel.set_axis_off()
-        for panel, index in zip(row, chosen, strict=False):
-            name = short(survey.collection.images.ids[index])
-            size = f"{survey.images['width'][index]} × {survey.images['height'][index]} px"
-            picture(
-                panel,
-                window(survey, index),
-                f"{name}\n{size}, {quantity(survey.images['nuclei'][index], 'nucleus', 'nuclei')}",
-            )
-        row_label(row[0], kind)
+        for panel, image in zip(panels, survey.images.loc[chosen].itertuples(), strict=False):
+            size = f"{image.width} × {image.height} px, {quantity(image.nuclei, 'nucleus', 'nuclei')}"
+            picture(panel, window(survey, image.Index), f"{short(image.id)}\n{size}")
+        row_label(panels[0], kind)
     return figure
 
 
 def spread(survey: Survey, kind: str, count: int) -> list[int]:
     """Choose images of a kind, evenly from those with the smallest nuclei to those with the largest."""
-    own = [index for index, other in enumerate(survey.images["kind"]) if other == kind]
-    own.sort(
-        key=lambda index: (-1.0 if survey.images["nuclei"][index] == 0 else survey.images["diameter"][index], index)
-    )
-    count = min(count, len(own))
-    return [own[round(place * (len(own) - 1) / max(count - 1, 1))] for place in range(count)]
+    own = survey.images[survey.images["kind"] == kind]
+    return evenly(own.sort_values("diameter", kind="stable", na_position="first").index, count)
+
+
+def evenly(rows: Sequence[int], most: int) -> list[int]:
+    """Choose at most so many rows, evenly spaced, in their order."""
+    places = np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)
+    return [int(rows[place]) for place in places]
 
 
 def typical(survey: Survey, kind: str) -> int:
-    """The image of a kind whose nuclei are of middle size."""
+    """Choose the image of a kind whose nuclei are of middle size."""
     chosen = spread(survey, kind, 3)
     return chosen[len(chosen) // 2]
 
 
-def window(survey: Survey, index: int):
+def window(survey: Survey, row: int) -> np.ndarray:
     """Cut the middle out of a normalised image, at most 256 pixels a side, (h, w, 3) uint8."""
-    pixels = survey.collection.images.pixels(index)
+    pixels = survey.cached.pixels(row)
     top, left = (max(length - WINDOW, 0) // 2 for length in pixels.shape[:2])
     return pixels[top : top + WINDOW, left : left + WINDOW]
 
 
-def describe_gallery(survey: Survey) -> str:
-    """Say how many images of which kind there are."""
-    kinds = survey.images["kind"]
-    parts = [
-        f"{(kinds == kind).sum():,} {kind} ({percent((kinds == kind).mean())}: {_MEANING[kind]})"
-        for kind in survey.kinds
+def describe(survey: Survey) -> str:
+    """Say how many images of which kind there are, and how they are split."""
+    total, counts = len(survey.images), survey.images["kind"].value_counts()
+    parts = [f"{count:,} {kind} ({percent(count / total)}: {_MEANING[kind]})" for kind, count in counts.items()]
+    of_subset = survey.images["subset"].value_counts()
+    order = [
+        *(name for name in SUBSETS if name in of_subset),
+        *(name for name in of_subset.index if name not in SUBSETS),
     ]
-    subsets = survey.collection.subsets
-    sizes = [f"{subsets.count(name):,} {name}" for name in dict.fromkeys(sorted(subsets, key=_order))]
     return (
-        f"{quantity(len(kinds), 'image')} with {quantity(len(survey.nuclei['label']), 'nucleus', 'nuclei')}: "
-        f"{listing(parts)}; split into {listing(sizes)} (from {survey.collection.split_origin})."
+        f"{quantity(total, 'image')} with {quantity(len(survey.nuclei), 'nucleus', 'nuclei')}: {listing(parts)}; "
+        f"split into {listing([f'{of_subset[name]:,} {name}' for name in order])} (from {survey.split_origin})."
     )
-
-
-def _order(subset: str) -> tuple:
-    return ({"train": 0, "val": 1, "test": 2}.get(subset, 3), subset)

@@ -1,92 +1,75 @@
 """Which kinds of image there are, how clearly they differ, how rare they are, and how sampling makes up for it."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-from segmentation.exploration.style import COLOURS, GREY, frame, legend, plain, plain_numbers, scatter_by_kind
+from segmentation.exploration.style import COLOURS, GREY, frame, legend, log_scale, plain, scatter_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import listing, percent
 from segmentation.training.sequence import draw_probabilities
 
 
-def draw_kinds(survey: Survey) -> Figure:
+def draw(survey: Survey) -> Figure:
     """Draw the clusters of images, and how often training sees each kind."""
     figure, ((first, second, third),) = frame(12, 3.9, 1, 3)
-    images, kinds = survey.images, survey.images["kind"]
-    scatter_by_kind(first, images["level"], images["chroma"], kinds, survey.kinds)
-    plain(
-        first,
-        "Background and colour",
-        "Median brightness, normalised\n(0 dark, 1 light)",
-        "Chroma, normalised (0 is grey)",
-    )
+    images, lightness = survey.images, "Median lightness, normalised\n(CIELAB L*, 0 black, 100 white)"
+    scatter_by_kind(first, images["lightness"], images["chroma"], images["kind"])
+    plain(first, "Background and colour", lightness, "Mean chroma, normalised\n(CIELAB, 0 is grey)")
     legend(first)
-    scatter_by_kind(second, images["level"], images["diameter"], kinds, survey.kinds)
-    plain(
-        second,
-        "Background and nuclear size",
-        "Median brightness, normalised\n(0 dark, 1 light)",
-        "Median nuclear diameter (pixels, log scale)",
-    )
-    second.set_yscale("log")
-    plain_numbers(second.yaxis)
+    scatter_by_kind(second, images["lightness"], images["diameter"], images["kind"])
+    plain(second, "Background and nuclear size", lightness, "Median nuclear diameter (pixels, log scale)")
+    log_scale(second, "y")
 
     shares = kind_shares(survey)
-    places = np.arange(len(shares))
-    for offset, values, name, style in (
-        (-0.2, [share for share, _ in shares.values()], "of the training images", {"alpha": 0.45}),
-        (0.2, [drawn for _, drawn in shares.values()], "of the crops drawn", {}),
-    ):
-        bars = third.bar(
-            places + offset, 100 * np.array(values), 0.4, color=[COLOURS[kind] for kind in shares], **style
-        )
-        third.bar_label(bars, [percent(value) for value in values], fontsize=8)
-        third.bar([np.nan], [np.nan], color=GREY, label=name, **style)
+    colours = [COLOURS[kind] for kind in shares.index]
+    for offset, name, alpha in ((-0.2, "images", 0.45), (0.2, "crops", 1)):
+        bars = third.bar(np.arange(len(shares)) + offset, 100 * shares[name], 0.4, color=colours, alpha=alpha)
+        third.bar_label(bars, [percent(share) for share in shares[name]], fontsize=8)
+        label = {"images": "of the training images", "crops": "of the crops drawn"}[name]
+        third.bar([np.nan], [np.nan], color=GREY, alpha=alpha, label=label)
     plain(third, "How often training sees a kind", "", "Share (%)")
-    third.set_xticks(places, list(shares))
+    third.set_xticks(range(len(shares)), shares.index)
     third.margins(y=0.12)
     legend(third)
     return figure
 
 
-def kind_shares(survey: Survey) -> dict[str, tuple[float, float]]:
-    """Share of the training images, and of the crops that training draws, that each kind has."""
-    train = survey.collection.indices("train")
-    kinds = [survey.collection.images.kinds[index] for index in train]
-    drawn = draw_probabilities(kinds, [survey.collection.images.areas[index] for index in train])
-    of_kind = {kind: np.array([own == kind for own in kinds]) for kind in survey.kinds}
-    return {kind: (float(own.mean()), float(drawn[own].sum())) for kind, own in of_kind.items()}
+def kind_shares(survey: Survey) -> pd.DataFrame:
+    """Return the share of each kind among the training `images`, and among the `crops` that training draws."""
+    train = survey.images.loc[survey.rows("train")]
+    drawn = draw_probabilities(train["kind"].tolist(), (train["height"] * train["width"]).tolist())
+    by_kind = train.assign(drawn=drawn).groupby("kind", observed=False)["drawn"]
+    return pd.DataFrame({"images": by_kind.size() / len(train), "crops": by_kind.sum()})
 
 
 def neighbour_agreement(survey: Survey) -> float:
-    """Share of the images whose nearest neighbour in level, chroma and log diameter, standardised, is of their kind.
+    """Return the share of images whose nearest neighbour in lightness, chroma and log diameter is of their kind.
 
-    Images without a whole nucleus take no part; NaN if fewer than two are left.
+    The three are standardised. Images without a whole nucleus take no part; NaN if fewer than two are left.
     """
-    images = survey.images
-    usable = np.isfinite(images["diameter"])
-    if usable.sum() < 2:
+    images = survey.images.dropna(subset="diameter")
+    if len(images) < 2:
         return np.nan
-    features = np.stack([images["level"], images["chroma"], np.log2(np.where(usable, images["diameter"], 1))], axis=1)[
-        usable
-    ]
-    features = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-9)
+    features = images[["lightness", "chroma"]].assign(size=np.log2(images["diameter"]))
+    features = (features - features.mean()) / features.std().clip(lower=1e-9)
     # The nearest of all is the image itself, or one that lies at the same place.
     nearest = cKDTree(features).query(features, 2)[1]
-    other = np.where(nearest[:, 0] == np.arange(len(features)), nearest[:, 1], nearest[:, 0])
-    kinds = images["kind"][usable]
+    other = np.where(nearest[:, 0] == np.arange(len(images)), nearest[:, 1], nearest[:, 0])
+    kinds = images["kind"].to_numpy()
     return float((kinds == kinds[other]).mean())
 
 
-def describe_kinds(survey: Survey) -> str:
+def describe(survey: Survey) -> str:
     """Say how clearly the kinds differ, how rare the rarest is and how often it is drawn."""
     shares = kind_shares(survey)
     if len(shares) == 1:
         return f"All images are of one kind, {survey.kinds[0]}, so sampling by kind changes nothing."
-    rarest = min((kind for kind in shares if shares[kind][0] > 0), key=lambda kind: shares[kind][0])
-    share, drawn = shares[rarest]
-    missing = [kind for kind in shares if shares[kind][0] == 0]
+    missing = shares.index[shares["images"] == 0].tolist()
+    present = shares[shares["images"] > 0]
+    rarest = present["images"].idxmin()
+    share, drawn = present.loc[rarest]
     absent = f" (no training image is {listing(missing)})" if missing else ""
     return (
         f"Background, colour and size tell the kinds apart (for {percent(neighbour_agreement(survey))} of the images "

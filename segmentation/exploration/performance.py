@@ -1,26 +1,35 @@
 """How a model does on test images, and where it fails."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from segmentation.bundle import Bundle
-from segmentation.evaluation.intervals import Figure as Interval
-from segmentation.evaluation.intervals import bootstrap
+from segmentation.evaluation.folders import ScoredImage, TrueImage
 from segmentation.evaluation.overlap import overlap
-from segmentation.evaluation.scores import ImageScore, score_image
+from segmentation.evaluation.report import Evaluation, evaluate
+from segmentation.evaluation.scores import score_image
+from segmentation.exploration.images import evenly
 from segmentation.exploration.measures import fullest_window
-from segmentation.exploration.style import COLOURS, GREY, MARKERS, frame, legend, picture, plain, plain_numbers
+from segmentation.exploration.style import (
+    COLOURS,
+    GREY,
+    frame,
+    legend,
+    log_scale,
+    picture,
+    plain,
+    scatter_by_kind,
+)
 from segmentation.exploration.survey import Survey
-from segmentation.exploration.targets import evenly
 from segmentation.exploration.wording import percent, quantity, short
 from segmentation.prediction.predictor import open_predictor
 
-# A nucleus counts as found if a predicted one has an IoU above this with it.
-FOUND_IOU = 0.5
-# Traits of fewer nuclei say little.
+# Shares of fewer nuclei say little.
 _FEWEST = 20
 # Side of what is shown of an image, in pixels.
 _SIDE = 320
@@ -31,137 +40,97 @@ _FOUND, _MISSED, _INVENTED = (86, 180, 233), (240, 228, 66), (213, 94, 0)  # sky
 class Performance:
     """Predictions of a model for test images, scored.
 
-    Attributes
-    ----------
-    bundle : Bundle
-    indices : list of int
-        The images.
-    label_maps : list of (H, W) ndarray of int32
-        As predicted.
-    scores : list of ImageScore
-    figures : dict of str to Interval
-        Of all images, with 95 % intervals over groups of images that show one field.
-    rows : (n,) ndarray of int
-        Rows of the true nuclei of these images in the survey.
-    found : (n,) ndarray of bool
-        Whether a predicted nucleus has an IoU above 0.5 with each of them.
+    The images are `rows` of the survey; predicted `label_maps`, (H, W) int32, and the table of the `evaluation` are in
+    this order. `nuclei` are the true nuclei of these images, as in the survey, and whether each was `found`.
     """
 
     bundle: Bundle
-    indices: list[int]
+    rows: list[int]
     label_maps: list[np.ndarray]
-    scores: list[ImageScore]
-    figures: dict[str, Interval]
-    rows: np.ndarray
-    found: np.ndarray
+    evaluation: Evaluation
+    nuclei: pd.DataFrame
 
 
 def examine_model(survey: Survey, bundle: Bundle, most: int = 120) -> Performance:
     """Predict test images as ``predict_masks.py`` does by default, and score them.
 
-    Parameters
-    ----------
-    survey : Survey
-    bundle : Bundle
-    most : int
-        Images, at most, evenly spaced over the test images; over all images if there are no test images.
+    Of more than `most` images, that many are taken, evenly spaced; all images if there are no test images.
     """
-    collection = survey.collection
-    indices = evenly(collection.indices("test"), most)
-    predictor = open_predictor(bundle)
-    label_maps = [predictor(collection.samples[index].read_image()) for index in indices]
-    truths = [collection.images.label_map(index) for index in indices]
-    scores = [score_image(*pair) for pair in zip(truths, label_maps, strict=True)]
-    found = [found_nuclei(*pair) for pair in zip(truths, label_maps, strict=True)]
-    return Performance(
-        bundle=bundle,
-        indices=indices,
-        label_maps=label_maps,
-        scores=scores,
-        figures=bootstrap(scores, [collection.images.groups[index] for index in indices]),
-        rows=np.flatnonzero(np.isin(survey.nuclei["image"], indices)),
-        found=np.concatenate(found),
-    )
+    rows, predictor = evenly(survey.rows("test"), most), open_predictor(bundle)
+    label_maps, scored, found = [], [], []
+    for row in rows:
+        image, truth = survey.images.loc[row], survey.cached.label_map(row)
+        label_maps.append(predictor(survey.samples[row].read_image()))
+        true_image = TrueImage(image["id"], partial(survey.cached.label_map, row), image["kind"], image["group"])
+        scored.append(ScoredImage(true_image, score_image(truth, label_maps[-1])))
+        found.append(found_nuclei(truth, label_maps[-1]))
+    nuclei = survey.nuclei[survey.nuclei["image"].isin(rows)].assign(found=np.concatenate(found))
+    return Performance(bundle, rows, label_maps, evaluate(scored), nuclei)
 
 
 def found_nuclei(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Tell which true nuclei have a predicted one with an IoU above 0.5, (n,) bool in the order of their labels."""
     pairs = overlap(truth, prediction)
     found = np.zeros(len(pairs.true_areas), bool)
-    found[pairs.true_index[pairs.iou() > FOUND_IOU]] = True
+    found[pairs.true_index[pairs.iou() > 0.5]] = True
     return found
 
 
-def traits(survey: Survey, performance: Performance) -> dict[str, np.ndarray]:
-    """Sort the true nuclei by what may make them hard; name of the trait to (n,) bool, in the order of `found`."""
-    nuclei = {name: column[performance.rows] for name, column in survey.nuclei.items()}
-    contrast, kinds = np.abs(nuclei["contrast"]), survey.images["kind"][nuclei["image"]]
-    diameter = nuclei["diameter"]
-    low, high = np.nanpercentile(contrast, (20, 80)) if len(contrast) else (0, 0)
-    result = {"all nuclei": np.ones(len(kinds), bool)}
-    result |= {f"in {kind} images": kinds == kind for kind in survey.kinds}
-    result |= {
+def found_by_trait(nuclei: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate the number of true `nuclei` and the share `found` by what may make them hard; a row a trait."""
+    diameter, contrast = nuclei["diameter"], nuclei["contrast"].abs()
+    traits = {"all nuclei": diameter > 0}
+    traits |= {f"in {kind} images": nuclei["kind"] == kind for kind in nuclei["kind"].cat.categories}
+    traits |= {
         "touching no other": ~nuclei["touching"],
         "touching another": nuclei["touching"],
         "below 10 px": diameter < 10,
         "10 to 20 px": (diameter >= 10) & (diameter < 20),
         "20 to 40 px": (diameter >= 20) & (diameter < 40),
         "above 40 px": diameter >= 40,
-        "faintest fifth": contrast <= low,
-        "most contrasting fifth": contrast >= high,
+        "faintest fifth": contrast <= contrast.quantile(0.2),
+        "most contrasting fifth": contrast >= contrast.quantile(0.8),
         "cut by the edge": nuclei["touches_edge"],
     }
-    return {name: chosen for name, chosen in result.items() if chosen.any()}
+    chosen = {name: nuclei.loc[mask, "found"] for name, mask in traits.items() if mask.any()}
+    return pd.DataFrame(
+        {"nuclei": {n: len(f) for n, f in chosen.items()}, "found": {n: f.mean() for n, f in chosen.items()}}
+    )
 
 
-def draw_performance(survey: Survey, performance: Performance) -> Figure:
+def draw(survey: Survey, performance: Performance) -> Figure:
     """Draw the Dice coefficient of each image, the counts, and the share of nuclei found by trait."""
     figure, ((left, middle, right),) = frame(13, 4.2, 1, 3, width_ratios=(3, 3, 4))
-    kinds = survey.images["kind"][performance.indices]
-    dice = np.array([score.dice for score in performance.scores])
-    present = [kind for kind in survey.kinds if (kinds == kind).any()]
-    for place, kind in enumerate(present):
-        own = np.sort(dice[kinds == kind])
-        # Side by side as their order has it, so that no point hides another.
-        across = place + np.linspace(-0.3, 0.3, own.size) if own.size > 1 else [place]
-        left.scatter(across, own, 24, COLOURS[kind], marker=MARKERS[kind], alpha=0.7, linewidths=0)
-        left.hlines(own.mean(), place - 0.35, place + 0.35, color="black", linewidth=1.5)
-        left.text(place + 0.37, own.mean(), f"{own.mean():.2f}", va="center", fontsize=9)
+    images = performance.evaluation.images
+    images = images.assign(kind=pd.Categorical(images["kind"], survey.kinds).remove_unused_categories())
+    kinds = images["kind"].cat.categories
+    # Side by side in their order, so that no point hides another.
+    rank = images.groupby("kind", observed=True)["dice"].rank(method="first", pct=True) - 0.5
+    scatter_by_kind(left, images["kind"].cat.codes + 0.6 * rank, images["dice"], images["kind"])
+    for place, mean in enumerate(images.groupby("kind", observed=True)["dice"].mean()):
+        left.hlines(mean, place - 0.35, place + 0.35, color="black", linewidth=1.5)
+        left.text(place + 0.37, mean, f"{mean:.2f}", va="center", fontsize=9)
     plain(left, "Dice coefficient of each test image", "", "Dice coefficient (line: mean)")
-    left.set_xticks(range(len(present)), present)
-    left.set_xlim(-0.5, len(present) - 0.25)
-    left.set_ylim(min(0.5, dice.min() - 0.03), 1.01)
+    left.set_xticks(range(len(kinds)), kinds)
+    left.set_xlim(-0.5, len(kinds) - 0.25)
+    left.set_ylim(min(0.5, images["dice"].min() - 0.03), 1.01)
 
-    top = 2
-    for kind in present:
-        chosen = [score for score, own in zip(performance.scores, kinds, strict=True) if own == kind]
-        true, predicted = (np.array([getattr(s, f"{n}_nuclei") for s in chosen]) for n in ("true", "predicted"))
-        top = max(top, true.max(), predicted.max())
-        middle.scatter(
-            np.maximum(true, 0.5),
-            np.maximum(predicted, 0.5),
-            24,
-            COLOURS[kind],
-            marker=MARKERS[kind],
-            alpha=0.7,
-            linewidths=0,
-            label=kind,
-        )
+    # Where there is none, the point lies at 0.5: a logarithmic axis has no 0.
+    counts = images[["true_nuclei", "predicted_nuclei"]].clip(lower=0.5)
+    scatter_by_kind(middle, counts["true_nuclei"], counts["predicted_nuclei"], images["kind"])
+    top = max(counts.to_numpy().max(), 2)
     middle.plot([1, top], [1, top], color="black", linewidth=1, linestyle=":")
     plain(middle, "Nuclei counted", "True number (log scale)", "Predicted number (log scale)")
-    middle.set_xscale("log")
-    middle.set_yscale("log")
-    plain_numbers(middle.xaxis)
-    plain_numbers(middle.yaxis)
+    log_scale(middle, "xy")
     legend(middle)
 
-    groups = traits(survey, performance)
-    shares = [performance.found[chosen].mean() for chosen in groups.values()]
-    colours = [COLOURS.get(name.removeprefix("in ").removesuffix(" images"), GREY) for name in groups]
-    bars = right.barh(range(len(groups)), 100 * np.array(shares), color=colours)
-    right.bar_label(bars, [f" {percent(share)}" for share in shares], fontsize=8)
+    traits = found_by_trait(performance.nuclei)
+    colours = [COLOURS.get(name.removeprefix("in ").removesuffix(" images"), GREY) for name in traits.index]
+    bars = right.barh(range(len(traits)), 100 * traits["found"], color=colours)
+    right.bar_label(bars, [f" {percent(share)}" for share in traits["found"]], fontsize=8)
     plain(right, "Nuclei found (IoU above 0.5)", "Share of the true nuclei (%)")
-    right.set_yticks(range(len(groups)), [f"{name} ({chosen.sum():,})" for name, chosen in groups.items()], fontsize=9)
+    names = [f"{trait.Index} ({trait.nuclei:,})" for trait in traits.itertuples()]
+    right.set_yticks(range(len(traits)), names, fontsize=9)
     right.set_xlim(0, 114)
     right.set_xticks(range(0, 101, 20))
     right.invert_yaxis()
@@ -169,40 +138,36 @@ def draw_performance(survey: Survey, performance: Performance) -> Figure:
     return figure
 
 
-def describe_performance(survey: Survey, performance: Performance) -> str:
+def describe(survey: Survey, performance: Performance) -> str:
     """Say how well the model does, and on which nuclei it fails most."""
-    figures = performance.figures
-    groups = traits(survey, performance)
-    shares = {name: performance.found[chosen].mean() for name, chosen in groups.items() if chosen.sum() >= _FEWEST}
+    bundle, evaluation = performance.bundle, performance.evaluation
+    traits = found_by_trait(performance.nuclei)
+    shares = traits.loc[traits["nuclei"] >= _FEWEST, "found"]
     where = ""
     if len(shares) > 1:
-        worst, best = min(shares, key=shares.get), max(shares, key=shares.get)
         where = (
-            f"; it finds {percent(performance.found.mean())} of the nuclei, fewest of the group “{worst}” "
-            f"({percent(shares[worst])}) and most of the group “{best}” ({percent(shares[best])})"
+            f"; it finds {percent(performance.nuclei['found'].mean())} of the nuclei, fewest of the group "
+            f"“{shares.idxmin()}” ({percent(shares.min())}) and most of the group “{shares.idxmax()}” "
+            f"({percent(shares.max())})"
         )
-    return (
-        f"On {quantity(len(performance.indices), 'test image')} the model {performance.bundle.folder.name} "
-        f"({performance.bundle.targets}, {performance.bundle.digest[:8]}) has a mean Dice coefficient of "
-        f"{_with_interval(figures['dice'])}, AP50 {_with_interval(figures['ap50'])} and mean AP "
-        f"{_with_interval(figures['mean_ap'])}{where}."
+    dice, ap50, mean_ap = (
+        f"{figure.value:.3f}" + (f" ({figure.low:.3f}-{figure.high:.3f})" if evaluation.groups > 1 else "")
+        for figure in (evaluation.figures[name] for name in ("dice", "ap50", "mean_ap"))
     )
-
-
-def _with_interval(figure: Interval) -> str:
-    return f"{figure.value:.3f} ({figure.low:.3f}-{figure.high:.3f})"
+    return (
+        f"On {quantity(len(performance.rows), 'test image')} the model {bundle.folder.name} ({bundle.targets}, "
+        f"{bundle.digest[:8]}) has a mean Dice coefficient of {dice}, AP50 {ap50} and mean AP {mean_ap}{where}."
+    )
 
 
 def ranked(performance: Performance) -> list[int]:
-    """Places of the images in `performance`, the worst mean over the IoU thresholds first, then the worst Dice."""
-    return sorted(
-        range(len(performance.scores)),
-        key=lambda place: (performance.scores[place].bowl, performance.scores[place].dice),
-    )
+    """Order the places of the images in `performance`: the worst Bowl score first, then the worst Dice."""
+    scores = performance.evaluation.images.reset_index()
+    return scores.sort_values(["bowl", "dice"]).index.tolist()
 
 
 def draw_failures(survey: Survey, performance: Performance, columns: int = 6) -> Figure:
-    """Show the best, the middle and the worst test images: above as they are, below which nuclei were found."""
+    """Show the worst, the middle and the best test images: above as they are, below which nuclei were found."""
     order = ranked(performance)
     count = min(columns, len(order))
     worst = max(count - 2, 1)
@@ -212,18 +177,17 @@ def draw_failures(survey: Survey, performance: Performance, columns: int = 6) ->
     for panel in axes.flat:
         panel.set_axis_off()
     for (upper, lower), (place, rank) in zip(axes.T, chosen, strict=False):
-        index, score = performance.indices[place], performance.scores[place]
-        pixels, truth = survey.collection.images.pixels(index), survey.collection.images.label_map(index)
-        marked = mark_failures(pixels, truth, performance.label_maps[place])
+        score, row = performance.evaluation.images.iloc[place], performance.rows[place]
+        prediction = performance.label_maps[place]
+        pixels, truth = survey.cached.pixels(row), survey.cached.label_map(row)
         # Where most pixels are wrong.
-        shown = fullest_window((truth > 0) != (performance.label_maps[place] > 0), _SIDE)
-        picture(upper, pixels[shown], f"{rank}: {short(survey.collection.images.ids[index])}")
-        counts = f"{score.true_nuclei} true,\n{score.predicted_nuclei} predicted, {score.matched[0]} match"
-        picture(lower, marked[shown], f"Dice {score.dice:.2f}; {counts}")
-    patches = [
-        Patch(color=np.array(colour) / 255, label=name)
-        for colour, name in ((_FOUND, "found"), (_MISSED, "missed"), (_INVENTED, "predicted, matches none"))
-    ]
+        shown = fullest_window((truth > 0) != (prediction > 0), _SIDE)
+        picture(upper, pixels[shown], f"{rank}: {short(score.name)}")
+        counts = f"{score.true_nuclei} true, {score.predicted_nuclei} predicted, {score.matched} match"
+        title = f"Bowl score {score.bowl:.2f}, Dice {score.dice:.2f}\n{counts}"
+        picture(lower, mark_failures(pixels, truth, prediction)[shown], title)
+    names = {_FOUND: "found", _MISSED: "missed", _INVENTED: "predicted, matches none"}
+    patches = [Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=name) for colour, name in names.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
@@ -234,7 +198,7 @@ def mark_failures(pixels: np.ndarray, truth: np.ndarray, prediction: np.ndarray)
     matched = np.concatenate([[False], found_nuclei(prediction, truth)])
     tint = np.zeros((*truth.shape, 3), np.float32)
     tint[(prediction > 0) & ~matched[prediction]] = _INVENTED
-    # Where both are, what was missed is what one wants to see.
+    # A missed nucleus is more important to see than the prediction over it.
     tint[(truth > 0) & ~found[truth]] = _MISSED
     tint[found[truth]] = _FOUND
     marked = np.where(tint.any(axis=-1, keepdims=True), 0.45 * pixels + 0.55 * tint, pixels)
@@ -243,16 +207,13 @@ def mark_failures(pixels: np.ndarray, truth: np.ndarray, prediction: np.ndarray)
 
 def describe_failures(survey: Survey, performance: Performance) -> str:
     """Say what goes wrong in the worst image, and what in all."""
-    place = ranked(performance)[0]
-    score, index = performance.scores[place], performance.indices[place]
-    true, predicted, matched = (
-        sum(values)
-        for values in zip(*((s.true_nuclei, s.predicted_nuclei, s.matched[0]) for s in performance.scores), strict=True)
-    )
-    matches = quantity(score.matched[0], "match", "matches")
+    scores = performance.evaluation.images
+    worst = scores.iloc[ranked(performance)[0]]
+    true, predicted, matched = scores[["true_nuclei", "predicted_nuclei", "matched"]].sum()
+    matches = quantity(worst.matched, "match", "matches")
     return (
         f"Of all images together {true - matched:,} of {quantity(true, 'nucleus', 'nuclei')} are missed and "
-        f"{predicted - matched:,} of {predicted:,} predicted ones match none; the worst image, "
-        f"{survey.collection.images.ids[index]} ({survey.images['kind'][index]}), has {matches} for "
-        f"{quantity(score.true_nuclei, 'nucleus', 'nuclei')} and a Dice coefficient of {score.dice:.2f}."
+        f"{predicted - matched:,} of {predicted:,} predicted ones match none; the worst image, {worst.name} "
+        f"({worst.kind}), has {matches} for {quantity(worst.true_nuclei, 'nucleus', 'nuclei')} and a Dice coefficient "
+        f"of {worst.dice:.2f}."
     )

@@ -1,32 +1,32 @@
-"""What all plots share: colours that the colour-blind can tell apart, one for each kind of image, and a frame."""
+"""What all plots share: a colour for each kind of image, axes, and how a notebook shows them."""
 
 from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure  # not pyplot: no display, no global state
+from matplotlib.figure import Figure  # not pyplot, which keeps global state and wants a display
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from segmentation.data.modality import FLUORESCENCE, SMEAR, STAINED
 
-# Okabe and Ito, https://jfly.uni-koeln.de/color/
-BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
-SKY_BLUE, YELLOW, VERMILLION = "#56B4E9", "#F0E442", "#D55E00"
-GREY = "#777777"
-
+# Told apart by the colour-blind: Okabe and Ito, https://jfly.uni-koeln.de/color/
+BLUE, ORANGE, PURPLE, VERMILLION, GREY = "#0072B2", "#E69F00", "#CC79A7", "#D55E00", "#777777"
 COLOURS = {FLUORESCENCE: BLUE, STAINED: PURPLE, SMEAR: ORANGE}
 MARKERS = {FLUORESCENCE: "o", STAINED: "s", SMEAR: "^"}
 
 
-def frame(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
+def frame(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
     """Make a figure of `width` by `height` inches with (rows, columns) axes."""
     figure = Figure(figsize=(width, height), layout="constrained", dpi=100)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def plain(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
-    """Name the axes, take away the lines that say nothing, and draw a faint grid."""
+    """Name the axes, remove the upper and right line, and draw a faint grid."""
     axes.set_title(title, fontsize=11, loc="left")
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -35,14 +35,25 @@ def plain(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
     axes.set_axisbelow(True)
 
 
-def legend(axes: Axes, place: str = "best") -> None:
+def legend(axes: Axes, place: Any = "best") -> None:
     """Add a legend that can be read where it lies over bars."""
     axes.legend(fontsize=9, loc=place, framealpha=0.85, edgecolor="none")
 
 
 def whole_numbers(axis: Axis) -> None:
-    """Put no ticks between the whole numbers of an axis that counts."""
-    axis.set_major_locator(MaxNLocator(steps=(1, 2, 5, 10), integer=True))
+    """Put ticks on whole numbers only."""
+    axis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
+
+
+def log_scale(axes: Axes, which: str = "x") -> None:
+    """Make axes logarithmic, labelled 1, 10, 100; call when everything is drawn."""
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.axis_name in which:
+            axes.set(**{f"{axis.axis_name}scale": "log"})
+            low, high = axis.get_view_interval()
+            axis.set_major_locator(LogLocator(10, (1, 2, 5) if high < 100 * low else (1, 3)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def row_label(axes: Axes, kind: str) -> None:
@@ -53,42 +64,76 @@ def row_label(axes: Axes, kind: str) -> None:
     )  # fmt: skip
 
 
-def picture(axes: Axes, pixels: np.ndarray, title: str = "", colour: str = "black") -> None:
+def picture(axes: Axes, pixels: np.ndarray, title: str = "") -> None:
     """Show an (H, W, 3) uint8 picture without axes."""
     axes.imshow(pixels, interpolation="nearest")
-    axes.set_title(title, fontsize=8, color=colour)
+    axes.set_title(title, fontsize=8)
     axes.set_axis_off()
 
 
-def stack_by_kind(axes: Axes, values: np.ndarray, kinds: np.ndarray, order: Sequence[str], bins: np.ndarray) -> None:
-    """Draw a histogram whose bars are divided by kind; values that are NaN are left out."""
-    parts = [values[(kinds == kind) & np.isfinite(values)] for kind in order]
-    labels = [f"{kind} ({np.count_nonzero(kinds == kind):,})" for kind in order]
+def histogram_by_kind(axes: Axes, values: pd.Series, kinds: pd.Series, bins: np.ndarray) -> None:
+    """Draw a histogram whose bars are divided by kind, without missing values."""
+    order = kinds.cat.categories
+    labels = [f"{kind} ({(kinds == kind).sum():,})" for kind in order]
+    parts = [values[kinds == kind].dropna() for kind in order]
+    axes.hist(parts, list(bins), stacked=True, color=[COLOURS[kind] for kind in order], label=labels)
     whole_numbers(axes.yaxis)
-    axes.hist(parts, bins, stacked=True, color=[COLOURS[kind] for kind in order], label=labels)
 
 
-def scatter_by_kind(axes: Axes, x: np.ndarray, y: np.ndarray, kinds: np.ndarray, order: Sequence[str]) -> None:
+def bars_by_kind(axes: Axes, table: pd.DataFrame, names: Sequence[str], horizontal: bool = False) -> None:
+    """Draw a table of counts, a row a bar that is divided by the kinds in the columns, with its total beside it."""
+    places, starts = range(len(table)), np.zeros(len(table))
+    for kind, counts in table.items():
+        look: dict[str, Any] = {"color": COLOURS[kind], "label": kind, "left" if horizontal else "bottom": starts}
+        drawn = (axes.barh if horizontal else axes.bar)(places, counts, **look)
+        starts = starts + counts.to_numpy()
+    axes.bar_label(drawn, [f" {total:,.0f}" for total in starts], fontsize=9)
+    axes.set(**{"yticks" if horizontal else "xticks": places, "yticklabels" if horizontal else "xticklabels": names})
+    axes.set(**{"xlim" if horizontal else "ylim": (0, 1.1 * starts.max())})
+    axes.grid(visible=False, axis="y" if horizontal else "x")
+    whole_numbers(axes.xaxis if horizontal else axes.yaxis)
+
+
+def scatter_by_kind(axes: Axes, x: pd.Series, y: pd.Series, kinds: pd.Series) -> None:
     """Draw a point an image, with the colour and the marker of its kind."""
-    for kind in order:
+    for kind in kinds.cat.categories:
         own = kinds == kind
         axes.scatter(
             x[own], y[own], 22, COLOURS[kind], marker=MARKERS[kind], alpha=0.6, linewidths=0,
-            label=f"{kind} ({np.count_nonzero(own):,})",
+            label=f"{kind} ({own.sum():,})",
         )  # fmt: skip
 
 
-def octaves(values: np.ndarray, per_octave: int) -> np.ndarray:
-    """Edges of bins that grow by the same factor, for a logarithmic axis over positive values; NaN are ignored."""
-    values = values[np.isfinite(values) & (values > 0)]
-    low, high = np.log2([values.min(), values.max()]) if values.size else (0, 1)
-    steps = np.arange(np.floor(low * per_octave), np.floor(high * per_octave) + 2)
-    return 2 ** (steps / per_octave)
+def octaves(values: pd.Series, per_octave: int) -> np.ndarray:
+    """Return edges of bins that grow by one factor, for a logarithmic axis over positive values."""
+    values = values[values > 0]
+    low, high = np.log2([values.min(), values.max()]) if len(values) else (0, 1)
+    return 2 ** (np.arange(np.floor(low * per_octave), np.floor(high * per_octave) + 2) / per_octave)
 
 
-def plain_numbers(axis: Axis) -> None:
-    """Label a logarithmic axis, on which all is drawn, 1, 10, 100 and not by powers."""
-    low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(10, (1, 2, 5) if high < 100 * low else (1, 3)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axis.set_minor_formatter(NullFormatter())
+def show(figure: Figure, finding: str) -> None:
+    """Display a figure, and under it the sentence (Markdown) that says what it shows.
+
+    As PNG, or as JPEG where that takes less than half: photographs in PNG make a notebook of megabytes.
+    """
+    from IPython.display import Image, Markdown, display  # comes with Jupyter alone
+
+    sharp, small = png(figure), jpeg(figure)
+    display(Image(data=small if len(small) < len(sharp) / 2 else sharp, alt=finding))
+    display(Markdown(f"**Finding.** {finding}"))
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG; the same figure gives the same bytes, whatever the version of matplotlib."""
+    return _drawn(figure, format="png", metadata={"Software": None})
+
+
+def jpeg(figure: Figure) -> bytes:
+    """Return a figure as JPEG."""
+    return _drawn(figure, format="jpeg", pil_kwargs={"quality": 85})
+
+
+def _drawn(figure: Figure, **options: Any) -> bytes:
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=90, **options)
+    return buffer.getvalue()

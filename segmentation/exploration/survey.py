@@ -1,122 +1,210 @@
-"""Measure every image and every nucleus of a collection once; all plots and sentences are made of these two tables."""
+"""Open a data set and measure it: one table with a row an image, one with a row a nucleus."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from skimage.color import rgb2lab
 
+from segmentation.data.cache import CachedImages, prepare
+from segmentation.data.fingerprints import Fingerprint
+from segmentation.data.groups import find_groups
+from segmentation.data.layouts import DataSet, find_data_set
 from segmentation.data.masks import count_pieces
-from segmentation.exploration.collection import Collection
-from segmentation.exploration.measures import extreme_channels, local_contrast, mean_channel, touching
+from segmentation.data.normalisation import Normalisation
+from segmentation.data.problems import DatasetError, Problem
+from segmentation.data.samples import Sample
+from segmentation.data.splits import SUBSETS, SplitRow, draw_split, read_split
+from segmentation.exploration.measures import local_contrast, touching
 from segmentation.results.tables import measure_nuclei
+
+ROOT = Path(__file__).resolve().parents[2]
+# Splits that are used without being asked for, where they name the images.
+KNOWN_SPLITS = (ROOT / "data" / "dsb2018_split.csv",)
+NO_SUBSET = "no subset"
+COLOURS = ("red", "green", "blue")
+_SHAPE = ["label", "area", "bbox_min_y", "bbox_min_x", "bbox_max_y", "bbox_max_x", "solidity", "touches_edge"]
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The figures of a collection.
+    """The usable images of a data set and what was measured of them.
 
     Attributes
     ----------
-    collection : Collection
-    images : dict of str to (N, ...) ndarray
-        Columns with a row an image, in the order of the collection:
+    path : Path
+        The folder or zip.
+    images : pandas.DataFrame
+        A row an image:
 
-        ==========================  ====================================================================================
-        `kind`                      "fluorescence", "stained" or "smear"
-        `height`, `width`           in pixels
-        `nuclei`                    how many
-        `objects`                   connected components of the foreground (8 neighbours): what a plain mask tells apart
-        `foreground`                share of the pixels that belong to nuclei, 0 to 1
-        `diameter`                  median over the nuclei that the edge does not cut, in pixels; NaN without any
-        `background`, `brightness`  median intensity of background and nuclei in the file, mean of the channels, as a
-                                    share of the largest value that its integers can have (of the largest in the image
-                                    for floats); NaN without any
-        `background_colour`,        (N, 3), mean red, green and blue of background and nuclei, likewise
-        `nuclei_colour`
-        `level`                     median of the normalised image's brightness (largest channel), 0 to 1: near 0 for
-                                    nuclei on dark, near 1 for nuclei on light
-        `chroma`                    mean of largest minus smallest channel over mean of the largest, of the normalised
-                                    image: 0 is grey
-        ==========================  ====================================================================================
-    nuclei : dict of str to (M,) ndarray
-        Columns with a row a nucleus, images in order, labels ascending: `image` (its index), `diameter` of the disk
-        with the area of the nucleus, in pixels, `touching` another nucleus, `contrast` to its surroundings in the
-        normalised image (-1 to 1, see `local_contrast`), and those of `segmentation.results.tables.measure_nuclei`
-        without intensities.
+        ===========================  ===================================================================================
+        `id`, `subset`, `kind`       `kind` is categorical, the most frequent first; `subset` may be `NO_SUBSET`
+        `group`, `field`             group as the split has it; field as found in the pixels by `find_groups`
+        `height`, `width`            in pixels
+        `nuclei`, `objects`          number of nuclei, and of connected components of the foreground (8 neighbours)
+        `foreground`, `touching`     share of pixels that belong to nuclei; share of nuclei that touch another, or NaN
+        `diameter`                   median over the nuclei that the edge does not cut, in pixels; NaN without any
+        `background`, `brightness`   median intensity of background and nuclei in the file, mean of the channels, as a
+                                     share of the largest value of the integer type (floats: in the image), or NaN
+        `background_red` to          mean colour of background and nuclei, likewise
+        `nuclei_blue`
+        `lightness`, `chroma`        CIELAB, of the normalised image: median lightness, 0 (black) to 100 (white), and
+                                     mean chroma, 0 for grey
+        ===========================  ===================================================================================
+    nuclei : pandas.DataFrame
+        A row a nucleus, images in order, labels ascending: `image` (its row in `images`) and its `kind`; `label`,
+        `area`, `bbox_...`, `solidity` and `touches_edge` as in nuclei.csv; `diameter` of the disk of equal area, in
+        pixels; whether it is `touching` another; and `contrast`, -1 to 1, see `measures.local_contrast`.
+    cached : CachedImages
+        Pixels and label maps, in the order of `images`, as are `samples` and `fingerprints`.
+    problems : list of Problem
+        What is wrong with the data set, unusable samples included.
+    split_origin : str
+        Where the split comes from, as part of a sentence.
     """
 
-    collection: Collection
-    images: dict[str, np.ndarray]
-    nuclei: dict[str, np.ndarray]
+    path: Path
+    images: pd.DataFrame
+    nuclei: pd.DataFrame
+    cached: CachedImages
+    samples: list[Sample]
+    fingerprints: list[Fingerprint]
+    problems: list[Problem]
+    split_origin: str
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of image that there are, the most frequent first."""
-        kinds, counts = np.unique(self.images["kind"], return_counts=True)
-        return [str(kind) for kind in kinds[np.argsort(-counts, kind="stable")]]
+        """The kinds of image, the most frequent first."""
+        return self.images["kind"].cat.categories.tolist()
+
+    def rows(self, subset: str) -> list[int]:
+        """Rows of the images of a subset; all rows if it is empty, so that there is something to look at."""
+        return self.images.index[self.images["subset"] == subset].tolist() or self.images.index.tolist()
 
 
-def survey(collection: Collection) -> Survey:
-    """Measure a collection; every image is read once more, for intensities as they are in its file."""
-    image_rows, nuclei_tables = [], []
-    for index, sample in enumerate(collection.samples):
-        normalised, labels = collection.images.pixels(index), collection.images.label_map(index)
-        nuclei = _measure_nuclei(labels, normalised)
-        nuclei["image"] = np.full(len(nuclei["label"]), index)
-        nuclei_tables.append(nuclei)
-        image_rows.append(_measure_image(labels, normalised, nuclei, sample.read_image().pixels))
-    images = {name: np.array([row[name] for row in image_rows]) for name in image_rows[0]}
-    images["kind"] = np.array(collection.images.kinds)
-    nuclei = {name: np.concatenate([table[name] for table in nuclei_tables]) for name in nuclei_tables[0]}
-    return Survey(collection, images, nuclei)
+def open_survey(
+    path: Path | str,
+    split_file: Path | str | None = None,
+    *,
+    cache_folder: Path = ROOT / "data" / "cache",
+    progress: Callable[[int, int], None] | None = None,
+) -> Survey:
+    """Decode a data set, or find it in the cache of the training, and measure it.
+
+    Parameters
+    ----------
+    path : Path or str
+        A folder or zip in one of the layouts of `segmentation.data.layouts`; or a folder that holds such data sets in
+        folders named train, val and test, which are then the subsets and the beginnings of the ids.
+    split_file : Path or str, optional
+        A split as `read_split` takes it. Without it: the subsets by folder; or one of `KNOWN_SPLITS` if it names more
+        than half of the images; or one is drawn with the seed 0.
+    cache_folder : Path
+        Where decoded images are kept.
+    progress : callable, optional
+        Called with the number of samples decoded and the number of all.
+
+    Raises
+    ------
+    DatasetError
+        If there is no data set, no usable sample in it, or the split cannot be read.
+    """
+    path = Path(path)
+    data_set = _by_subset(path) or find_data_set(path)
+    prepared = prepare(data_set, Normalisation(), cache_folder, progress=progress)
+    ids = prepared.images.ids
+    fingerprints = {sample_id: prepared.fingerprints[sample_id] for sample_id in ids}
+    fields = find_groups(fingerprints)
+    kinds = dict(zip(ids, prepared.images.kinds, strict=True))
+    split, origin = _choose_split(data_set, split_file, kinds, fields)
+    # A field that was found must not be mistaken for a group of the split that has the same number.
+    rows = {i: split.get(i, SplitRow(NO_SUBSET)) for i in ids}
+    rows = {i: replace(row, group=row.group or f"found {fields[i]}") for i, row in rows.items()}
+    cached = prepared.images.select(rows)
+    by_id = {sample.id: sample for sample in data_set.samples}
+    samples = [replace(by_id[i], kind=kind) for i, kind in zip(ids, cached.kinds, strict=True)]
+
+    measured = [
+        _measure(cached.pixels(row), cached.label_map(row), sample.read_image().pixels)
+        for row, sample in enumerate(samples)
+    ]
+    known = {"id": ids, "subset": [rows[i].subset for i in ids], "kind": cached.kinds, "group": cached.groups}
+    images = pd.DataFrame(known | {"field": [fields[i] for i in ids]}).join(pd.DataFrame([row for row, _ in measured]))
+    images["kind"] = pd.Categorical(images["kind"], images["kind"].value_counts().index)
+    nuclei = pd.concat([table.assign(image=row) for row, (_, table) in enumerate(measured)], ignore_index=True)
+    nuclei.insert(0, "image", nuclei.pop("image"))
+    nuclei.insert(1, "kind", images["kind"].array[nuclei["image"]])
+    problems = data_set.problems + prepared.problems
+    return Survey(path, images, nuclei, cached, samples, list(fingerprints.values()), problems, origin)
 
 
-def _measure_nuclei(labels: np.ndarray, normalised: np.ndarray) -> dict[str, np.ndarray]:
-    brightness = mean_channel(normalised) / 255
-    table = measure_nuclei(labels, brightness[..., None], ("grey",))
-    del table["mean_intensity_grey"]
-    table["diameter"] = 2 * np.sqrt(table["area"] / np.pi)
-    table["touching"] = touching(labels)
-    table["contrast"] = local_contrast(labels, brightness)
-    return table
+def _by_subset(path: Path) -> DataSet | None:
+    """Join the data sets in folders named train, val and test; None if there are none."""
+    found = {name: find_data_set(path / name) for name in SUBSETS if (path / name).is_dir()}
+    if not found:
+        return None
+    samples = [replace(sample, id=f"{name}/{sample.id}") for name, part in found.items() for sample in part.samples]
+    problems = [problem for part in found.values() for problem in part.problems]
+    layout = next(iter(found.values())).layout
+    return DataSet(path, layout, sorted(samples, key=lambda sample: sample.id), problems)
 
 
-def _measure_image(
-    labels: np.ndarray, normalised: np.ndarray, nuclei: dict[str, np.ndarray], pixels: np.ndarray
-) -> dict:
-    foreground = labels > 0
-    scale = full_scale(pixels)
-    grey = mean_channel(pixels) / scale
-    whole = nuclei["diameter"][~nuclei["touches_edge"]]
-    least, largest = extreme_channels(normalised)
-    return {
+def _choose_split(
+    data_set: DataSet, split_file: Path | str | None, kinds: dict[str, str], fields: dict[str, str]
+) -> tuple[dict[str, SplitRow], str]:
+    if split_file:
+        split = read_split(split_file)
+        if not split.keys() & kinds.keys():
+            raise DatasetError(f"{split_file}: names none of the {len(kinds)} images in {data_set.path}.")
+        return split, Path(split_file).name
+    folders = {sample_id: sample_id.partition("/")[0] for sample_id in kinds if "/" in sample_id}
+    if folders:
+        return {sample_id: SplitRow(name) for sample_id, name in folders.items()}, "the folders of the data set"
+    for file in KNOWN_SPLITS:
+        split = read_split(file) if file.exists() else {}
+        if 2 * len(split.keys() & kinds.keys()) > len(kinds):
+            return split, file.name
+    try:
+        return draw_split(kinds, fields, seed=0), "a draw that keeps tiles of one field together"
+    except DatasetError:
+        return {}, "none, for there is only one field"
+
+
+def _measure(normalised: np.ndarray, labels: np.ndarray, pixels: np.ndarray) -> tuple[dict, pd.DataFrame]:
+    """Measure an image as normalised, its label map, and its pixels as in the file."""
+    brightness = normalised.mean(axis=-1, dtype=np.float32) / 255
+    nuclei = pd.DataFrame(measure_nuclei(labels, brightness[..., None], ("grey",)))[_SHAPE]
+    nuclei["diameter"] = 2 * np.sqrt(nuclei["area"] / np.pi)
+    nuclei["touching"] = touching(labels)
+    nuclei["contrast"] = local_contrast(labels, brightness)
+
+    lab = rgb2lab(normalised)
+    row = {
         "height": labels.shape[0],
         "width": labels.shape[1],
-        "nuclei": len(nuclei["label"]),
-        "objects": count_pieces(foreground),
-        "foreground": foreground.mean(),
-        "diameter": _median(whole),
-        "background": _median(grey[~foreground]),
-        "brightness": _median(grey[foreground]),
-        "background_colour": _colour(pixels, ~foreground) / scale,
-        "nuclei_colour": _colour(pixels, foreground) / scale,
-        "level": np.median(largest) / 255,
-        "chroma": (largest - least).mean() / max(largest.mean(), 1e-12),
+        "nuclei": len(nuclei),
+        "objects": count_pieces(labels > 0),
+        "foreground": np.mean(labels > 0),
+        "touching": nuclei["touching"].mean(),
+        "diameter": nuclei.loc[~nuclei["touches_edge"], "diameter"].median(),
+        # The conversion itself errs by thousandths.
+        "lightness": np.median(lab[..., 0]).round(2),
+        "chroma": np.hypot(lab[..., 1], lab[..., 2]).mean().round(2),
     }
+    scaled = np.broadcast_to(pixels / np.float32(full_scale(pixels)), (*labels.shape, 3))
+    for name, middle, where in (("background", "background", labels == 0), ("nuclei", "brightness", labels > 0)):
+        chosen = scaled[where]
+        empty = not len(chosen)
+        row[middle] = np.nan if empty else float(np.median(chosen.mean(axis=-1)))
+        means = np.full(3, np.nan) if empty else chosen.mean(axis=0, dtype=float)
+        row |= {f"{name}_{colour}": mean for colour, mean in zip(COLOURS, means, strict=True)}
+    return row, nuclei
 
 
 def full_scale(pixels: np.ndarray) -> float:
-    """The largest value that an image's integers can have; of floats the largest that they do have."""
+    """Return the largest value that an image's integer type can hold; for floats the largest value in the image."""
     if pixels.dtype.kind == "f":
         return max(float(pixels.max()), 1e-12)
     return float(np.iinfo(pixels.dtype).max)
-
-
-def _median(values: np.ndarray) -> float:
-    return float(np.median(values)) if values.size else np.nan
-
-
-def _colour(pixels: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Mean colour of the pixels that are chosen, (3,); NaN if none are."""
-    if not chosen.any():
-        return np.full(3, np.nan)
-    return np.broadcast_to([channel[chosen].mean() for channel in np.moveaxis(pixels, -1, 0)], 3)

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage, with one decimal below 20 % and where it would else be rounded to 100 %.
+    """Write a share as a percentage, with one decimal below 20 % and where rounding would say 100 %.
 
     >>> percent(0.1394), percent(0.5), percent(0.0), percent(0.9971), percent(1.0)
     ('13.9 %', '50 %', '0 %', '99.7 %', '100 %')
     """
     value = 100 * share
     if 0 < value < 19.95 or 99.5 <= value < 100:
-        # What is not all must not look like it.
         return f"{min(value, 99.9):.1f} %"
     return f"{value:.0f} %"
 
@@ -22,8 +21,7 @@ def quantity(count: int, noun: str, plural: str | None = None) -> str:
     >>> quantity(1, "image"), quantity(28986, "nucleus", "nuclei"), quantity(0, "image")
     ('1 image', '28,986 nuclei', 'no images')
     """
-    number = f"{count:,}" if count else "no"
-    return f"{number} {noun if count == 1 else plural or noun + 's'}"
+    return f"{f'{count:,}' if count else 'no'} {noun if count == 1 else plural or noun + 's'}"
 
 
 def listing(parts: Sequence[str]) -> str:

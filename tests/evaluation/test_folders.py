@@ -3,7 +3,17 @@ import numpy as np
 import pytest
 import tifffile
 
-from segmentation.evaluation.folders import EvaluationError, find_predictions, find_truth, read_labels, score_images
+from segmentation.data.masks import WholeMask
+from segmentation.data.problems import DatasetError
+from segmentation.evaluation.folders import (
+    EvaluationError,
+    TrueImage,
+    choose_subset,
+    find_predictions,
+    find_truth,
+    read_labels,
+    score_predictions,
+)
 
 
 def square(label=1):
@@ -43,12 +53,22 @@ def test_masks_fall_into_their_components(tmp_path):
     assert labels.max() == 2 and labels[8, 9] == labels[2, 3] != labels[12, 3]
 
 
-def test_label_maps_are_kept_as_they_are(tmp_path):
+def test_the_nuclei_of_label_maps_are_kept(tmp_path):
     tifffile.imwrite(tmp_path / "labels.tif", square(70))
-    assert np.array_equal(read_labels(tmp_path / "labels.tif"), square(70))
-    one = (square() > 0).astype(np.uint8)  # one label in two pieces is one nucleus
-    cv2.imwrite(str(tmp_path / "one.png"), one)
-    assert np.array_equal(read_labels(tmp_path / "one.png"), one)
+    assert np.array_equal(read_labels(tmp_path / "labels.tif"), square())
+    torn = square()  # one label of several may be in two pieces
+    torn[0, 20:22] = 1
+    cv2.imwrite(str(tmp_path / "torn.png"), torn)
+    assert np.array_equal(read_labels(tmp_path / "torn.png"), torn)
+
+
+@pytest.mark.parametrize("value", [1, 7, 255])
+def test_masks_are_split_as_training_splits_them(tmp_path, value):
+    mask = (square() > 0).astype(np.uint8) * value
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    labels, _ = WholeMask(tmp_path / "mask.png").read("mask", mask.shape)
+    assert np.array_equal(labels, square())
+    assert np.array_equal(read_labels(tmp_path / "mask.png"), labels)
 
 
 @pytest.fixture(params=["bowl", "pairs", "maps", "labels"])
@@ -106,7 +126,7 @@ def test_missing_and_unreadable_predictions_count_as_empty(tmp_path):
         tifffile.imwrite(truth / f"{name}.tif", square())
     tifffile.imwrite(predictions / "a.tif", square())
     (predictions / "b.tif").write_bytes(b"II*\0")
-    a, b, c = score_images(find_truth(truth), find_predictions(predictions))
+    a, b, c = score_predictions(find_truth(truth), find_predictions(predictions))
     assert a.score.bowl == 1 and a.problem is None
     assert b.score.dice == c.score.dice == 0
     assert "b.tif" in b.problem and c.problem == "c: no prediction of that name"
@@ -116,7 +136,43 @@ def test_another_size_counts_as_empty_and_both_are_named(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", square())
     (tmp_path / "p").mkdir()
     tifffile.imwrite(tmp_path / "p" / "a.tif", square().T)
-    (scored,) = score_images(find_truth(tmp_path), find_predictions(tmp_path / "p"))
+    (scored,) = score_predictions(find_truth(tmp_path), find_predictions(tmp_path / "p"))
     assert scored.score.dice == 0
     assert scored.problem.startswith(f"{tmp_path / 'p' / 'a.tif'} has 24 x 20 pixels")
     assert "the truth of a 20 x 24; expected equal sizes" in scored.problem
+
+
+@pytest.fixture
+def split(tmp_path):
+    file = tmp_path / "split.csv"
+    file.write_text(
+        "id,subset,kind,group\na,test,stained,7\nb,train,stained,7\nc,test,,\nd,test,smear,8\nf,val,smear,9\n"
+    )
+    return file
+
+
+def images(names):
+    return [TrueImage(name, np.empty, kind="fluorescence") for name in names]
+
+
+def test_keeps_the_subset_with_kind_and_group(split):
+    chosen, absent = choose_subset(images("cab"), split, "test")
+    assert [(i.id, i.kind, i.group) for i in chosen] == [("c", "fluorescence", None), ("a", "stained", "7")]
+    assert absent == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("names", "subset", "sentence"), [("ab", "tset", "train, val, test"), ("ab", "val", "none of the 1")]
+)
+def test_refuses_an_empty_choice(split, names, subset, sentence):
+    with pytest.raises(EvaluationError, match=sentence):
+        choose_subset(images(names), split, subset)
+
+
+def test_refuses_a_subset_that_the_split_does_not_have(tmp_path):
+    file = tmp_path / "split.csv"
+    file.write_text("id,subset\na,train\n")
+    with pytest.raises(EvaluationError, match="no image in the subset test"):
+        choose_subset(images("a"), file, "test")
+    with pytest.raises(DatasetError):
+        choose_subset(images("a"), tmp_path / "absent.csv", "test")

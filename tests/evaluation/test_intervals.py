@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from segmentation.evaluation import intervals
-from segmentation.evaluation.intervals import Figure, bootstrap, paired_bootstrap
+from segmentation.evaluation.intervals import Interval, bootstrap, paired_bootstrap
 from segmentation.evaluation.scores import ImageScore, set_figures
 
 
@@ -67,12 +67,12 @@ def test_groups_of_equal_images_widen_the_interval():
 
 def test_one_group_has_no_width():
     figure = bootstrap(scores_of(4, 5), ["a"] * 5)["mean_ap"]
-    assert figure == Figure(figure.value, figure.value, figure.value)
+    assert figure == Interval(figure.value, figure.value, figure.value)
 
 
 def test_pairs_of_equal_predictions_do_not_differ():
     scores = scores_of(5, 30)
-    assert set(paired_bootstrap(scores, scores, range(30)).values()) == {Figure(0, 0, 0)}
+    assert set(paired_bootstrap(scores, scores, range(30)).values()) == {Interval(0, 0, 0)}
 
 
 def test_pairing_finds_a_small_but_steady_difference():

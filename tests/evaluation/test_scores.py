@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from segmentation.evaluation.scores import THRESHOLDS, score_image, set_figures
+from segmentation.evaluation.scores import IOU_THRESHOLDS, score_image, set_figures
 
 
 def disks(rng, count, shape=(80, 90)):
@@ -37,7 +37,7 @@ def brute_force(pairs):
         inter, true_sum, predicted_sum = inter + (a & b).sum(), true_sum + a.sum(), predicted_sum + b.sum()
         true_masks = [truth == t for t in np.unique(truth) if t]
         predicted_masks = [prediction == p for p in np.unique(prediction) if p]
-        for j, threshold in enumerate(THRESHOLDS):
+        for j, threshold in enumerate(IOU_THRESHOLDS):
             free, tp = list(range(len(predicted_masks))), 0
             for mask in true_masks:
                 for k in free:

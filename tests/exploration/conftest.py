@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from data.draw_samples import draw_fluorescence, draw_stained
-from segmentation.exploration.collection import open_collection
-from segmentation.exploration.survey import survey
+from segmentation.exploration.survey import open_survey
 
 
 def _write(file: Path, pixels: np.ndarray) -> None:
@@ -32,20 +31,14 @@ def write_images():
 
 
 @pytest.fixture(scope="session")
-def open_images(write_images, tmp_path_factory):
-    """Open {stem: (pixels, label map)} as a collection."""
-
-    def open_them(images, split_file=None):
-        folder = tmp_path_factory.mktemp("images")
-        return open_collection(write_images(folder / "data", images), split_file, cache_folder=folder / "cache")
-
-    return open_them
-
-
-@pytest.fixture(scope="session")
-def survey_of(open_images):
+def survey_of(write_images, tmp_path_factory):
     """Measure {stem: (pixels, label map)}."""
-    return lambda images, split_file=None: survey(open_images(images, split_file))
+
+    def measure(images, split_file=None):
+        folder = tmp_path_factory.mktemp("images")
+        return open_survey(write_images(folder / "data", images), split_file, cache_folder=folder / "cache")
+
+    return measure
 
 
 @pytest.fixture(scope="session")

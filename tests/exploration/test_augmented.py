@@ -6,13 +6,12 @@ from segmentation.training.config import TrainingConfig
 
 
 def test_crops_are_measured_as_training_draws_them(drawn_survey):
-    measured = augmented.measure_crops(drawn_survey, 30)
-    assert len(measured["brightness"]) == len(measured["nuclei"]) == 30
-    assert ((measured["brightness"] >= 0) & (measured["brightness"] <= 1)).all()
+    crops, diameters = augmented.measure_crops(drawn_survey, 30)
+    assert len(crops) == 30 and crops["brightness"].between(0, 1).all()
     # Only whole nuclei have a diameter.
-    assert 0 < len(measured["diameter"]) < measured["nuclei"].sum()
+    assert 0 < len(diameters) < crops["nuclei"].sum()
     again = augmented.measure_crops(drawn_survey, 30)
-    assert all(np.array_equal(measured[name], again[name]) for name in measured)
+    assert crops.equals(again[0]) and np.array_equal(diameters, again[1])
 
 
 def test_figures_of_crops_are_those_of_their_label_maps(drawn_survey, monkeypatch):
@@ -26,16 +25,16 @@ def test_figures_of_crops_are_those_of_their_label_maps(drawn_survey, monkeypatc
             return pixels, labels
 
     monkeypatch.setattr(augmented, "Augmentation", Unchanged)
-    measured = augmented.measure_crops(drawn_survey, 60)
+    crops, diameters = augmented.measure_crops(drawn_survey, 60)
     images, nuclei = drawn_survey.images, drawn_survey.nuclei
-    train = drawn_survey.collection.indices("train")
-    assert set(measured["nuclei"]) == set(images["nuclei"][train])
-    whole = np.isin(nuclei["image"], train) & ~nuclei["touches_edge"]
-    assert set(measured["diameter"].round(6)) == set(nuclei["diameter"][whole].round(6))
+    train = drawn_survey.rows("train")
+    assert set(crops["nuclei"]) == set(images["nuclei"][train])
+    whole = nuclei["image"].isin(train) & ~nuclei["touches_edge"]
+    assert set(diameters.round(6)) == set(nuclei["diameter"][whole].round(6))
 
 
 def test_outlines_go_along(drawn_survey, tmp_path):
-    figure = augmented.draw_augmentation(drawn_survey, columns=3)
+    figure = augmented.draw(drawn_survey, columns=3)
     figure.savefig(tmp_path / "augmentation.png")
     pictures = [axes.get_images()[0].get_array() for axes in figure.axes]
     assert len(pictures) == 2 * 4
@@ -46,14 +45,14 @@ def test_outlines_go_along(drawn_survey, tmp_path):
 
 
 def test_the_sentence(drawn_survey):
-    sentence = augmented.describe_augmentation(drawn_survey, crops=20)
+    sentence = augmented.describe(drawn_survey, crops=20)
     assert sentence.startswith("In 20 augmented crops whole nuclei measure ")
 
 
 def test_images_without_nuclei(survey_of, dotted, tmp_path):
     measured = survey_of({"one": dotted([]), "two": dotted([], (64, 64))})
-    augmented.draw_augmentation(measured).savefig(tmp_path / "augmentation.png")
-    assert "100 % of the crops hold no nucleus" in augmented.describe_augmentation(measured, crops=5)
+    augmented.draw(measured).savefig(tmp_path / "augmentation.png")
+    assert "100 % of the crops hold no nucleus" in augmented.describe(measured, crops=5)
 
 
 @pytest.mark.parametrize("side", [1, 3])

@@ -7,10 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from segmentation.exploration.collection import open_collection
-from segmentation.exploration.images import describe_gallery
-from segmentation.exploration.survey import survey
-from segmentation.exploration.touching import describe_touching
+from segmentation.exploration import images, touching
+from segmentation.exploration.survey import open_survey
 
 
 @pytest.fixture(scope="module")
@@ -33,25 +31,26 @@ def counted(dsb2018):
 
 @pytest.fixture(scope="module")
 def surveyed(dsb2018, tmp_path_factory):
-    return survey(open_collection(dsb2018 / "stage1_train.zip", cache_folder=tmp_path_factory.mktemp("cache")))
+    return open_survey(dsb2018 / "stage1_train.zip", cache_folder=tmp_path_factory.mktemp("cache"))
 
 
 def test_images_nuclei_and_foreground_are_those_of_independent_counts(surveyed, counted):
-    ids, images = surveyed.collection.images.ids, surveyed.images
+    table = surveyed.images
+    ids = table["id"].tolist()
     assert len(counted) == 664 and sum(number for _, number, _ in counted.values()) == 28_986
     assert sorted(ids) == sorted(counted)
-    assert images["nuclei"].tolist() == [counted[sample_id][1] for sample_id in ids]
-    assert images["foreground"] == pytest.approx(np.array([counted[sample_id][2] for sample_id in ids]))
-    assert [*zip(images["height"], images["width"], strict=True)] == [counted[sample_id][0] for sample_id in ids]
-    assert images["foreground"].mean() == pytest.approx(0.139, abs=0.0005)
-    assert len(surveyed.nuclei["label"]) == 28_986
+    assert table["nuclei"].tolist() == [counted[sample_id][1] for sample_id in ids]
+    assert table["foreground"].to_numpy() == pytest.approx(np.array([counted[sample_id][2] for sample_id in ids]))
+    assert [*zip(table["height"], table["width"], strict=True)] == [counted[sample_id][0] for sample_id in ids]
+    assert table["foreground"].mean() == pytest.approx(0.139, abs=0.0005)
+    assert len(surveyed.nuclei) == 28_986
 
 
 def test_the_split_of_the_bowl_is_taken_by_itself(surveyed):
-    assert describe_gallery(surveyed).endswith("split into 493 train, 68 val and 103 test (from dsb2018_split.csv).")
-    assert len(set(surveyed.collection.images.groups)) == 307
+    assert images.describe(surveyed).endswith("split into 493 train, 68 val and 103 test (from dsb2018_split.csv).")
+    assert surveyed.images["group"].nunique() == 307
 
 
 def test_touching_nuclei_are_fewer_objects(surveyed):
     assert surveyed.images["objects"].sum() < 28_986
-    assert "for 28,986 nuclei" in describe_touching(surveyed)
+    assert "for 28,986 nuclei" in touching.describe(surveyed)

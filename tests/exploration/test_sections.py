@@ -1,6 +1,7 @@
 """What the sections say, against numbers known beforehand; and that each stands whatever the data hold."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -8,21 +9,10 @@ from matplotlib.patches import Rectangle
 from skimage.measure import label as connected_components
 
 from segmentation.data.splits import SplitRow, write_split
-from segmentation.exploration import brightness, counts, foreground, sizes
-from segmentation.exploration import images as gallery
-from segmentation.exploration import kinds as rarity
-from segmentation.exploration import touching as crowding
+from segmentation.exploration import brightness, counts, foreground, images, kinds, sizes, touching
 from segmentation.exploration.style import COLOURS
 
-SECTIONS = [
-    (gallery.draw_gallery, gallery.describe_gallery),
-    (sizes.draw_sizes, sizes.describe_sizes),
-    (counts.draw_counts, counts.describe_counts),
-    (foreground.draw_foreground, foreground.describe_foreground),
-    (brightness.draw_brightness, brightness.describe_brightness),
-    (rarity.draw_kinds, rarity.describe_kinds),
-    (crowding.draw_touching, crowding.describe_touching),
-]
+SECTIONS = [images, sizes, counts, foreground, brightness, kinds, touching]
 
 
 @pytest.fixture(scope="module")
@@ -37,26 +27,26 @@ def collections(survey_of, drawn, dotted, drawn_survey):
 
 
 @pytest.mark.parametrize("which", ["drawn", "one image", "no nuclei", "light alone"])
-@pytest.mark.parametrize(("draw", "describe"), SECTIONS, ids=lambda function: function.__name__)
-def test_every_section_stands_whatever_the_data_hold(collections, which, draw, describe, tmp_path):
-    figure = draw(collections[which])
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda module: module.__name__.split(".")[-1])
+def test_every_section_stands_whatever_the_data_hold(collections, which, section, tmp_path):
+    figure = section.draw(collections[which])
     assert isinstance(figure, Figure)
     figure.savefig(tmp_path / "figure.png")
-    sentence = describe(collections[which])
+    sentence = section.describe(collections[which])
     assert sentence.endswith(".") and ". " not in sentence and "nan" not in sentence
     assert sentence[0].isupper() or sentence[0].isdigit()
 
 
 def test_plots_have_titles_and_axes_with_units(drawn_survey):
-    for draw, _ in SECTIONS[1:]:
-        for axes in draw(drawn_survey).axes:
+    for section in SECTIONS[1:]:
+        for axes in section.draw(drawn_survey).axes:
             title = axes.get_title() or axes.get_title(loc="left")
-            assert title and (axes.get_ylabel() or axes.get_yticklabels()), draw.__name__
+            assert title and (axes.get_ylabel() or axes.get_yticklabels()), section.__name__
 
 
 def test_a_kind_has_one_colour_everywhere(drawn_survey):
-    for draw in (sizes.draw_sizes, counts.draw_counts, foreground.draw_foreground, crowding.draw_touching):
-        handles, labels = draw(drawn_survey).axes[0].get_legend_handles_labels()
+    for section in (sizes, counts, foreground, touching):
+        handles, labels = section.draw(drawn_survey).axes[0].get_legend_handles_labels()
         for handle, name in zip(handles, labels, strict=True):
             kind = name.split(" (")[0]
             if kind in COLOURS:
@@ -68,26 +58,25 @@ def test_a_kind_has_one_colour_everywhere(drawn_survey):
 
 def test_gallery_counts_images_and_nuclei(drawn_survey, drawn):
     total = sum(len(np.unique(labels)) - 1 for _, labels in drawn.values())
-    sentence = gallery.describe_gallery(drawn_survey)
+    sentence = images.describe(drawn_survey)
     assert f"9 images with {total} nuclei: 6 fluorescence (67 %" in sentence and "3 stained (33 %" in sentence
 
 
 def test_the_gallery_is_spread_from_small_nuclei_to_large(drawn_survey):
     diameters = drawn_survey.images["diameter"]
-    chosen = gallery.spread(drawn_survey, "fluorescence", 4)
+    chosen = images.spread(drawn_survey, "fluorescence", 4)
     assert len(set(chosen)) == 4 and np.all(np.diff(diameters[chosen]) >= 0)
     own = diameters[drawn_survey.images["kind"] == "fluorescence"]
     assert (diameters[chosen[0]], diameters[chosen[-1]]) == (own.min(), own.max())
-    assert len(gallery.spread(drawn_survey, "stained", 10)) == 3
-    assert gallery.typical(drawn_survey, "stained") == gallery.spread(drawn_survey, "stained", 3)[1]
+    assert len(images.spread(drawn_survey, "stained", 10)) == 3
+    assert images.typical(drawn_survey, "stained") == images.spread(drawn_survey, "stained", 3)[1]
 
 
 def test_sizes(drawn_survey):
-    assert {size: len(indices) for size, indices in sizes.image_sizes(drawn_survey).items()} == {
-        (96, 96): 5,
-        (160, 128): 4,
-    }
-    sentence = sizes.describe_sizes(drawn_survey)
+    table = sizes.image_sizes(drawn_survey)
+    assert table.sum(axis=1).to_dict() == {(96, 96): 5, (160, 128): 4}
+    assert table["stained"].to_dict() == {(96, 96): 2, (160, 128): 1}
+    sentence = sizes.describe(drawn_survey)
     assert sentence.startswith(
         "2 sizes from 96 × 96 to 160 × 128 pixels, 2.2 times the area; 56 % of the images have 96 × 96"
     )
@@ -95,14 +84,14 @@ def test_sizes(drawn_survey):
 
 def test_many_sizes_are_put_together(survey_of, dotted):
     measured = survey_of({f"image_{side}": dotted([(20, 20, 8)], (64, side)) for side in range(64, 80)})
-    labels = [text.get_text() for text in sizes.draw_sizes(measured).axes[0].get_yticklabels()]
+    labels = [text.get_text() for text in sizes.draw(measured).axes[0].get_yticklabels()]
     assert len(labels) == 13 and labels[-1] == "4 other sizes"
 
 
 def test_counts(survey_of, dotted):
     whole = [(30, 30, 8), (30, 60, 8), (60, 30, 8)]
     measured = survey_of({"one": dotted(whole), "two": dotted([*whole, (0, 100, 12)])})
-    sentence = counts.describe_counts(measured)
+    sentence = counts.describe(measured)
     assert sentence.startswith("7 nuclei, 3 to 4 in an image (median 4)")
     # A disk of radius 8 on a grid has 197 pixels.
     assert "median 16" in sentence and "the edge cuts 14.3 %" in sentence
@@ -116,26 +105,26 @@ def test_trivial_scores_are_those_of_the_losses(shares):
 
     count = 1000
     truth = np.stack([np.arange(count) < round(share * count) for share in shares]).astype(np.float32)
-    trivial = foreground.trivial_scores(np.array(shares))
+    trivial = foreground.trivial_scores(pd.Series(shares))
     constant = np.full_like(truth, np.mean(shares))
-    assert trivial.accuracy == pytest.approx(np.mean(truth == 0))
+    assert trivial["accuracy"] == pytest.approx(np.mean(truth == 0))
     cross_entropy = float(np.mean(losses.binary_crossentropy(truth[..., None], constant[..., None])))
-    assert trivial.cross_entropy == pytest.approx(cross_entropy, abs=1e-5)
-    assert trivial.undecided == pytest.approx(
+    assert trivial["cross_entropy"] == pytest.approx(cross_entropy, abs=1e-5)
+    assert trivial["undecided"] == pytest.approx(
         float(np.mean(losses.binary_crossentropy(truth[..., None], 0 * constant[..., None] + 0.5))), abs=1e-6
     )
     # The loss of training is smoothed by a pixel.
     dice_loss = float(np.mean(losses.dice(truth[..., None], constant[..., None])))
-    assert trivial.soft_dice_loss == pytest.approx(dice_loss, abs=0.01)
+    assert trivial["dice_loss"] == pytest.approx(dice_loss, abs=0.01)
     empty = np.zeros((1, count), int)
-    assert trivial.dice == pytest.approx(np.mean([score_image(row[None].astype(int), empty).dice for row in truth]))
+    assert trivial["dice"] == pytest.approx(np.mean([score_image(row[None].astype(int), empty).dice for row in truth]))
 
 
 def test_foreground_share(survey_of):
     labels = np.zeros((100, 100), int)
     labels[20:60, 20:45] = 1
     measured = survey_of({"one": (np.uint8(10 + 100 * labels), labels)})
-    sentence = foreground.describe_foreground(measured)
+    sentence = foreground.describe(measured)
     assert sentence.startswith("On average 10.0 % of an image is foreground")
     assert "90 % of the pixels right" in sentence and "a cross-entropy of 0.33 where it began at 0.69" in sentence
 
@@ -145,41 +134,46 @@ def test_brightness(survey_of, dotted):
     pixels, labels = dotted(disks)
     dim = np.where(labels > 0, 20, 2).astype(np.uint8)
     measured = survey_of({"dim": (dim, labels), "bright": (pixels, labels)})
-    sentence = brightness.describe_brightness(measured)
+    sentence = brightness.describe(measured)
     assert "50 % of these images look black" in sentence and "0 % of all images are coloured" in sentence
 
 
 def test_sampling_shares_are_those_that_training_draws(drawn_survey):
     from segmentation.training.sequence import NucleiSequence
 
-    train = drawn_survey.collection.indices("train")
-    ids = [drawn_survey.collection.images.ids[index] for index in train]
-    images = drawn_survey.collection.images.select({i: SplitRow("train") for i in ids})
-    batches = NucleiSequence(images, "centre_offsets", batch_size=8, crop_size=32)
+    ids = drawn_survey.images["id"][drawn_survey.rows("train")]
+    cached = drawn_survey.cached.select({i: SplitRow("train") for i in ids})
+    batches = NucleiSequence(cached, "centre_offsets", batch_size=8, crop_size=32)
     drawn = np.concatenate([batches.draw_epoch(epoch) for epoch in range(40)])
-    kinds = np.array(images.kinds)
-    for kind, (share, expected) in rarity.kind_shares(drawn_survey).items():
-        assert share == pytest.approx((kinds == kind).mean())
-        assert (kinds[drawn] == kind).mean() == pytest.approx(expected, abs=0.01)
+    own = np.array(cached.kinds)
+    for kind, share, expected in kinds.kind_shares(drawn_survey).itertuples():
+        assert share == pytest.approx((own == kind).mean())
+        assert (own[drawn] == kind).mean() == pytest.approx(expected, abs=0.01)
 
 
 def test_kinds_that_lie_apart_agree_with_their_neighbours(drawn_survey, survey_of, dotted, tmp_path):
-    assert rarity.neighbour_agreement(drawn_survey) == 1
+    assert kinds.neighbour_agreement(drawn_survey) == 1
     # The same images under kinds that say nothing.
-    images = {f"image_{n}": dotted([(40, 40, 8 + n)]) for n in range(6)}
+    alike = {f"image_{n}": dotted([(40, 40, 8 + n)]) for n in range(6)}
     write_split(
-        {name: SplitRow("train", ("smear", "stained")[n % 2]) for n, name in enumerate(images)}, tmp_path / "s.csv"
+        {name: SplitRow("train", ("smear", "stained")[n % 2]) for n, name in enumerate(alike)}, tmp_path / "s.csv"
     )
-    assert rarity.neighbour_agreement(survey_of(images, tmp_path / "s.csv")) == 0
+    assert kinds.neighbour_agreement(survey_of(alike, tmp_path / "s.csv")) == 0
 
 
 def test_touching(survey_of, dotted):
     apart = dotted([(30, 30, 10), (90, 90, 10)])
     close = dotted([(30, 30, 10), (30, 50, 10), (90, 90, 10), (90, 20, 10), (60, 110, 5)])
     measured = survey_of({"apart": apart, "close": close})
-    assert crowding.touching_shares(measured).tolist() == [0, 0.4]
+    assert measured.images["touching"].tolist() == [0, 0.4]
     objects = sum(connected_components(labels > 0, connectivity=2).max() for _, labels in (apart, close))
-    sentence = crowding.describe_touching(measured)
+    sentence = touching.describe(measured)
     assert sentence.startswith("29 % of the nuclei touch another (40 % in close)")
     assert f"would find {objects} for 7 nuclei (14.3 % too few)" in sentence
-    assert crowding.describe_touching(survey_of({"apart": apart})).startswith("No nucleus touches another")
+    assert touching.describe(survey_of({"apart": apart})).startswith("No nucleus touches another")
+
+
+def test_evenly():
+    assert images.evenly([3, 4, 5], 5) == [3, 4, 5]
+    assert images.evenly(list(range(101)), 3) == [0, 50, 100]
+    assert images.evenly([], 3) == []

@@ -28,20 +28,20 @@ def tiled(survey_of, tmp_path_factory):
 
 
 def test_tiles_of_one_field_are_found(tiled):
-    sizes = dict(zip(tiled.collection.images.ids, siblings.group_sizes(tiled).tolist(), strict=True))
+    sizes = siblings.field_sizes(tiled).set_axis(tiled.images["id"]).to_dict()
     assert sizes == {"copy_of_own_2": 2, "own_1": 1, "own_2": 2, **{f"tile_{n}": 4 for n in range(4)}}
 
 
 def test_a_field_on_both_sides_is_named(tiled):
-    assert siblings.straddling(tiled) == [[f"tile_{number}" for number in range(4)]]
-    sentence = siblings.describe_siblings(tiled)
+    assert siblings.divided_fields(tiled) == [[f"tile_{number}" for number in range(4)]]
+    sentence = siblings.describe(tiled)
     assert sentence.startswith("86 % of the images share a field with others (up to 4 tiles of one)")
     assert "1 image is an exact copy, this split divides 1 field (tile_0, tile_1 …)" in sentence
 
 
 def test_images_of_their_own_are_not_divided(drawn_survey):
-    assert siblings.straddling(drawn_survey) == []
-    sentence = siblings.describe_siblings(drawn_survey)
+    assert siblings.divided_fields(drawn_survey) == []
+    sentence = siblings.describe(drawn_survey)
     assert sentence.startswith("Every image shows a field of its own; this split divides no field")
 
 
@@ -61,13 +61,14 @@ def test_the_chance_of_a_sibling_is_what_random_splits_give(sizes):
 
 
 def test_the_most_alike_training_image(tiled, drawn_survey):
-    test, correlation, nearest = siblings.nearest_in_training(tiled)
-    ids, marks = tiled.collection.images.ids, tiled.collection.fingerprints
-    assert [ids[index] for index in test] == ["own_1", "tile_3"]
-    for index, value, other in zip(test, correlation, nearest, strict=True):
+    nearest = siblings.nearest_in_training(tiled)
+    ids = tiled.images["id"].tolist()
+    marks = dict(zip(ids, tiled.fingerprints, strict=True))
+    assert [ids[index] for index in nearest.index] == ["own_1", "tile_3"]
+    for index, other, value in nearest.itertuples():
         by_hand = {
             name: np.corrcoef(marks[ids[index]].thumbnail.ravel(), marks[name].thumbnail.ravel())[0, 1]
-            for name, subset in zip(ids, tiled.collection.subsets, strict=True)
+            for name, subset in zip(ids, tiled.images["subset"], strict=True)
             if subset == "train"
         }
         assert value == pytest.approx(max(by_hand.values()), abs=1e-5)
@@ -82,19 +83,19 @@ def test_a_near_duplicate_across_the_split_is_said(survey_of, drawn, tmp_path):
         "The most alike, b of test and a of train, correlate by 1.00, as near-duplicates do: look whether they show "
         "the same place."
     )
-    assert "divides 1 field" in siblings.describe_siblings(measured)
+    assert "divides 1 field" in siblings.describe(measured)
 
 
 def test_without_test_images_there_is_nothing_to_compare(survey_of, drawn):
     measured = survey_of({"only": drawn["drawn_0"]})
-    assert siblings.nearest_in_training(measured)[0] == []
+    assert siblings.nearest_in_training(measured).empty
     assert siblings.describe_alike(measured) == "There are no test images beside training images to compare."
-    assert siblings.describe_siblings(measured).endswith("this split divides no field.")
+    assert siblings.describe(measured).endswith("this split divides no field.")
 
 
 def test_siblings_are_drawn(tiled, survey_of, drawn, tmp_path):
     for number, measured in enumerate((tiled, survey_of({"only": drawn["drawn_0"]}))):
-        siblings.draw_siblings(measured).savefig(tmp_path / f"{number}.png")
+        siblings.draw(measured).savefig(tmp_path / f"{number}.png")
         siblings.draw_alike(measured).savefig(tmp_path / f"{number}_alike.png")
-    bars = siblings.draw_siblings(tiled).axes[0].patches
+    bars = siblings.draw(tiled).axes[0].patches
     assert [bar.get_height() for bar in bars if bar.get_height()] == [1, 2, 4]

@@ -10,18 +10,18 @@ from segmentation.targets.encodings import ENCODINGS
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_every_encoding_is_drawn_and_described(drawn_survey, name, tmp_path):
     targets = ENCODINGS[name]
-    figure = learned.draw_targets(drawn_survey, targets)
+    figure = learned.draw(drawn_survey, targets)
     figure.savefig(tmp_path / "targets.png")
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     shown = targets.channels[: learned._CHANNELS]
     assert titles == ["image", *(channel.replace("_", " ") for channel in shown)]
-    sentence = learned.describe_targets(drawn_survey, targets)
+    sentence = learned.describe(drawn_survey, targets)
     assert f"learns {len(targets.channels)} channels" in sentence and sentence.endswith("up to the network.")
 
 
 def test_what_is_drawn_is_what_is_encoded(drawn_survey):
     targets = ENCODINGS["centre_offsets"]
-    figure = learned.draw_targets(drawn_survey, targets)
+    figure = learned.draw(drawn_survey, targets)
     foreground = figure.axes[1].get_images()[0].get_array()
     assert set(np.unique(foreground)) == {0, 1}
     # Directions have both signs: zero is in the middle of their scale.
@@ -37,7 +37,7 @@ def test_an_encoding_that_loses_half_the_nuclei_is_told(survey_of, dotted):
         labels = ENCODINGS["centre_offsets"].decode(predicted)
         return np.where(labels % 2 == 1, labels, 0).astype(np.int32)
 
-    sentence = learned.describe_targets(measured, replace(ENCODINGS["centre_offsets"], _decode=lossy))
+    sentence = learned.describe(measured, replace(ENCODINGS["centre_offsets"], _decode=lossy))
     assert "3 of 6 nuclei in 1 image come back" in sentence and "mean AP of up to 0.500" in sentence
 
 
@@ -52,10 +52,5 @@ def test_many_channels_are_cut_short(drawn_survey):
         encode=encode,
         _decode=lambda predicted: predicted[..., 0].astype(np.int32),
     )
-    assert len(learned.draw_targets(drawn_survey, many).axes) == 2 * 9 + 8
-    assert "ray 5, ray 6 and so on" in learned.describe_targets(drawn_survey, many)
-
-
-def test_evenly():
-    assert learned.evenly([3, 4, 5], 5) == [3, 4, 5]
-    assert learned.evenly(list(range(101)), 3) == [0, 50, 100]
+    assert len(learned.draw(drawn_survey, many).axes) == 2 * 9 + 8
+    assert "ray 5, ray 6 and so on" in learned.describe(drawn_survey, many)

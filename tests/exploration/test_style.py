@@ -1,7 +1,6 @@
 import numpy as np
 
-from segmentation.exploration.display import jpeg, png, show
-from segmentation.exploration.style import frame, picture
+from segmentation.exploration.style import frame, jpeg, picture, png, show
 
 
 def photograph():
