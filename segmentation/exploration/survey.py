@@ -7,7 +7,7 @@ import numpy as np
 from segmentation.data.masks import count_pieces
 from segmentation.exploration.collection import Collection
 from segmentation.exploration.measures import extreme_channels, local_contrast, mean_channel, touching
-from segmentation.results.tables import measure_nuclei
+from segmentation.results.measurement import measure_nuclei
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Survey:
     nuclei : dict of str to (M,) ndarray
         Columns with a row a nucleus, images in order, labels ascending: `image` (its index), `diameter` of the disk
         with the area of the nucleus, in pixels, `touching` another nucleus, `contrast` to its surroundings in the
-        normalised image (-1 to 1, see `local_contrast`), and those of `segmentation.results.tables.measure_nuclei`
+        normalised image (-1 to 1, see `local_contrast`), and those of `segmentation.results.measurement.measure_nuclei`
         without intensities.
     """
 
