@@ -1,4 +1,4 @@
-"""Count the pixels in the convex hulls of all nuclei."""
+"""Count the pixels in the convex hull of each nucleus."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from segmentation.results.label_runs import Runs
 
 
 def convex_area(runs: Runs, box: np.ndarray) -> np.ndarray:
-    """Count the pixels whose centre lies in the convex hull of each nucleus.
+    """Count the pixels whose centre lies in the convex hull of each nucleus; boxes are from `bounding_boxes`.
 
     The hull is that of the four points half a pixel from the centre of each pixel, along rows and columns, as in
     scikit-image. Coordinates are doubled, so that all numbers are integers.
@@ -37,32 +37,30 @@ def convex_area(runs: Runs, box: np.ndarray) -> np.ndarray:
     return np.add.reduceat(right - left + 1, row_start[:-1])
 
 
-def _hull_rows(hulls, row_start, box):
-    """First and last pixel in the hull for each row of each nucleus; the hulls have doubled coordinates."""
-    sizes = [len(hull) for hull in hulls]
+def _hull_rows(hulls: list[np.ndarray], row_start: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and the last pixel in the hull for each row of each nucleus."""
     here = np.concatenate(hulls).astype(np.int64)
-    ends = np.cumsum(sizes)
+    sizes = np.array([len(hull) for hull in hulls])
+    owner, ends = np.repeat(np.arange(len(hulls)), sizes), np.cumsum(sizes)
     following = np.roll(here, -1, axis=0)
     following[ends - 1] = here[ends - sizes]
-    owner = np.repeat(np.arange(len(hulls)), sizes)
-
-    # Each edge from its upper to its lower end. Level edges add nothing: their ends are ends of other edges as well.
+    # Each edge from its upper to its lower end. Level edges add nothing: their ends belong to other edges as well.
     downwards = (here[:, 1] < following[:, 1])[:, None]
     upper, lower = np.where(downwards, here, following), np.where(downwards, following, here)
     sloped = upper[:, 1] < lower[:, 1]
     upper, lower, owner = upper[sloped], lower[sloped], owner[sloped]
 
-    # The even ordinates (rows of pixels) that each edge crosses.
+    # The even ordinates, which are rows of pixels, that each edge crosses.
     top, bottom = -(-upper[:, 1] // 2), lower[:, 1] // 2
     crossings = np.maximum(bottom - top + 1, 0)
     edge = np.repeat(np.arange(len(top)), crossings)
     y = np.arange(len(edge)) - np.repeat(np.cumsum(crossings) - crossings - top, crossings)
 
+    # An edge crosses a row at the column x / (2 * drop).
     drop = (lower[:, 1] - upper[:, 1])[edge]
     x = upper[edge, 0] * drop + (2 * y - upper[edge, 1]) * (lower[:, 0] - upper[:, 0])[edge]
     row = row_start[owner[edge]] + y - box[owner[edge], 0]
     left, right = np.full(row_start[-1], np.iinfo(np.int64).max), np.full(row_start[-1], np.iinfo(np.int64).min)
-    # x / (2 drop) is the column where the edge crosses; pixels from the next column on, and up to the last, are inside.
     np.minimum.at(left, row, -(-x // (2 * drop)))
     np.maximum.at(right, row, x // (2 * drop))
     return left, right

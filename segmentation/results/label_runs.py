@@ -18,6 +18,7 @@ class Runs(NamedTuple):
 
     @property
     def length(self) -> np.ndarray:
+        """In pixels."""
         return self.last_x - self.first_x + 1
 
 
@@ -37,8 +38,7 @@ def bounding_boxes(runs: Runs, count: int) -> np.ndarray:
     """Return (n, 4): first row, first column, and the row and the column after the last."""
     box = np.empty((count, 4), np.int64)
     box[:, :2], box[:, 2:] = np.iinfo(np.int64).max, 0
-    for column, values in enumerate((runs.y, runs.first_x)):
-        np.minimum.at(box[:, column], runs.nucleus, values)
-    for column, values in enumerate((runs.y + 1, runs.last_x + 1), 2):
-        np.maximum.at(box[:, column], runs.nucleus, values)
+    for axis, (first, last) in enumerate(((runs.y, runs.y), (runs.first_x, runs.last_x))):
+        np.minimum.at(box[:, axis], runs.nucleus, first)
+        np.maximum.at(box[:, axis + 2], runs.nucleus, last + 1)
     return box

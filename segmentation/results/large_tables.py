@@ -66,7 +66,7 @@ def measure_large(prediction) -> dict[str, np.ndarray]:
         corner = block.rows.window.start, block.columns.window.start
         _put(table, nucleus[whole], _moved({name: values[whole] for name, values in fragments.table.items()}, corner))
         is_measured[nucleus[whole]] = True
-    for index in np.flatnonzero(~is_measured):
+    for index in np.flatnonzero(~is_measured).tolist():
         _put(table, np.array([index]), _measure_one(prediction, index + 1, box[index]))
     height, width = prediction.image.shape
     table["touches_edge"] = (box[:, :2] == 0).any(1) | (box[:, 2] == height) | (box[:, 3] == width)

@@ -1,7 +1,7 @@
 """Measure all nuclei of an image at once.
 
-The values are those of `skimage.measure.regionprops`, which measures one nucleus after another: for 1,521 nuclei,
-`regionprops_table` takes 1.2 s for the columns of the first release, this module less than 0.1 s for all columns.
+The values are those of `skimage.measure.regionprops`, which measures one nucleus after another: `regionprops_table`
+takes 1.2 s for 1,521 nuclei and half of the columns, this module less than 0.1 s for all columns.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from segmentation.results.convex_area import convex_area
 from segmentation.results.label_runs import Runs, bounding_boxes, find_runs
 
-# Lengths, which are given in micrometres too: those of the first release, and later ones.
+# Lengths, which are given in micrometres too.
 _LENGTHS = ("centroid_y", "centroid_x", "bbox_min_y", "bbox_min_x", "bbox_max_y", "bbox_max_x")
 _LATER_LENGTHS = ("perimeter", "axis_major_length", "axis_minor_length", "equivalent_diameter")
 
@@ -24,7 +24,7 @@ _PERIMETER_WEIGHTS[[13, 23]] = (1 + np.sqrt(2)) / 2
 
 
 def column_names(channel_names: Sequence[str]) -> list[str]:
-    """Return all columns of `measure_nuclei`, in their order: later ones follow those of the first release."""
+    """Return all columns of `measure_nuclei`, in order: those from ``perimeter`` on were added last."""
     return [
         *("label", "area", *_LENGTHS, "eccentricity", "solidity"),
         *(f"mean_intensity_{channel}" for channel in channel_names),
@@ -38,32 +38,10 @@ def column_names(channel_names: Sequence[str]) -> list[str]:
 def measure_nuclei(
     labels: np.ndarray, pixels: np.ndarray, channel_names: Sequence[str], pixel_size_um: float | None = None
 ) -> dict[str, np.ndarray]:
-    """Measure the nuclei of one image.
+    """Measure the nuclei of one image: size, position, shape, and the intensities of each channel.
 
-    ==============================================  ==================================================================
-    `label`                                         as in the label map
-    `area`                                          in pixels
-    `centroid_y`, `centroid_x`                      mean row and column; (0, 0) is the centre of the top left pixel
-    `bbox_min_y`, `bbox_min_x`,                     bounding box in rows and columns, from 0; the minima are inside,
-    `bbox_max_y`, `bbox_max_x`                      the maxima just outside
-    `eccentricity`                                  of the ellipse with the same second moments, 0 (circle) to 1 (line)
-    `solidity`                                      area divided by the number of pixels in the convex hull, up to 1
-    `mean_intensity_CHANNEL`                        for each channel, in the unit of the image file
-    `touches_edge`                                  whether the nucleus touches the edge of the image, which may cut it
-    `area_um2`, `centroid_y_um`, `centroid_x_um`,   in micrometres, only if the pixel size is known: the columns of the
-    `bbox_min_y_um`, `bbox_min_x_um`,               same names without `_um` times the pixel size; the area times its
-    `bbox_max_y_um`, `bbox_max_x_um`                square
-    `perimeter`                                     length of the line through the centres of the border pixels
-    `axis_major_length`, `axis_minor_length`        axes of the ellipse with the same second moments, in pixels
-    `orientation`                                   angle in radians, -pi/2 to pi/2, from the downward y axis to the
-                                                    major axis, counterclockwise on the screen
-    `equivalent_diameter`                           diameter of the circle with the same area, in pixels
-    `min_intensity_CHANNEL`, `max_...`, `std_...`,  as the mean; the standard deviation is that of the population
-    `sum_...`                                       (division by n)
-    `perimeter_um`, `axis_major_length_um`,         in micrometres, only if the pixel size is known
-    `axis_minor_length_um`,
-    `equivalent_diameter_um`
-    ==============================================  ==================================================================
+    docs/measurements.md defines the columns. Lengths are in pixels, and if the pixel size is known also in micrometres,
+    in columns of the same name with ``_um``; intensities are in the unit of the file, ``orientation`` in radians.
 
     Parameters
     ----------
@@ -79,8 +57,8 @@ def measure_nuclei(
     Returns
     -------
     dict of str to (n,) ndarray
-        A column for each row of the table above, with a value for each nucleus in the order of the labels. Without
-        nuclei, all columns are empty.
+        The columns of `column_names`, those in micrometres only if the pixel size is known. Rows are in the order of
+        the labels; without nuclei, there are none.
 
     Raises
     ------
@@ -130,19 +108,10 @@ def add_micrometres(table: dict[str, np.ndarray], pixel_size_um: float) -> None:
 
 
 def merge_parts(parts: dict[str, np.ndarray], channel_names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Merge the measurements of parts of one nucleus that do not overlap.
+    """Merge measurements of parts of one nucleus that do not overlap, in the coordinates of one image.
 
-    Parameters
-    ----------
-    parts : dict of str to (n,) ndarray
-        From `measure_nuclei`: a value for each part, all in the coordinates of one image.
-    channel_names : sequence of str
-
-    Returns
-    -------
-    dict of str to (1,) ndarray
-        What follows exactly from the parts: all columns but `label`, `solidity`, `perimeter`, `touches_edge` and those
-        in micrometres.
+    Returns the columns that follow exactly from those of the parts, with one value each: all but ``label``,
+    ``solidity``, ``perimeter``, ``touches_edge`` and those in micrometres.
     """
     area = parts["area"].sum(keepdims=True)
     weights = parts["area"] / area
