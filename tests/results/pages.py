@@ -11,6 +11,7 @@ from segmentation.bundle import Bundle
 from segmentation.data.images import Image
 from segmentation.evaluation.scores import score_image
 from segmentation.results.report.prediction import image_part, write_prediction_page
+from segmentation.training.report import write_training_page
 
 SETTINGS = {
     "model": "0" * 64,
@@ -107,8 +108,6 @@ class Images:
 
 def write_training_page_of(file, count=3, rates=(0.002, 0.002, 0.001, 0.001)):
     """Write a page about a training with so many validation images, the first of which is the best predicted."""
-    from segmentation.training.report import write_training_page
-
     images = Images(count)
     label_maps = [np.where(images.label_map(index) > index, images.label_map(index), 0) for index in range(count)]
     scores = [score_image(images.label_map(index), label_maps[index]) for index in range(count)]

@@ -265,7 +265,7 @@ def test_a_thousand_images_are_drawn_as_one_scrolls(load):
 
 def test_the_training_page_shows_truth_and_prediction(load):
     page = load("training")
-    assert page.locator("polyline").count() == 6
+    assert page.locator("img.curves").evaluate("image => image.complete && image.naturalWidth") > 0, "offline"
     paths = {}
     for view in ("Truth", "Prediction"):
         page.get_by_label(view, exact=True).check()
