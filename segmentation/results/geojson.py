@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.atomic import written_whole
+from segmentation.batch.outputs import ImageOutput, Prediction
 from segmentation.results.outlines import trace_outlines
+from segmentation.results.tables import measure_image
 
 # Columns that are no measurements in QuPath: its objects have a name and a place, and measurements must be numbers.
 _LEFT_OUT = ("label", "centroid_", "bbox_", "touches_edge")
@@ -65,3 +67,10 @@ def _geometry(polygons: list[list[np.ndarray]]) -> dict:
 def _compact(values: np.ndarray) -> list[float]:
     """Round to seven significant digits, as in nuclei.csv."""
     return [float(f"{value:.7g}") if isinstance(value, float) else value for value in values.tolist()]
+
+
+def _write(file: Path, prediction: Prediction) -> None:
+    write_geojson(file, prediction.labels, measure_image(prediction.labels, prediction.image))
+
+
+OUTPUT = ImageOutput("geojson", ".geojson", _write)

@@ -3,15 +3,17 @@
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tifffile
 
 from segmentation.atomic import written_whole
-from segmentation.large.result import LargePrediction
 from segmentation.prediction.engines import available_cores
 from segmentation.results.scale import imagej_scale
+
+if TYPE_CHECKING:
+    from segmentation.large.result import LargePrediction
 
 _TILE = 512
 # Tiles that wait for the threads that compress them.
@@ -21,7 +23,7 @@ _CHUNK = 1024
 _COARSEST = 1024
 
 
-def write_large_mask(file: Path, prediction: LargePrediction) -> Path:
+def write_large_mask(file: Path, prediction: "LargePrediction") -> Path:
     """Write the foreground as a tiled 8-bit BigTIFF, compressed without loss: 0 for background, 255 for nuclei.
 
     `file` has no suffix; ``FILE.tif`` is written and returned.
@@ -30,7 +32,7 @@ def write_large_mask(file: Path, prediction: LargePrediction) -> Path:
     return _write_tiled(_with_suffix(file, ".tif"), bands, np.uint8, prediction)
 
 
-def write_large_label_map(file: Path, prediction: LargePrediction) -> Path:
+def write_large_label_map(file: Path, prediction: "LargePrediction") -> Path:
     """Write the label map, (H, W) uint32: of a Zarr store as OME-Zarr labels, of a TIFF as a tiled BigTIFF (zlib).
 
     `file` has no suffix. Returns the path of what was written: ``FILE.tif``, or the folder ``FILE.zarr``, in which
@@ -52,7 +54,9 @@ def _with_suffix(file: Path, suffix: str) -> Path:
     return file.with_name(file.name + suffix)  # `with_suffix` would cut a name at its last dot
 
 
-def _write_tiled(file: Path, bands: Iterable[np.ndarray], dtype: type[np.generic], prediction: LargePrediction) -> Path:
+def _write_tiled(
+    file: Path, bands: Iterable[np.ndarray], dtype: type[np.generic], prediction: "LargePrediction"
+) -> Path:
     def tiles() -> Iterator[np.ndarray]:
         for band in bands:
             for first in range(0, band.shape[1], _TILE):
@@ -81,7 +85,7 @@ def _write_tiled(file: Path, bands: Iterable[np.ndarray], dtype: type[np.generic
     return file
 
 
-def _write_zarr(folder: Path, prediction: LargePrediction) -> None:
+def _write_zarr(folder: Path, prediction: "LargePrediction") -> None:
     import zarr
 
     zarr_format: Literal[2, 3] = 2 if prediction.image.zarr_format == 2 else 3

@@ -1,42 +1,35 @@
-"""The table of a picture that was done by blocks: the measurements of the blocks, put together.
+"""Measure the nuclei of an image that was predicted by blocks, from the measurements of the blocks.
 
 A nucleus that the window of a block shows as a whole was measured there. The others, which are larger than the halo or
 which two blocks drew differently, are measured on the finished label map.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from segmentation.results.measurement import add_micrometres, measure_nuclei, merge_parts
 from segmentation.results.tables import table_rows
 
-# Of a nucleus with a larger box, in pixels, every n-th row and column is measured.
+if TYPE_CHECKING:  # stitching imports SciPy, which a call on small images does without
+    from segmentation.large.result import LargePrediction
+
+# Solidity and perimeter of a nucleus with a larger bounding box, in pixels, are measured on every n-th row and column.
 _LARGEST_BOX = 16_000_000
 _ROWS_AT_ONCE = 10_000
 
 
-def large_table_rows(prediction) -> Iterator[tuple[str, ...]]:
-    """The rows of `table_rows` for a picture that was done by blocks.
-
-    Parameters
-    ----------
-    prediction : segmentation.large.result.LargePrediction
-        Whose fragments were measured by `measure_nuclei`.
-
-    Yields
-    ------
-    tuple of str
-        A row a nucleus, in the order of the labels.
-    """
+def large_table_rows(prediction: "LargePrediction") -> Iterator[tuple[str, ...]]:
+    """Yield the rows of `table_rows`, one a nucleus, for an image whose blocks were measured by `measure_nuclei`."""
     table = measure_large(prediction)
     for first in range(0, prediction.nuclei, _ROWS_AT_ONCE):
         part = {name: values[first : first + _ROWS_AT_ONCE] for name, values in table.items()}
         yield from table_rows(prediction.name, part)
 
 
-def measure_large(prediction) -> dict[str, np.ndarray]:
-    """Measure the nuclei of a picture that was done by blocks.
+def measure_large(prediction: "LargePrediction") -> dict[str, np.ndarray]:
+    """Measure the nuclei of an image that was predicted by blocks.
 
     Parameters
     ----------
@@ -48,12 +41,10 @@ def measure_large(prediction) -> dict[str, np.ndarray]:
         As `measure_nuclei`. All values are exact but solidity and perimeter of nuclei whose bounding box has more than
         16 megapixels: these two are measured on a coarser copy.
     """
-    count = prediction.nuclei
-    total = np.zeros(count, np.int64)
+    count, total = prediction.nuclei, measure_areas(prediction)
     box = np.tile(np.array([np.iinfo(np.int64).max] * 2 + [-1] * 2), (count, 1))
     for place, fragments in prediction.fragments.items():
         nucleus = _nuclei(prediction, place)
-        np.add.at(total, nucleus, fragments.core_area)
         np.minimum.at(box[:, :2], nucleus, fragments.box[:, :2])
         np.maximum.at(box[:, 2:], nucleus, fragments.box[:, 2:])
 
@@ -75,28 +66,36 @@ def measure_large(prediction) -> dict[str, np.ndarray]:
     return table
 
 
-def _nuclei(prediction, place) -> np.ndarray:
-    """The nucleus of each fragment of a block, from 0."""
+def measure_areas(prediction: "LargePrediction") -> np.ndarray:
+    """Return the area in pixels of each nucleus of an image that was predicted by blocks: (n,) int64."""
+    total = np.zeros(prediction.nuclei, np.int64)
+    for place, fragments in prediction.fragments.items():
+        np.add.at(total, _nuclei(prediction, place), fragments.core_area)
+    return total
+
+
+def _nuclei(prediction: "LargePrediction", place: tuple[int, int]) -> np.ndarray:
+    """Return the nucleus of each fragment of a block, from 0."""
     fragments = prediction.fragments[place]
     return prediction.stitches.numbers(prediction.grid.block(*place), len(fragments.is_cut))[1:].astype(np.int64) - 1
 
 
-def _put(table, nuclei, measurements) -> None:
+def _put(table: dict[str, np.ndarray], nuclei: np.ndarray, measurements: Mapping[str, np.ndarray]) -> None:
     for name, values in measurements.items():
         if name != "label":
             column = table.setdefault(name, np.zeros(len(table["label"]), values.dtype))
             column[nuclei] = values
 
 
-def _moved(measurements, corner) -> dict[str, np.ndarray]:
-    """Give positions within a part of the picture as positions in the picture."""
+def _moved(measurements: Mapping[str, np.ndarray], corner: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Convert positions within a part of the image to positions in the image."""
     return {
         name: values + corner[name.endswith("_x")] if name.startswith(("centroid", "bbox")) else values
         for name, values in measurements.items()
     }
 
 
-def _measure_one(prediction, label: int, box: np.ndarray) -> dict[str, np.ndarray]:
+def _measure_one(prediction: "LargePrediction", label: int, box: np.ndarray) -> dict[str, np.ndarray]:
     """Measure one nucleus on the finished label map; a very large one by bands, and its shape on a coarser copy."""
     top, left, bottom, right = map(int, box)
     step = int(np.ceil(np.sqrt((bottom - top) * (right - left) / _LARGEST_BOX)))

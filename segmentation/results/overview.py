@@ -1,19 +1,23 @@
 """Draw the nuclei of an image that was predicted by blocks on a small copy of it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from segmentation.atomic import written_whole
-from segmentation.large.result import LargePrediction
-from segmentation.results.overlays import draw_overlay
+from segmentation.batch.outputs import ImageOutput
+from segmentation.results.overlays import draw_overlay, write_overlay
+
+if TYPE_CHECKING:  # it imports SciPy, which small images do without
+    from segmentation.large.result import LargePrediction
 
 # Longer side in pixels, as of a screen.
 LARGEST_SIDE = 2048
 
 
-def write_overview(file: Path, prediction: LargePrediction) -> Path:
+def write_overview(file: Path, prediction: "LargePrediction") -> Path:
     """Write the overlay of a small copy, at most 2,048 pixels a side, as ``FILE.png``; return its path.
 
     Small nuclei shrink to dots, which show where they are and how many, but not their outlines.
@@ -25,7 +29,7 @@ def write_overview(file: Path, prediction: LargePrediction) -> Path:
     return file
 
 
-def reduced_copy(prediction: LargePrediction, largest_side: int) -> tuple[np.ndarray, np.ndarray]:
+def reduced_copy(prediction: "LargePrediction", largest_side: int) -> tuple[np.ndarray, np.ndarray]:
     """Scale an image that was predicted by blocks, and its label map, down to at most `largest_side` pixels.
 
     Returns
@@ -48,3 +52,6 @@ def reduced_copy(prediction: LargePrediction, largest_side: int) -> tuple[np.nda
     # Numbers without gaps, because colours are chosen by number.
     sparse = np.concatenate(labels)
     return np.concatenate(pixels), np.searchsorted(np.unique(np.append(sparse, 0)), sparse)
+
+
+OUTPUT = ImageOutput("overlays", ".png", lambda file, p: write_overlay(file, p.image.pixels, p.labels), write_overview)

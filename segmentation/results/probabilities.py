@@ -6,6 +6,7 @@ import numpy as np
 import tifffile
 
 from segmentation.atomic import written_whole
+from segmentation.batch.outputs import ImageOutput
 from segmentation.results.scale import imagej_scale
 
 
@@ -32,3 +33,8 @@ def write_probabilities(file: Path, channels: np.ndarray, pixel_size_um: float |
             metadata=None,
             **imagej_scale(pixel_size_um),
         )
+
+
+OUTPUT = ImageOutput(
+    "probabilities", ".tif", lambda file, p: write_probabilities(file, p.channels, p.image.pixel_size_um)
+)

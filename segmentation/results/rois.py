@@ -8,6 +8,7 @@ import numpy as np
 import roifile
 
 from segmentation.atomic import written_whole
+from segmentation.batch.outputs import ImageOutput
 from segmentation.results.outlines import trace_outlines
 
 # ImageJ reads integer coordinates as 16-bit numbers of which the highest 5000 are negative ones.
@@ -64,3 +65,6 @@ def _path(ring: np.ndarray) -> np.ndarray:
     commands = np.full(len(ring), _LINE_TO)
     commands[0] = _MOVE_TO
     return np.append(np.column_stack([commands, ring]).ravel(), _CLOSE).astype(np.float32)
+
+
+OUTPUT = ImageOutput("rois", ".zip", lambda file, p: write_rois(file, p.labels))

@@ -7,18 +7,22 @@ import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import numpy as np
 
-from segmentation.batch.outputs import Prediction
+from segmentation.batch.outputs import PageOutput, Prediction
 from segmentation.batch.records import Record
 from segmentation.bundle import Bundle
-from segmentation.large.result import LargePrediction
+from segmentation.results.large_tables import measure_areas
 from segmentation.results.overview import reduced_copy
 from segmentation.results.report.charts import Chart, counted, histogram, number, quantile
 from segmentation.results.report.page import write_page
 from segmentation.results.report.pictures import LABELS_SIDE, draw_picture
+
+if TYPE_CHECKING:
+    from segmentation.large.result import LargePrediction
 
 _VIEWS = (
     {"name": "image", "title": "Image"},
@@ -57,14 +61,11 @@ def image_part(prediction: Prediction) -> dict:
     return _part(draw_picture(image.pixels, prediction.labels), areas, image.pixel_size_um)
 
 
-def large_image_part(prediction: LargePrediction) -> dict:
+def large_image_part(prediction: "LargePrediction") -> dict:
     """Return the same as `image_part` for an image that was predicted by blocks."""
-    areas = np.zeros(prediction.nuclei + 1, np.int64)
-    for band in prediction.bands():
-        areas += np.bincount(band.ravel(), minlength=len(areas))
     pixels, labels = reduced_copy(prediction, LABELS_SIDE)
     picture = draw_picture(pixels, labels, prediction.image.shape)
-    return _part(picture, areas[1:], prediction.image.pixel_size_um)
+    return _part(picture, measure_areas(prediction), prediction.image.pixel_size_um)
 
 
 def _part(picture: dict, areas: np.ndarray, pixel_size_um: float | None) -> dict:
@@ -213,3 +214,7 @@ def _done_and_skipped(summaries: Sequence[dict]) -> tuple[int, int]:
 def _time(summaries: Sequence[dict]) -> str:
     seconds = sum(summary["seconds"]["total"] for summary in summaries)
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+# `segmentation.results.formats.open_outputs` binds the bundle.
+OUTPUT = PageOutput("report.html", image_part, large_image_part, write_prediction_page)
