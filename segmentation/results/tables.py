@@ -11,20 +11,27 @@ from segmentation.results.measurement import column_names, measure_nuclei
 COLUMNS = ("image", *column_names(("grey", "red", "green", "blue")))
 
 
+def measured_names(image: Image) -> list[str]:
+    """Return the names of the channels that `measure_image` measures: those of the pixels, then others of the file."""
+    names = list(image.channel_names)
+    # Without a choice of a channel, the pixels are all that is measured.
+    others = getattr(image, "measured_names", image.channel_names)
+    if tuple(others) != tuple(names):
+        for number, name in enumerate(others, 1):
+            names.append(f"{name}_{number}" if name in names else name)
+    return names
+
+
 def measure_image(labels: np.ndarray, image: Image) -> dict[str, np.ndarray]:
-    """Measure the nuclei of an image as `measure_nuclei`, in all channels of its file.
+    """Measure the nuclei of an image, (H, W) labels of any integers, as `measure_nuclei` in all channels of its file.
 
-    Where the file has several channels, of which the network saw one, that one is the channel ``grey``; besides, each
-    channel is measured under its own name.
-
-    Parameters
-    ----------
-    labels : (H, W) ndarray of integers
-        0 is background.
-    image : Image
-        H x W pixels.
+    Where one of several channels was chosen, that one is ``grey``, and each channel is measured under its own name too.
     """
-    return measure_nuclei(labels, image.pixels, image.channel_names, image.pixel_size_um)
+    names = measured_names(image)
+    pixels = image.pixels
+    if len(names) > pixels.shape[2]:
+        pixels = np.concatenate([pixels, getattr(image, "measured", pixels)], axis=2)
+    return measure_nuclei(labels, pixels, names, image.pixel_size_um)
 
 
 def further_columns(channel_names: Sequence[str]) -> list[str]:

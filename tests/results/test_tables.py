@@ -1,5 +1,6 @@
 import csv
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from skimage.measure import regionprops
 
 from data.draw_samples import draw_stained
 from segmentation.results.measurement import measure_nuclei, merge_parts
-from segmentation.results.tables import COLUMNS, further_columns, table_rows
+from segmentation.results.tables import COLUMNS, further_columns, measure_image, measured_names, table_rows
 
 RGB = ("red", "green", "blue")
 
@@ -261,3 +262,28 @@ def test_other_channels_have_columns_after_all_others():
         assert float(row[f"mean_intensity_{name}"]) == pytest.approx(pixels[labels == 1, index].mean(), rel=1e-6)
         assert int(row[f"sum_intensity_{name}"]) == pixels[labels == 1, index].sum(dtype=int)
     assert row["mean_intensity_grey"] == ""
+
+
+def test_a_chosen_channel_is_grey_and_all_channels_have_their_names():
+    pixels, labels = drawn()
+    image = SimpleNamespace(
+        pixels=pixels[..., 1:2],
+        channel_names=("grey",),
+        pixel_size_um=0.5,
+        measured=pixels,
+        measured_names=("grey", "DAPI", "DAPI"),
+    )
+    assert measured_names(image) == ["grey", "grey_1", "DAPI", "DAPI_3"]
+    table = measure_image(labels, image)
+    for name, channel in (("grey", 1), ("grey_1", 0), ("DAPI", 1), ("DAPI_3", 2)):
+        assert table[f"mean_intensity_{name}"][0] == pytest.approx(pixels[labels == 1, channel].mean())
+    rows = table_rows("a", table)
+    assert {len(row) for row in rows} == {len(COLUMNS) + len(further_columns(measured_names(image)))}
+
+
+def test_without_a_choice_no_channel_is_measured_twice():
+    pixels, labels = drawn()
+    image = SimpleNamespace(pixels=pixels, channel_names=RGB, pixel_size_um=None, measured=pixels, measured_names=RGB)
+    table, expected = measure_image(labels, image), measure_nuclei(labels, pixels, RGB)
+    assert list(table) == list(expected)
+    assert further_columns(measured_names(image)) == []
