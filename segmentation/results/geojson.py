@@ -3,22 +3,23 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from segmentation.atomic import written_whole
 from segmentation.batch.outputs import ImageOutput, Prediction
 from segmentation.results.outlines import trace_outlines
-from segmentation.results.tables import measure_nuclei
+from segmentation.results.tables import measure_image
 
-# Columns that are no measurements in QuPath: the name tells the label, the outline the position, and all are numbers.
+# Columns that are no measurements in QuPath: its objects have a name and a place, and measurements must be numbers.
 _LEFT_OUT = ("label", "centroid_", "bbox_", "touches_edge")
 
 
-def write_geojson(file, labels, measurements):
-    """Write a feature collection with a detection a nucleus, which QuPath (0.4 or newer) takes by drag and drop.
+def write_geojson(file: Path, labels: np.ndarray, measurements: dict[str, np.ndarray]) -> None:
+    """Write a detection for each nucleus, whole or not at all. Drop the file on the image in QuPath 0.4 or newer.
 
-    Coordinates are pixels of the full-resolution image, (0, 0) being its top left corner, along the edges of pixels.
-    Nuclei in several pieces are multipolygons, holes are kept. Rings are closed. Outer rings have a positive signed
-    area in these coordinates, as RFC 7946 demands (it says counterclockwise; on the screen, where y points down, that
-    is clockwise) and holes a negative one; QuPath takes either. Each detection has its label as its name.
+    Coordinates are pixels of the image at full resolution, from its top left corner, along the edges of pixels. Nuclei
+    in several pieces are multipolygons, holes are kept. Outer rings have a positive signed area in these coordinates,
+    holes a negative one (RFC 7946). The name of a detection is its label.
 
     Parameters
     ----------
@@ -27,8 +28,13 @@ def write_geojson(file, labels, measurements):
     labels : (H, W) ndarray of integers
         0 is background.
     measurements : dict of str to (n,) ndarray
-        From `segmentation.results.tables.measure_nuclei`. Those of size, shape and intensity go along with each
-        nucleus, under the names that they have in nuclei.csv.
+        From `measure_nuclei`, for the labels of the map. Each detection gets its size, shape and intensities, under the
+        names of the columns.
+
+    Raises
+    ------
+    ValueError
+        If a measurement is not finite, which JSON cannot hold.
     """
     names = [name for name in measurements if not name.startswith(_LEFT_OUT)]
     columns = [_compact(measurements[name]) for name in names]
@@ -51,22 +57,20 @@ def write_geojson(file, labels, measurements):
         temporary.write_text(json.dumps(collection, separators=(",", ":"), allow_nan=False), encoding="utf-8")
 
 
-def _geometry(polygons):
+def _geometry(polygons: list[list[np.ndarray]]) -> dict:
     coordinates = [[[*ring.tolist(), ring[0].tolist()] for ring in polygon] for polygon in polygons]
     if len(coordinates) == 1:
         return {"type": "Polygon", "coordinates": coordinates[0]}
     return {"type": "MultiPolygon", "coordinates": coordinates}
 
 
-def _compact(values):
-    """Seven significant digits, as in nuclei.csv."""
+def _compact(values: np.ndarray) -> list[float]:
+    """Round to seven significant digits, as in nuclei.csv."""
     return [float(f"{value:.7g}") if isinstance(value, float) else value for value in values.tolist()]
 
 
 def _write(file: Path, prediction: Prediction) -> None:
-    image = prediction.image
-    measured = measure_nuclei(prediction.labels, image.pixels, image.channel_names, image.pixel_size_um)
-    write_geojson(file, prediction.labels, measured)
+    write_geojson(file, prediction.labels, measure_image(prediction.labels, prediction.image))
 
 
 OUTPUT = ImageOutput("geojson", ".geojson", _write)

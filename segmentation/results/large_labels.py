@@ -1,7 +1,9 @@
-"""Write masks and label maps of pictures that were done by blocks: as tiled TIFF, or as the labels of an OME-Zarr."""
+"""Write masks and label maps of images that were predicted by blocks, as tiled TIFF or as labels of an OME-Zarr."""
 
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tifffile
@@ -10,48 +12,31 @@ from segmentation.atomic import written_whole
 from segmentation.prediction.cores import available_cores
 from segmentation.results.scale import imagej_scale
 
+if TYPE_CHECKING:
+    from segmentation.large.result import LargePrediction
+
 _TILE = 512
-# Tiles that wait to be compressed, by several threads.
+# Tiles that wait for the threads that compress them.
 _BUFFER_BYTES = 32_000_000
 _CHUNK = 1024
-# The coarsest level of a pyramid fits on a screen.
+# The coarsest level of a pyramid has at most so many pixels a side, as a screen.
 _COARSEST = 1024
 
 
-def write_large_mask(file: Path, prediction) -> Path:
+def write_large_mask(file: Path, prediction: "LargePrediction") -> Path:
     """Write the foreground as a tiled 8-bit BigTIFF, compressed without loss: 0 for background, 255 for nuclei.
 
-    Parameters
-    ----------
-    file : Path
-        Without a suffix.
-    prediction : segmentation.large.result.LargePrediction
-
-    Returns
-    -------
-    Path
-        What was written: ``FILE.tif``.
+    `file` has no suffix; ``FILE.tif`` is written and returned.
     """
     bands = ((band > 0).astype(np.uint8) * np.uint8(255) for band in prediction.bands(_TILE))
     return _write_tiled(_with_suffix(file, ".tif"), bands, np.uint8, prediction)
 
 
-def write_large_label_map(file: Path, prediction) -> Path:
-    """Write the label map: for a Zarr store as an OME-Zarr labels group, for all else as a tiled BigTIFF.
+def write_large_label_map(file: Path, prediction: "LargePrediction") -> Path:
+    """Write the label map, (H, W) uint32: of a Zarr store as OME-Zarr labels, of a TIFF as a tiled BigTIFF (zlib).
 
-    Numbers are uint32, 0 is background, and TIFF is compressed without loss (zlib).
-
-    Parameters
-    ----------
-    file : Path
-        Without a suffix.
-    prediction : segmentation.large.result.LargePrediction
-
-    Returns
-    -------
-    Path
-        What was written: ``FILE.tif``, or the folder ``FILE.zarr``, whose ``labels/nuclei`` is a pyramid in the version
-        of the store that was read.
+    `file` has no suffix. Returns the path of what was written: ``FILE.tif``, or the folder ``FILE.zarr``, in which
+    ``labels/nuclei`` is a pyramid in the Zarr version of the image.
     """
     if prediction.image.zarr_format is None:
         return _write_tiled(_with_suffix(file, ".tif"), prediction.bands(_TILE), np.uint32, prediction)
@@ -59,7 +44,7 @@ def write_large_label_map(file: Path, prediction) -> Path:
     temporary = target.with_name(f".{target.stem}.part.zarr")
     shutil.rmtree(temporary, ignore_errors=True)
     _write_zarr(temporary, prediction)
-    # A folder cannot take the place of another in one step; it is the record, written after it, that says it is whole.
+    # A folder cannot replace another in one step; the record, which is written later, says that it is whole.
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
     return target
@@ -69,8 +54,10 @@ def _with_suffix(file: Path, suffix: str) -> Path:
     return file.with_name(file.name + suffix)  # `with_suffix` would cut a name at its last dot
 
 
-def _write_tiled(file: Path, bands, dtype, prediction) -> Path:
-    def tiles():
+def _write_tiled(
+    file: Path, bands: Iterable[np.ndarray], dtype: type[np.generic], prediction: "LargePrediction"
+) -> Path:
+    def tiles() -> Iterator[np.ndarray]:
         for band in bands:
             for first in range(0, band.shape[1], _TILE):
                 tile = np.zeros((_TILE, _TILE), dtype)
@@ -88,7 +75,7 @@ def _write_tiled(file: Path, bands, dtype, prediction) -> Path:
             bigtiff=True,
             photometric="minisblack",
             compression="zlib",
-            # Label maps are so plain that higher levels only take longer.
+            # Higher levels take longer, and label maps hardly become smaller.
             compressionargs={"level": 1},
             maxworkers=available_cores(),
             buffersize=_BUFFER_BYTES,
@@ -98,30 +85,35 @@ def _write_tiled(file: Path, bands, dtype, prediction) -> Path:
     return file
 
 
-def _write_zarr(folder: Path, prediction) -> None:
+def _write_zarr(folder: Path, prediction: "LargePrediction") -> None:
     import zarr
 
-    zarr_format = prediction.image.zarr_format
+    zarr_format: Literal[2, 3] = 2 if prediction.image.zarr_format == 2 else 3
     version = "0.4" if zarr_format == 2 else "0.5"
     root = zarr.open_group(str(folder), mode="w", zarr_format=zarr_format)
     labels = root.create_group("labels")
     nuclei = labels.create_group("nuclei")
-    datasets, shape = [], prediction.image.shape
+    datasets: list[dict[str, Any]] = []
+    height, width = prediction.image.shape
     size, unit = (prediction.image.pixel_size_um, {"unit": "micrometer"}) if prediction.image.pixel_size_um else (1, {})
     finer = None
     for level in range(32):
-        options = {"chunk_key_encoding": {"name": "v2", "separator": "/"}} if zarr_format == 2 else {}
+        options: dict[str, Any] = {"chunk_key_encoding": {"name": "v2", "separator": "/"}} if zarr_format == 2 else {}
         array = nuclei.create_array(
-            str(level), shape=shape, chunks=(min(_CHUNK, shape[0]), min(_CHUNK, shape[1])), dtype=np.uint32, **options
+            str(level),
+            shape=(height, width),
+            chunks=(min(_CHUNK, height), min(_CHUNK, width)),
+            dtype=np.uint32,
+            **options,
         )
         _fill(array, prediction.read if finer is None else _every_second_of(finer))
         scale = [float(size * 2**level)] * 2
         datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
-        if max(shape) <= _COARSEST:
+        if max(height, width) <= _COARSEST:
             break
-        finer, shape = array, tuple(-(-length // 2) for length in shape)
+        finer, height, width = array, -(-height // 2), -(-width // 2)
     axes = [{"name": name, "type": "space", **unit} for name in "yx"]
-    multiscales = {"name": "nuclei", "axes": axes, "datasets": datasets}
+    multiscales: dict[str, Any] = {"name": "nuclei", "axes": axes, "datasets": datasets}
     if zarr_format == 2:
         labels.attrs.update({"labels": ["nuclei"]})
         nuclei.attrs.update({"multiscales": [multiscales | {"version": version}], "image-label": {"version": version}})
@@ -130,7 +122,7 @@ def _write_zarr(folder: Path, prediction) -> None:
         nuclei.attrs.update({"ome": {"version": version, "multiscales": [multiscales], "image-label": {}}})
 
 
-def _fill(array, read) -> None:
+def _fill(array: Any, read: Callable[[slice, slice], np.ndarray]) -> None:
     height, width = array.shape
     for row in range(0, height, _CHUNK):
         for column in range(0, width, _CHUNK):
@@ -138,6 +130,6 @@ def _fill(array, read) -> None:
             array[rows, columns] = read(rows, columns)
 
 
-def _every_second_of(finer):
-    """Labels are numbers, which cannot be averaged: a coarser level is every second pixel."""
+def _every_second_of(finer: Any) -> Callable[[slice, slice], np.ndarray]:
+    """Return the reader of a coarser level: every second pixel, as labels cannot be averaged."""
     return lambda rows, columns: finer[2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop][::2, ::2]

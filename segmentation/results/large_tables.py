@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segmentation.results.tables import add_micrometres, measure_nuclei, table_rows
+from segmentation.results.measurement import add_micrometres, measure_nuclei, merge_parts
+from segmentation.results.tables import table_rows
 
 if TYPE_CHECKING:  # stitching imports SciPy, which a call on small images does without
     from segmentation.large.result import LargePrediction
 
-# Of a nucleus with a larger bounding box, in pixels, only every n-th row and column is measured.
+# Solidity and perimeter of a nucleus with a larger bounding box, in pixels, are measured on every n-th row and column.
 _LARGEST_BOX = 16_000_000
 _ROWS_AT_ONCE = 10_000
 
@@ -37,8 +38,8 @@ def measure_large(prediction: "LargePrediction") -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to (n,) ndarray
-        As `measure_nuclei`. Eccentricity, solidity, centroid and intensities of a nucleus whose bounding box has more
-        than 16 megapixels are measured on a coarser copy of it.
+        As `measure_nuclei`. All values are exact but solidity and perimeter of nuclei whose bounding box has more than
+        16 megapixels: these two are measured on a coarser copy.
     """
     count, total = prediction.nuclei, measure_areas(prediction)
     box = np.tile(np.array([np.iinfo(np.int64).max] * 2 + [-1] * 2), (count, 1))
@@ -57,7 +58,7 @@ def measure_large(prediction: "LargePrediction") -> dict[str, np.ndarray]:
         _put(table, nucleus[whole], _moved({name: values[whole] for name, values in fragments.table.items()}, corner))
         is_measured[nucleus[whole]] = True
     for index in np.flatnonzero(~is_measured).tolist():
-        _put(table, np.array([index]), _measure_one(prediction, index + 1, box[index], int(total[index])))
+        _put(table, np.array([index]), _measure_one(prediction, index + 1, box[index]))
     height, width = prediction.image.shape
     table["touches_edge"] = (box[:, :2] == 0).any(1) | (box[:, 2] == height) | (box[:, 3] == width)
     if prediction.image.pixel_size_um is not None:
@@ -94,21 +95,27 @@ def _moved(measurements: Mapping[str, np.ndarray], corner: tuple[int, int]) -> d
     }
 
 
-def _measure_one(prediction: "LargePrediction", label: int, box: np.ndarray, area: int) -> dict[str, np.ndarray]:
+def _measure_one(prediction: "LargePrediction", label: int, box: np.ndarray) -> dict[str, np.ndarray]:
+    """Measure one nucleus on the finished label map; a very large one by bands, and its shape on a coarser copy."""
     top, left, bottom, right = map(int, box)
     step = int(np.ceil(np.sqrt((bottom - top) * (right - left) / _LARGEST_BOX)))
-    labels, pixels = [], []
+    names = prediction.image.channel_names
+    labels, pixels, bands = [], [], []
     for first in range(top, bottom, 256 * step):
         rows, columns = slice(first, min(first + 256 * step, bottom)), slice(left, right)
-        labels.append(prediction.read(rows, columns)[::step, ::step] == label)
-        pixels.append(prediction.image.read(rows, columns)[::step, ::step])
-    seen = np.concatenate(labels).astype(np.int32)
-    if not seen.any():  # too thin for the steps: its first pixel is measured instead
-        seen[0, 0] = 1
-    measurements = measure_nuclei(seen, np.concatenate(pixels), prediction.image.channel_names)
-    for name in ("centroid_y", "centroid_x"):
-        measurements[name] = measurements[name] * step
-    measurements = _moved(measurements, (top, left))
-    names = ("bbox_min_y", "bbox_min_x", "bbox_max_y", "bbox_max_x")
-    exact = dict(zip(names, box[:, None], strict=True)) | {"area": np.array([area])}
-    return measurements | exact
+        seen = (prediction.read(rows, columns) == label).astype(np.int32)
+        values = prediction.image.read(rows, columns)
+        if step > 1:
+            bands.append(_moved(measure_nuclei(seen, values, names), (first, left)))
+        labels.append(seen[::step, ::step])
+        pixels.append(values[::step, ::step])
+    coarse = np.concatenate(labels)
+    if not coarse.any():  # too thin for the steps: its first pixel stands for it
+        coarse[0, 0] = 1
+    measurements = _moved(measure_nuclei(coarse, np.concatenate(pixels), names), (top, left))
+    if step == 1:
+        return measurements
+    measurements["perimeter"] = measurements["perimeter"] * step
+    return measurements | merge_parts(
+        {name: np.concatenate([band[name] for band in bands]) for name in bands[0]}, names
+    )

@@ -1,16 +1,15 @@
 """nuclei.csv: a row a nucleus."""
 
-from collections.abc import Sequence
-
-from segmentation.batch.outputs import Prediction, TableOutput
+from segmentation.batch.outputs import TableOutput
 from segmentation.results.large_tables import large_table_rows
-from segmentation.results.tables import COLUMNS, measure_nuclei, table_rows
+from segmentation.results.measurement import measure_nuclei
+from segmentation.results.tables import COLUMNS, further_columns, measure_image, measured_names, table_rows
 
-
-def _rows(prediction: Prediction) -> list[Sequence[str]]:
-    image = prediction.image
-    measured = measure_nuclei(prediction.labels, image.pixels, image.channel_names, image.pixel_size_um)
-    return table_rows(prediction.name, measured)
-
-
-OUTPUT = TableOutput("nuclei.csv", COLUMNS, _rows, measure_nuclei, large_table_rows)
+OUTPUT = TableOutput(
+    "nuclei.csv",
+    COLUMNS,
+    lambda p: table_rows(p.name, measure_image(p.labels, p.image)),
+    measure_nuclei,
+    large_table_rows,
+    lambda p: further_columns(measured_names(p.image)),
+)

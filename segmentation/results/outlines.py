@@ -1,26 +1,26 @@
 """Trace the outlines of nuclei along the edges of pixels.
 
-The pixel in row y and column x is the square from (x, y) to (x + 1, y + 1), as ImageJ and QuPath have it. So the
-corners of an outline are whole numbers, and the pixels whose centres it encloses are exactly those of the nucleus.
+The pixel in row y and column x is the square from (x, y) to (x + 1, y + 1), as in ImageJ and QuPath. So the corners of
+an outline are whole numbers, and the pixels whose centres it encloses are exactly those of the nucleus. No lighter
+library does that: GDAL (rasterio) is too much for it, and `cv2.findContours` runs through the centres of pixels.
 
-All nuclei are traced at once. Each side of a pixel that is a border of its nucleus is an edge, which leads to a next
-edge; following all of them at the same time, by 1, 2, 4, 8 ... steps, finds the rings that they form.
+All nuclei are traced at once. Each side of a pixel at the border of its nucleus is an edge, which leads to a next edge;
+following all edges at the same time, by 1, 2, 4, 8 ... steps, finds the rings that they form.
 """
 
 import cv2
 import numpy as np
 
-# The sides of a pixel are 0 top, 1 right, 2 bottom, 3 left. Walking along them in this order, clockwise on the screen,
-# keeps the pixel to the right. From here (x, y) each of them starts.
+# Where the sides of a pixel start, (x, y): 0 top, 1 right, 2 bottom, 3 left, clockwise on the screen.
 _STARTS = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.int32)
 
 
-def trace_outlines(labels):
+def trace_outlines(labels: np.ndarray) -> dict[int, list[list[np.ndarray]]]:
     """Trace the outline of each nucleus.
 
-    A nucleus consists of polygons, one for each piece; pixels that touch only at a corner belong to different pieces,
-    unless they are connected elsewhere. A polygon consists of rings: the outer one, then those of its holes. No ring
-    crosses or touches itself, while two rings may touch in corners, so the polygons are valid simple features.
+    A nucleus has a polygon for each of its pieces; pixels that touch only at a corner belong to different pieces,
+    unless they are connected elsewhere. A polygon has rings: the outer one, then one for each hole. No ring crosses or
+    touches itself, but two rings may touch in corners, so the polygons are valid simple features.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ def trace_outlines(labels):
     Returns
     -------
     dict of int to list of list of (n, 2) ndarray of int32
-        By label, in ascending order: the polygons, their rings, and the corners (x, y) of those. (0, 0) is the top left
-        corner of the image. The first corner is not repeated at the end. Outer rings are clockwise as seen on the
-        screen, where y points down, and have a positive signed area; holes are the other way round.
+        By label, in ascending order: the polygons, their rings, and the corners (x, y) of these. (0, 0) is the top left
+        corner of the image. The first corner is not repeated at the end. Outer rings are clockwise on the screen and
+        have a positive signed area; holes are the other way round. Empty without nuclei.
 
     Examples
     --------
@@ -45,8 +45,8 @@ def trace_outlines(labels):
     order, starts = _in_rings(label, following)
     pixel, side, label = pixel[order], side[order], label[order]
 
-    # Only where the direction changes is a corner. The first edge of a ring is the first of its top sides, in the order
-    # of the image, so it does not continue another one.
+    # Corners are where the direction changes. The first edge of a ring is the first of its top sides in raster order,
+    # which does not continue another one.
     turns = side != np.roll(side, 1)
     turns[starts] = True
     y, x = np.divmod(pixel[turns], labels.shape[1] + 2)
@@ -63,14 +63,10 @@ def trace_outlines(labels):
     }
 
 
-def _edges(labels):
-    """Find the edges of the nuclei, and which edge follows each.
+def _edges(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pixel, the side and the label of each edge, and the number of the edge that follows, (n,) each.
 
-    Returns
-    -------
-    pixel, side, label, following : (n,) ndarrays
-        The pixels are flat indices into the label map with a frame of one pixel. Edges are in the order of their sides,
-        then of their pixels.
+    Pixels are flat indices into the label map with a frame of one pixel. Edges are ordered by side, then by pixel.
     """
     width = labels.shape[1] + 2
     flat = np.pad(labels, 1).ravel()
@@ -85,10 +81,10 @@ def _edges(labels):
     label = flat[pixel]
     key = side * len(flat) + pixel
 
-    def edge(side, pixel):
+    def edge(side: np.ndarray, pixel: np.ndarray) -> np.ndarray:
         return np.searchsorted(key, side % 4 * len(flat) + pixel)
 
-    # Three ways to go on: round the corner of the same pixel, straight on, or round the corner of the pixel beyond.
+    # The next edge is at the same pixel (a corner), at the pixel ahead (straight on) or at the pixel beyond (a corner).
     ahead = pixel + np.roll(outwards, -1)[side]
     beyond = ahead + outwards[side]
     ends, resumes = flat[ahead] != label, flat[beyond] == label
@@ -96,8 +92,8 @@ def _edges(labels):
         side + np.where(ends, 1, np.where(resumes, -1, 0)), np.where(ends, pixel, np.where(resumes, beyond, ahead))
     )
 
-    # Two pixels that touch only at a corner are kept apart by that. Where one and the same ring comes by both of them,
-    # they are connected elsewhere and the ring touches itself: it goes on along the other pixel, which divides it.
+    # This keeps pixels apart that touch only at a corner. If one ring passes both, they are connected elsewhere, and
+    # the ring touches itself: it is divided by going on along the other pixel.
     touching = np.flatnonzero(ends & resumes)
     other = edge(side[touching] - 1, beyond[touching])
     first = _first_of_ring(following)
@@ -106,8 +102,8 @@ def _edges(labels):
     return pixel, side, label, following
 
 
-def _first_of_ring(following):
-    """The lowest number of an edge in the ring of each."""
+def _first_of_ring(following: np.ndarray) -> np.ndarray:
+    """Return, for each edge, the lowest number of an edge in its ring."""
     first, hop = np.arange(len(following)), following
     while True:
         lower = np.minimum(first, first[hop])
@@ -116,18 +112,10 @@ def _first_of_ring(following):
         first, hop = lower, hop[hop]
 
 
-def _in_rings(label, following):
-    """Order edges by label and ring, and along the ring from its first edge on.
-
-    Returns
-    -------
-    order : (n,) ndarray of int
-        Numbers of the edges.
-    starts : (rings,) ndarray of int
-        Where in `order` each ring starts.
-    """
+def _in_rings(label: np.ndarray, following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the edges by label, ring and place in the ring, (n,), and where in this order each ring starts."""
     first = _first_of_ring(following)
-    # Steps to the end of the ring, for all edges at once: the steps to an edge further on, and those from there.
+    # Steps from each edge to the end of its ring: those to an edge further on, and those from there.
     is_last = following == first
     steps, hop = (~is_last).astype(np.int64), np.where(is_last, np.arange(len(following)), following)
     while True:
@@ -146,16 +134,18 @@ def _in_rings(label, following):
     return order, np.concatenate([[0], ends[:-1]])
 
 
-def _signed_areas(corners, starts):
-    """Area of each ring by the trapezoidal formula; positive for outer rings, negative for holes."""
+def _signed_areas(corners: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return the area of each ring, positive for outer rings and negative for holes."""
     following = np.arange(1, len(corners) + 1)
     following[np.append(starts[1:], len(corners)) - 1] = starts
     x, y = corners.astype(np.int64).T
     return np.add.reduceat((x - x[following]) * (y + y[following]), starts) // 2
 
 
-def _polygons(rings, areas, labels, label):
-    """Put each hole into the piece that it is in."""
+def _polygons(
+    rings: list[np.ndarray], areas: np.ndarray, labels: np.ndarray, label: np.integer
+) -> list[list[np.ndarray]]:
+    """Put the rings of one nucleus together to polygons: each hole goes to its piece."""
     outer, holes = np.flatnonzero(areas > 0).tolist(), np.flatnonzero(areas < 0).tolist()
     if len(outer) == 1 or not holes:
         return [[rings[index], *(rings[hole] for hole in holes)] for index in outer]
@@ -164,8 +154,8 @@ def _polygons(rings, areas, labels, label):
     mask = labels[top:bottom, left:right] == label
     _, pieces = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
 
-    def piece(ring):
-        # The first corner, of holes too, is the top left one of a pixel of the nucleus.
+    def piece(ring: np.ndarray) -> int:
+        # The first corner, also of a hole, is the top left one of a pixel of the nucleus.
         x, y = ring[0]
         return pieces[y - top, x - left]
 

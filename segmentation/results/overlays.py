@@ -1,11 +1,13 @@
 """Draw the outlines of nuclei on the image, in colours that tell neighbours apart."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 
 from segmentation.atomic import written_whole
 
-# Bright and saturated enough for a dark ground, dark enough for a white one, and none of them the colour of a stain.
+# Visible on dark and on white background, and none of them the colour of a stain.
 _PALETTE = np.array(
     [
         (255, 60, 40),  # red
@@ -20,14 +22,14 @@ _PALETTE = np.array(
     dtype=np.uint8,
 )
 
-# From this side on an image is looked at scaled down, where a line of one pixel would vanish.
+# Images with a longer side than this are scaled down on the screen, where a line of one pixel would vanish.
 _LARGE_SIDE = 1024
 
 
-def draw_overlay(pixels, labels):
-    """Draw each nucleus' outline, just inside of it, on the contrast-stretched image.
+def draw_overlay(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Draw the outline of each nucleus, just inside it, on the image with its contrast stretched.
 
-    The line is one pixel wide, two on images whose longer side is 1024 pixels or more.
+    Lines are one pixel wide, or two if the longer side has 1,024 pixels or more.
 
     Parameters
     ----------
@@ -48,26 +50,17 @@ def draw_overlay(pixels, labels):
     return picture
 
 
-def write_overlay(file, pixels, labels):
-    """Write `draw_overlay` of an image as a PNG, whole or not at all.
-
-    Parameters
-    ----------
-    file : Path
-    pixels : (H, W, C) ndarray
-        C is 1 or 3; any dtype.
-    labels : (H, W) ndarray of integers
-        0 is background.
-    """
+def write_overlay(file: Path, pixels: np.ndarray, labels: np.ndarray) -> None:
+    """Write the result of `draw_overlay` as a PNG, whole or not at all."""
     picture = draw_overlay(pixels, labels)
     with written_whole(file) as temporary:
         temporary.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
 
 
-def stretch_contrast(pixels):
-    """Scale an image to 8 bits, the 0.5th percentile to 0 and the 99.8th to 255.
+def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
+    """Scale an image to 8 bits: the 0.5th percentile becomes 0, the 99.8th 255.
 
-    The limits are those of all channels together, which keeps the hues of a stain. A constant image becomes black.
+    All channels have the same limits, which keeps the hues of a stain. A constant image becomes black.
 
     Parameters
     ----------
@@ -87,21 +80,10 @@ def stretch_contrast(pixels):
     return np.broadcast_to(stretched, (*stretched.shape[:2], 3)).copy()
 
 
-def outlines(labels, width=1):
-    """Mark the pixels of nuclei within `width` of another label or of background.
+def outlines(labels: np.ndarray, width: int = 1) -> np.ndarray:
+    """Mark the pixels of nuclei within `width` pixels of another label or of background, (H, W) bool.
 
-    The edge of the image is no outline: a nucleus that is cut stays open there.
-
-    Parameters
-    ----------
-    labels : (H, W) ndarray of integers
-        0 is background.
-    width : int
-        In pixels.
-
-    Returns
-    -------
-    (H, W) ndarray of bool
+    The edge of the image is no outline: a nucleus that it cuts stays open there.
     """
     lines = np.zeros(labels.shape, bool)
     below, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
@@ -115,23 +97,12 @@ def outlines(labels, width=1):
     return lines & (labels > 0)
 
 
-def neighbour_colours(labels, colours):
-    """Number the nuclei so that neighbours, touching or not, have different numbers.
+def neighbour_colours(labels: np.ndarray, colours: int) -> np.ndarray:
+    """Give each nucleus a colour that its neighbours, touching or not, do not have.
 
-    Nuclei are neighbours if the regions of pixels nearest to each (Voronoi regions) touch. Such a map is planar, so a
-    nucleus has fewer than six neighbours on average, and eight colours suffice but for rare crowds.
-
-    Parameters
-    ----------
-    labels : (H, W) ndarray of integers
-        0 is background.
-    colours : int
-        How many there are.
-
-    Returns
-    -------
-    (labels.max() + 1,) ndarray of int
-        By label, in [0, colours).
+    Nuclei are neighbours if the regions of the pixels nearest to them (Voronoi regions) touch. On average, a nucleus
+    has fewer than six, so that eight `colours` suffice but for rare crowds. Returns the colour of each label, from 0:
+    (labels.max() + 1,) int.
     """
     chosen = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
     if len(chosen) == 1:
@@ -144,18 +115,18 @@ def neighbour_colours(labels, colours):
         pairs.append(np.maximum(one, other) * len(chosen) + np.minimum(one, other))
     higher, lower = np.divmod(np.unique(np.concatenate(pairs)), len(chosen))
 
-    # Only the neighbours with lower labels have a colour already when it is a label's turn.
-    lower = np.split(lower, np.searchsorted(higher, np.arange(1, len(chosen))))
+    # In the order of the labels: when one is given a colour, only its neighbours with lower labels have one.
+    neighbours = np.split(lower, np.searchsorted(higher, np.arange(1, len(chosen))))
     for label in range(1, len(chosen)):
-        taken = np.bincount(chosen[lower[label]], minlength=colours)
-        # Least taken, and of those the next after the label's own turn, so that all colours are used.
+        taken = np.bincount(chosen[neighbours[label]], minlength=colours)
+        # The least taken colour; of several, the first in an order that is another for each label, to use all colours.
         turn = (np.arange(colours) + label) % colours
         chosen[label] = turn[np.argmin(taken[turn])]
     return chosen
 
 
-def _nearest_labels(labels):
-    """Label of the nearest nucleus for each pixel."""
+def _nearest_labels(labels: np.ndarray) -> np.ndarray:
+    """Return the label of the nearest nucleus of each pixel."""
     _, nearest = cv2.distanceTransformWithLabels(
         (labels == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )

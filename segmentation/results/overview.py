@@ -1,6 +1,7 @@
-"""Draw the nuclei of a picture that was done by blocks on a small copy of it."""
+"""Draw the nuclei of an image that was predicted by blocks on a small copy of it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -9,26 +10,17 @@ from segmentation.atomic import written_whole
 from segmentation.batch.outputs import ImageOutput
 from segmentation.results.overlays import draw_overlay, write_overlay
 
-# Longer side in pixels: what a screen shows.
+if TYPE_CHECKING:  # it imports SciPy, which small images do without
+    from segmentation.large.result import LargePrediction
+
+# Longer side in pixels, as of a screen.
 LARGEST_SIDE = 2048
 
 
-def write_overview(file: Path, prediction) -> Path:
-    """Write `draw_overlay` of a picture that was done by blocks, scaled down, as a PNG.
+def write_overview(file: Path, prediction: "LargePrediction") -> Path:
+    """Write the overlay of a small copy, at most 2,048 pixels a side, as ``FILE.png``; return its path.
 
-    The longer side has at most 2,048 pixels. Intensities are averaged, labels are those of every n-th pixel: small
-    nuclei shrink to dots, which shows where they are and how many, not their outlines.
-
-    Parameters
-    ----------
-    file : Path
-        Without a suffix.
-    prediction : segmentation.large.result.LargePrediction
-
-    Returns
-    -------
-    Path
-        What was written: ``FILE.png``.
+    Small nuclei shrink to dots, which show where they are and how many, but not their outlines.
     """
     picture = draw_overlay(*reduced_copy(prediction, LARGEST_SIDE))
     file = file.with_name(f"{file.name}.png")
@@ -37,21 +29,15 @@ def write_overview(file: Path, prediction) -> Path:
     return file
 
 
-def reduced_copy(prediction, largest_side: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture that was done by blocks and its label map, scaled down.
-
-    Parameters
-    ----------
-    prediction : segmentation.large.result.LargePrediction
-    largest_side : int
-        What the longer side has at most, in pixels.
+def reduced_copy(prediction: "LargePrediction", largest_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scale an image that was predicted by blocks, and its label map, down to at most `largest_side` pixels.
 
     Returns
     -------
     pixels : (h, w, C) ndarray
-        Of the picture's dtype; averages.
+        Averages, in the dtype of the image.
     labels : (h, w) ndarray of int
-        Of every n-th pixel, numbered without gaps.
+        Those of every n-th pixel in both directions, numbered without gaps.
     """
     height, width = prediction.image.shape
     step = -(-max(height, width) // largest_side)
@@ -63,9 +49,9 @@ def reduced_copy(prediction, largest_side: int) -> tuple[np.ndarray, np.ndarray]
         small = cv2.resize(whole, (-(-width // step), -(-whole.shape[0] // step)), interpolation=cv2.INTER_AREA)
         pixels.append(np.atleast_3d(small))
         labels.append(prediction.read(rows, columns)[::step, ::step])
-    # Numbers without gaps: colours are chosen by number, and most nuclei may be between the pixels.
-    labels = np.concatenate(labels)
-    return np.concatenate(pixels), np.searchsorted(np.unique(np.append(labels, 0)), labels)
+    # Numbers without gaps, because colours are chosen by number.
+    sparse = np.concatenate(labels)
+    return np.concatenate(pixels), np.searchsorted(np.unique(np.append(sparse, 0)), sparse)
 
 
 OUTPUT = ImageOutput("overlays", ".png", lambda file, p: write_overlay(file, p.image.pixels, p.labels), write_overview)

@@ -1,5 +1,7 @@
 """Write the network's probability of foreground."""
 
+from pathlib import Path
+
 import numpy as np
 import tifffile
 
@@ -8,16 +10,16 @@ from segmentation.batch.outputs import ImageOutput
 from segmentation.results.scale import imagej_scale
 
 
-def write_probabilities(file, channels, pixel_size_um=None):
-    """Write the probability of foreground as an 8-bit TIFF, compressed without loss: 0 is 0, 255 is 1.
+def write_probabilities(file: Path, channels: np.ndarray, pixel_size_um: float | None = None) -> None:
+    """Write the probability of foreground as an 8-bit TIFF, compressed without loss, whole or not at all.
 
-    A 255th is finer than the network is certain, and every viewer opens such a file; few open half floats.
+    0 stands for 0 and 255 for 1. Every viewer opens 8 bits; few open floats of 16 bits.
 
     Parameters
     ----------
     file : Path
     channels : (H, W, C) ndarray of float32
-        The first is the probability.
+        The first channel is the probability; values beyond 0 and 1 are clipped.
     pixel_size_um : float, optional
         Side of a pixel in micrometres.
     """

@@ -1,6 +1,8 @@
 """Write nuclei as ImageJ selections, for the ROI Manager of ImageJ and Fiji."""
 
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import roifile
@@ -13,16 +15,16 @@ from segmentation.results.outlines import trace_outlines
 _HIGHEST_INTEGER = 60_535
 # java.awt.geom.PathIterator.
 _MOVE_TO, _LINE_TO, _CLOSE = 0, 1, 4
-# The earliest that a zip can hold. With the time of day in it, the same nuclei would give different bytes each time.
+# The earliest time that a zip can hold, so that the same nuclei always give the same bytes.
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
 
-def write_rois(file, labels):
-    """Write a zip with a selection a nucleus, named by its label.
+def write_rois(file: Path, labels: np.ndarray) -> None:
+    """Write a zip with a selection for each nucleus, named by its label, whole or not at all.
 
-    Selections run along the edges of pixels, so that ImageJ measures in them exactly the pixels of the nucleus. They
-    are those that ImageJ's own wand makes (traced), except for nuclei with holes or in several pieces, and for those
-    beyond pixel 60,535: these are composite selections, which hold several outlines, and numbers of any size.
+    Selections run along the edges of pixels, so that ImageJ measures exactly the pixels of the nucleus. They are those
+    of ImageJ's own wand (traced), but for nuclei with holes, in several pieces or beyond pixel 60,535: these are
+    composite selections, which can hold several outlines and larger numbers.
 
     Parameters
     ----------
@@ -39,10 +41,10 @@ def write_rois(file, labels):
             archive.writestr(entry, _roi(str(label), rings).tobytes())
 
 
-def _roi(name, rings):
+def _roi(name: str, rings: list[np.ndarray]) -> roifile.ImagejRoi:
     corners = np.concatenate(rings)
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
-    box = {"left": int(left), "top": int(top), "right": int(right), "bottom": int(bottom)}
+    box: dict[str, Any] = {"left": int(left), "top": int(top), "right": int(right), "bottom": int(bottom)}
     if len(rings) == 1 and max(right, bottom) <= _HIGHEST_INTEGER:
         return roifile.ImagejRoi(
             roitype=roifile.ROI_TYPE.TRACED,
@@ -51,15 +53,15 @@ def _roi(name, rings):
             integer_coordinates=corners - (left, top),
             **box,
         )
-    # ImageJ takes the bounding box from the path; the numbers in the header may be cut to 16 bits.
+    # ImageJ takes the bounding box from the path: that in the header has 16 bits only.
     path = np.concatenate([_path(ring) for ring in rings])
     return roifile.ImagejRoi(
         roitype=roifile.ROI_TYPE.RECT, name=name, shape_roi_size=len(path), multi_coordinates=path, **box
     )
 
 
-def _path(ring):
-    """Move to the first corner, draw lines to the others, close: ``(3 n + 1,)`` float32."""
+def _path(ring: np.ndarray) -> np.ndarray:
+    """Return the commands that draw a ring: (3 n + 1,) float32."""
     commands = np.full(len(ring), _LINE_TO)
     commands[0] = _MOVE_TO
     return np.append(np.column_stack([commands, ring]).ravel(), _CLOSE).astype(np.float32)

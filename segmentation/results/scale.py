@@ -3,21 +3,11 @@
 import tifffile
 
 
-def imagej_scale(pixel_size_um):
-    """Arguments of `tifffile.imwrite` that state the pixel size as ImageJ itself does.
+def imagej_scale(pixel_size_um: float | None) -> dict:
+    """Return the arguments of `tifffile.imwrite` that state the side of a pixel as ImageJ does; none if it is None.
 
-    It stands in the resolution tags, in pixels per micrometre, and its unit in the description. tifffile's own
-    ``imagej=True`` takes neither uint32 nor compression.
-
-    Parameters
-    ----------
-    pixel_size_um : float or None
-        Side of a pixel in micrometres; None if it is not known.
-
-    Returns
-    -------
-    dict
-        Empty if the pixel size is not known.
+    The resolution tags hold the pixels per micrometre, the description the unit. tifffile's own ``imagej=True`` takes
+    neither uint32 nor compression.
     """
     if pixel_size_um is None:
         return {}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segmentation.results.geojson import write_geojson
-from segmentation.results.tables import measure_nuclei
+from segmentation.results.measurement import measure_nuclei
 from tests.results.shapes import CASES, fill_labels
 
 
@@ -54,6 +54,16 @@ def test_qupath_takes_them_for_detections_with_measurements(tmp_path):
             "solidity",
             "mean_intensity_grey",
             "area_um2",
+            "perimeter",
+            "axis_major_length",
+            "axis_minor_length",
+            "orientation",
+            "equivalent_diameter",
+            *(f"{figure}_intensity_grey" for figure in ("min", "max", "std", "sum")),
+            "perimeter_um",
+            "axis_major_length_um",
+            "axis_minor_length_um",
+            "equivalent_diameter_um",
         ]
         for name, value in properties["measurements"].items():
             assert type(value) in (int, float), "QuPath takes numbers only"

@@ -119,6 +119,30 @@ def test_links_lead_to_what_was_written(tmp_path):
     ]
 
 
+def test_links_lead_to_the_tables_that_there_are(tmp_path):
+    for name in ("nuclei.csv", "summary.json", "summary-1-of-2.json", "other.csv"):
+        (tmp_path / name).touch()
+    write_page_of(tmp_path / "report.html", ["a.png"])
+    page = Page(tmp_path / "report.html")
+    links = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
+    assert links == ["nuclei.csv", "summary-1-of-2.json", "summary.json"]
+    assert "All nuclei (nuclei.csv)" in page.text
+
+
+@pytest.mark.parametrize("areas", [[40], [40, 90]])
+def test_one_has_no_plural_and_few_have_no_percentages(tmp_path, areas):
+    labels = np.zeros((30, 30), np.int32)
+    for number, area in enumerate(areas, 1):
+        labels.ravel()[200 * number : 200 * number + area] = number
+    part = image_part(replace(drawn(0), labels=labels))
+    entries = [page_entry(f"{number}.png", part) for number in range(len(areas))]
+    write_prediction_page(tmp_path / "a.html", [summary(done=1, skipped=1)], entries, len(areas), bundle=BUNDLE)
+    text = " ".join(Page(tmp_path / "a.html").text.split())
+    assert not re.search(r"\b1 (images|nuclei|shards|were)\b", text)
+    assert "1 image in 12.3 s; 1 image done before" in text
+    assert "%" not in text and "nine out of ten" not in text
+
+
 def test_nothing_is_fetched_from_elsewhere(tmp_path):
     write_page_of(tmp_path / "report.html", ["a.png"])
     page = Page(tmp_path / "report.html")

@@ -1,28 +1,27 @@
-"""Where the bars, lines and ticks of a chart are; the templates draw them as SVG."""
+"""Histograms for the pages: where their bars and ticks are. The templates draw them as SVG.
+
+matplotlib is not used, because prediction does not require it. Besides, importing it and drawing two charts takes
+1.4 s, which these take in 2 ms, and its colours are style attributes, which do not follow the browser's dark mode.
+"""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-# In units of the drawing, which the page scales to the width that there is.
+# Size of a chart, in units that the page scales to the width it has.
 WIDTH, HEIGHT = 400, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 40
-# At most; the widths of bars are round numbers.
+# The most bars between the axes' ends.
 _BARS = 48
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+# For fewer values than this, the summary gives their range instead of that of the middle 90 %.
+_FEW = 20
 
 
-@dataclass(frozen=True)
-class Tick:
-    """A number beside an axis.
-
-    Attributes
-    ----------
-    at : float
-        Where, in units of the drawing.
-    text : str
-    """
+class Tick(NamedTuple):
+    """A number beside an axis, at a place in units of the chart."""
 
     at: float
     text: str
@@ -30,183 +29,144 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing, `WIDTH` by `HEIGHT`.
-
-    Attributes
-    ----------
-    title, x_label, y_label : str
-    summary : str
-        What there is to see, for those who do not see it.
-    x_ticks, y_ticks : list of Tick
-    bars : list of dict
-        Each with x, y, width, height, and its text.
-    lines : list of dict
-        Each with its name and the points of a polyline.
-    mark : float, optional
-        Where a vertical line is.
-    note : str
-        Stands below.
-    """
+    """A chart of `WIDTH` x `HEIGHT` units from its top left corner; bars have x, y, width, height and text."""
 
     title: str
     x_label: str
     y_label: str
-    summary: str
     x_ticks: list[Tick]
     y_ticks: list[Tick]
-    bars: list[dict] = field(default_factory=list)
-    lines: list[dict] = field(default_factory=list)
-    mark: float | None = None
-    note: str = ""
+    bars: list[dict]
+    summary: str
 
     left, right, top, bottom = _LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM
     width, height = WIDTH, HEIGHT
 
 
-def histogram(title, x_label, y_label, noun, verb, values, counts=None, unit=""):
+def histogram(
+    title: str,
+    x_label: str,
+    y_label: str,
+    nouns: tuple[str, str],
+    values: Sequence[float] | np.ndarray,
+    counts: np.ndarray | None = None,
+    unit: str = "",
+) -> Chart:
     """Draw how often values occur.
 
-    The axis ends at the 99.5th percentile, so that a few giants do not squeeze the others; the note counts those.
-
-    Parameters
-    ----------
-    title, x_label, y_label : str
-    noun, verb : str
-        What is counted, in the plural, and how it has its values: "nuclei", "measure".
-    values : (n,) ndarray
-        At least one; none is negative.
-    counts : (n,) ndarray of int, optional
-        How often each value occurs; once without it.
-    unit : str
-        Of the values.
-
-    Returns
-    -------
-    Chart
+    One bar, apart from the others, holds all values above the 99th percentile. The axis is logarithmic if the median
+    is in its lowest tenth. There is at least one of the `values`, (n,), none is negative, and each occurs `counts`
+    times, by default once. `nouns` says what is counted, in the singular and the plural.
     """
     values = np.asarray(values, float)
-    counts = np.ones(len(values), np.int64) if counts is None else np.asarray(counts)
-    order = np.argsort(values)
-    values, counts = values[order], counts[order]
-    low, median, high, most = (quantile(values, counts, part) for part in (0.05, 0.5, 0.95, 0.995))
+    counts = np.ones(len(values), np.int64) if counts is None else counts
+    lowest, median, most = (quantile(values, counts, part) for part in (0, 0.5, 0.99))
     whole = bool((values == np.rint(values)).all())
-    width = nice_step(max(most, 1 if whole else most) / _BARS, whole)
-    bins = int(most // width) + 1
-    heights = np.bincount((values // width).astype(np.int64).clip(max=bins), counts, bins + 1)
-    beyond = int(heights[bins])
-    heights = heights[:bins].astype(np.int64)
+    is_logarithmic = lowest > 0 and median < most / 10
+    edges = _geometric_edges(lowest, most, whole) if is_logarithmic else _even_edges(most, whole)
+    heights = np.histogram(values, [*edges, np.inf], weights=counts)[0].astype(np.int64).tolist()
 
-    x_ticks, x = _axis(0, bins * width, _LEFT, WIDTH - _RIGHT, 6, whole)
-    y_ticks, y = _axis(0, heights.max(), HEIGHT - _BOTTOM, _TOP, 4, True)
+    has_rest = heights[-1] > 0
+    end = WIDTH - _RIGHT - (14 if has_rest else 0)
+    axis = _logarithmic_axis if is_logarithmic else _axis
+    x_ticks, x = axis(edges[0], edges[-1], _LEFT, end, 6, whole)
+    y_ticks, y = _axis(0, max(heights), HEIGHT - _BOTTOM, _TOP, 4, True)
+    places = [x(edge) for edge in edges]
+    spans = [*zip(places[:-1], places[1:], strict=True), (end + 6, WIDTH - _RIGHT)]
+    texts = [f"{_bin_text(*ends, whole)}{unit}" for ends in zip(edges[:-1], edges[1:], strict=True)]
+    texts.append(f"{number(edges[-1])}{unit} or more")
     bars = [
         {
-            "x": round(x(index * width), 2),
+            "x": round(left, 2),
             "y": round(y(count), 2),
-            "width": round(x(width) - x(0), 2),
+            "width": round(right - left, 2),
             "height": round(y(0) - y(count), 2),
-            "text": f"{_bin_text(index, width, whole)}{unit}: {count:,} {noun}",
+            "text": f"{text}: {counted(count, *nouns)}",
         }
-        for index, count in enumerate(heights.tolist())
+        for (left, right), text, count in zip(spans, texts, heights, strict=True)
         if count
     ]
-    summary = f"Median {number(median)}{unit}; nine out of ten {noun} {verb} {number(low)} to {number(high)}{unit}."
-    note = f"{beyond:,} {noun} above {number(bins * width)}{unit} are not drawn." if beyond else ""
-    return Chart(title, x_label, y_label, summary, x_ticks, y_ticks, bars=bars, note=note)
+    summary = _summary(values, counts, unit)
+    if has_rest:
+        summary += f" The bar apart from the others: {counted(heights[-1], *nouns)} of {texts[-1]}."
+    return Chart(title, x_label, y_label, x_ticks, y_ticks, bars, summary)
 
 
-def curves(title, y_label, series, *, mark=None, logarithmic=False, highest=None):
-    """Draw figures over epochs.
-
-    Parameters
-    ----------
-    title, y_label : str
-    series : dict of str to sequence of float
-        By name, a value for each epoch; at least one. Those that are no finite numbers are left out.
-    mark : int, optional
-        Epoch, from 1, at which a vertical line stands.
-    logarithmic : bool
-        Values are above 0.
-    highest : float, optional
-        Where the axis ends; without it, at the highest value.
-
-    Returns
-    -------
-    Chart
-    """
-    epochs = len(next(iter(series.values())))
-    values = np.array([value for line in series.values() for value in line if math.isfinite(value)] or [0.0])
-    transform = (lambda value: math.log10(max(value, 1e-30))) if logarithmic else float
-    low, high = transform(values.min()), transform(values.max() if highest is None else highest)
-    if logarithmic:
-        low, high = math.floor(low), math.ceil(high)
-    elif high == low:
-        low, high = low - 0.5, high + 0.5
-    x_ticks, x = _axis(1, max(epochs, 2), _LEFT, WIDTH - _RIGHT, 6, True)
-    if logarithmic:
-        high = max(high, low + 1)
-        y = _scale(low, high, HEIGHT - _BOTTOM, _TOP)
-        y_ticks = [Tick(round(y(power), 2), "10" + f"{power}".translate(_RAISED)) for power in range(low, high + 1)]
-    else:
-        y_ticks, y = _axis(low, high, HEIGHT - _BOTTOM, _TOP, 4, False)
-    lines = [
-        {
-            "name": name,
-            "points": " ".join(
-                f"{x(epoch):.1f},{y(transform(value)):.1f}"
-                for epoch, value in enumerate(line, 1)
-                if math.isfinite(value)
-            ),
-        }
-        for name, line in series.items()
-    ]
-    ends = ", ".join(f"{name} from {number(line[0])} to {number(line[-1])}" for name, line in series.items())
-    summary = f"Over {epochs} epoch{'' if epochs == 1 else 's'}: {ends}."
-    at = None if mark is None else round(x(mark), 2)
-    return Chart(title, "Epoch", y_label, summary, x_ticks, y_ticks, lines=lines, mark=at)
+def _summary(values: np.ndarray, counts: np.ndarray, unit: str) -> str:
+    parts = (0, 0.5, 1) if counts.sum() < _FEW else (0.05, 0.5, 0.95)
+    low, median, high = (number(quantile(values, counts, part)) for part in parts)
+    if counts.sum() == 1:
+        return f"The only value is {median}{unit}."
+    if counts.sum() < _FEW:
+        return f"Median {median}{unit}; all are between {low} and {high}{unit}."
+    return f"Median {median}{unit}; 90 % are between {low} and {high}{unit}."
 
 
-def number(value):
-    """Format a number with three significant digits, or all of a whole one."""
-    if value >= 1000 or value % 1 == 0:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+def number(value: float) -> str:
+    """Format a number: all digits of a whole number or one from 1,000 on, else three significant digits."""
+    return f"{value:,.0f}" if value >= 1000 or value % 1 == 0 else f"{value:.3g}"
 
 
-def quantile(values, counts, part):
-    """The smallest of some sorted values that at least a part of all is not above, where each occurs several times."""
-    cumulated = np.cumsum(counts)
-    return float(values[np.searchsorted(cumulated, part * cumulated[-1])])
+def counted(count: int, one: str, many: str) -> str:
+    """Return a count with its noun: "1 nucleus", "2,000 nuclei"."""
+    return f"{count:,} {one if count == 1 else many}"
 
 
-def nice_step(least, whole):
-    """The smallest of 1, 2, 5, 10, 20 ... that is not below `least`; of 0.1, 0.2, 0.5 ... too if not `whole`."""
-    if whole and least <= 1:
+def quantile(values: np.ndarray, counts: np.ndarray, part: float) -> float:
+    """Return the weighted quantile, always one of the values."""
+    return float(np.quantile(values, part, weights=counts, method="inverted_cdf"))
+
+
+def nice_step(least: float, whole: bool) -> float:
+    """Return the smallest of 1, 2, 5, 10, 20 ... from `least` on; unless `whole`, of 0.1, 0.2, 0.5 ... too."""
+    if least <= (1 if whole else 0):
         return 1
-    if least <= 0:
-        return 1.0
     power = 10.0 ** math.floor(math.log10(least))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
     return int(step) if whole else step
 
 
-def _axis(low, high, start, end, ticks, whole):
-    """Ticks at nice numbers, and the function from values to places."""
+def _even_edges(most: float, whole: bool) -> list[float]:
+    width = nice_step(max(most, 1 if whole else most) / _BARS, whole)
+    return [index * width for index in range(int(most // width) + 2)]
+
+
+def _geometric_edges(lowest: float, most: float, whole: bool) -> list[float]:
+    """Return edges of bars that are equally wide on a logarithmic axis, at most 20 for each power of ten."""
+    steps = min(20, max(1, math.floor(_BARS / math.log10(most / lowest)) - 1))
+    first, last = (math.floor(math.log10(value) * steps) for value in (lowest, most))
+    edges = [min(lowest, 10 ** (first / steps)), *(10 ** (index / steps) for index in range(first + 1, last + 2))]
+    return sorted({math.ceil(edge - 1e-9) for edge in edges}) if whole else edges
+
+
+def _axis(
+    low: float, high: float, start: float, end: float, ticks: int, whole: bool
+) -> tuple[list[Tick], Callable[[float], float]]:
+    """Return ticks at nice numbers, and the function from values to places."""
     step = nice_step((high - low) / ticks, whole)
-    place = _scale(low, high if high > low else low + 1, start, end)
-    first = math.ceil(low / step - 1e-9)
-    count = math.floor(high / step + 1e-9) - first + 1
-    values = [(first + index) * step for index in range(count)]
     decimals = 0 if step >= 1 else -math.floor(math.log10(step))
-    texts = [f"{value:,.{decimals}f}" for value in values]
-    return [Tick(round(place(value), 2), text) for value, text in zip(values, texts, strict=True)], place
+    values = [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+    def place(value: float) -> float:
+        return start + (value - low) / ((high - low) or 1) * (end - start)
+
+    return [Tick(round(place(value), 2), f"{value:,.{decimals}f}") for value in values], place
 
 
-def _scale(low, high, start, end):
-    return lambda value: start + (value - low) / (high - low) * (end - start)
+def _logarithmic_axis(
+    low: float, high: float, start: float, end: float, ticks: int, whole: bool
+) -> tuple[list[Tick], Callable[[float], float]]:
+    """Return ticks at 1, 2, 5, 10 ..., or at powers of ten if these are too many, and the same function."""
+    powers = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    inside = [[n * power for power in powers for n in ns if low <= n * power <= high] for ns in ((1, 2, 5), (1,))]
+
+    def place(value: float) -> float:
+        return start + math.log(value / low) / math.log(high / low) * (end - start)
+
+    return [Tick(round(place(value), 2), number(value)) for value in inside[len(inside[0]) > ticks + 2]], place
 
 
-def _bin_text(index, width, whole):
-    low, high = index * width, (index + 1) * width
+def _bin_text(low: float, high: float, whole: bool) -> str:
     if whole:
-        return number(low) if width == 1 else f"{number(low)} to {number(high - 1)}"
+        return number(low) if high == low + 1 else f"{number(low)} to {number(high - 1)}"
     return f"{number(low)} to {number(high)}"

@@ -1,4 +1,4 @@
-"""Write a page: one HTML file that needs nothing besides, and that runs no script but its own."""
+"""Write a page: one HTML file that works offline, and runs no script but its own."""
 
 import base64
 import hashlib
@@ -9,20 +9,20 @@ from segmentation.atomic import written_whole
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_page(file, template, **content):
-    """Fill a template, and write the page whole or not at all.
+def write_page(file: Path, template: str, **content: object) -> None:
+    """Fill in a template and write the page, whole or not at all.
 
-    All that is filled in is text, whatever it looks like: the template engine escapes it.
+    The content is shown as it is: the template engine escapes markup.
 
     Parameters
     ----------
     file : Path
     template : str
-        Name of one in ``templates/``.
+        Name of a file in ``templates/``.
     **content
-        What the template asks for.
+        Values of all variables of the template.
     """
-    # Imported here: most calls write no page.
+    # Imported here, because most calls write no page.
     import jinja2
 
     environment = jinja2.Environment(
@@ -37,14 +37,14 @@ def write_page(file, template, **content):
         **content,
         style=style,
         script=script,
-        # The browser refuses whatever is not in this list: other scripts, and every connection.
+        # The browser refuses all else: other scripts, and every connection.
         policy=f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
         "base-uri 'none'; form-action 'none'",
     )
     with written_whole(file) as part:
-        # Names of files need not be text: what is no character becomes a question mark.
+        # Names of files need not be text: bytes that are no characters become question marks.
         stream.dump(str(part), encoding="utf-8", errors="replace")
 
 
-def _source(text):
+def _source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

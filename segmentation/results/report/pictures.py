@@ -1,7 +1,6 @@
-"""A picture of an image for a page: a small copy of it, and the outlines of its nuclei as paths.
+"""A picture of an image for a page: a small copy of it, and the outlines of its nuclei as SVG paths.
 
-Paths stay sharp at any size and on any screen, and one set of them draws outlines as well as the mask, so an image
-costs a page little more than its small copy.
+Paths stay sharp at any size, and the same paths draw outlines and mask, so that an image takes few kilobytes.
 """
 
 import base64
@@ -12,21 +11,20 @@ import numpy as np
 from segmentation.results.outlines import trace_outlines
 from segmentation.results.overlays import neighbour_colours, stretch_contrast
 
-# Longer side of the small copy, in pixels, and of the label map that the outlines are traced on: twice as fine, as
-# lines show more than pixels do.
+# Longer sides, in pixels, of the small copy and of the label map on which the outlines are traced.
 PICTURE_SIDE = 320
 LABELS_SIDE = 2 * PICTURE_SIDE
 COLOURS = 8
-# How far a path may leave the outline, in pixels. A step of one pixel along a slanted border is 0.71 pixels deep.
+# Distance in pixels that a path may be from the outline. A step of one pixel along a slanted border is 0.71 deep.
 _TOLERANCES = 0.75, 1.25
-# In characters: of the small copy and of the paths of one image. Noise and crowds make them longer; then the copy is
-# compressed more and made smaller, and the outlines become coarser.
+# The most characters of the small copy and of the paths of one image. Longer ones are made anew, the copy with higher
+# compression and smaller, the outlines coarser.
 _MOST_COPY, _MOST_PATHS = 8_000, 12_000
 _QUALITIES = (70, 1.0), (50, 1.0), (30, 0.75)  # of the compression, and of the side
 
 
-def draw_picture(pixels, labels, shape=None):
-    """Make the picture of an image.
+def draw_picture(pixels: np.ndarray, labels: np.ndarray, shape: tuple[int, int] | None = None) -> dict:
+    """Make the picture of an image, in JSON's types.
 
     Parameters
     ----------
@@ -40,39 +38,30 @@ def draw_picture(pixels, labels, shape=None):
     Returns
     -------
     dict
-        ``width``, ``height``: of the image, in pixels. ``image``: the small copy with its contrast stretched, a WebP in
-        base64. ``outlines``: see `draw_outlines`.
+        ``width``, ``height``: of the image, in pixels. ``image``: the small copy with stretched contrast, a WebP in
+        base64. ``outlines``: from `draw_outlines`.
     """
     height, width = shape or pixels.shape[:2]
     return {"width": width, "height": height, "image": _small_copy(pixels), "outlines": draw_outlines(labels)}
 
 
-def _small_copy(pixels):
+def _small_copy(pixels: np.ndarray) -> str:
     for quality, part in _QUALITIES:
         scale = min(1.0, part * PICTURE_SIDE / max(pixels.shape[:2]))
         size = [max(1, round(length * scale)) for length in pixels.shape[1::-1]]
         small = np.atleast_3d(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
         _, data = cv2.imencode(".webp", stretch_contrast(small)[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])
-        text = base64.b64encode(data).decode("ascii")
+        text = base64.b64encode(data.tobytes()).decode("ascii")
         if len(text) <= _MOST_COPY:
             break
     return text
 
 
-def draw_outlines(labels):
-    """Trace the nuclei as SVG paths.
+def draw_outlines(labels: np.ndarray) -> dict:
+    """Trace the nuclei of a label map as SVG paths, in JSON's types.
 
-    Parameters
-    ----------
-    labels : (H, W) ndarray of integers
-        0 is background.
-
-    Returns
-    -------
-    dict
-        ``width``, ``height``: of what the coordinates count in, from the top left corner of the image to the bottom
-        right one. ``paths``: list of str, one for each of up to eight colours that tell neighbours apart; empty ones
-        at the end are left out.
+    Returns ``paths``, one for each of up to eight colours that tell neighbours apart, and ``width`` and ``height`` of
+    the image in the unit of their coordinates.
     """
     step = -(-max(labels.shape) // LABELS_SIDE)
     while True:
@@ -84,8 +73,8 @@ def draw_outlines(labels):
         step *= 2
 
 
-def _paths(labels, tolerance):
-    # Numbers without gaps: colours are chosen by number.
+def _paths(labels: np.ndarray, tolerance: float) -> list[str]:
+    # Numbers without gaps, because colours are chosen by number.
     numbers = np.unique(labels)
     labels = np.searchsorted(numbers[numbers > 0], labels) + (labels > 0) * 1
     colours = neighbour_colours(labels, COLOURS)
@@ -97,8 +86,8 @@ def _paths(labels, tolerance):
     return paths
 
 
-def _path(ring, tolerance):
-    """A ring as a path: where it begins, then the way from corner to corner."""
+def _path(ring: np.ndarray, tolerance: float) -> str:
+    """Return a ring as a path: its first corner, then the steps from corner to corner."""
     corners = cv2.approxPolyDP(ring, tolerance, closed=True)[:, 0]
     if len(corners) < 3:
         corners = ring

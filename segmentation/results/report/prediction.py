@@ -1,20 +1,28 @@
 """The page about a prediction: what was found, how large it is, what failed, and a picture of each image.
 
-What the page tells of an image is made when the image is done, and kept; the page puts all of it together.
+The part about an image is made and kept when that image is finished; the page puts all parts together.
 """
 
 import os
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import numpy as np
 
-from segmentation.batch.outputs import PageOutput
+from segmentation.batch.outputs import PageOutput, Prediction
+from segmentation.batch.records import Record
+from segmentation.bundle import Bundle
+from segmentation.results.large_tables import measure_areas
 from segmentation.results.overview import reduced_copy
-from segmentation.results.report.charts import histogram, number, quantile
+from segmentation.results.report.charts import Chart, counted, histogram, number, quantile
 from segmentation.results.report.page import write_page
 from segmentation.results.report.pictures import LABELS_SIDE, draw_picture
+
+if TYPE_CHECKING:
+    from segmentation.large.result import LargePrediction
 
 _VIEWS = (
     {"name": "image", "title": "Image"},
@@ -26,7 +34,7 @@ _ORDERS = (
     {"key": "nuclei", "title": "Number of nuclei", "descending": True},
     {"key": "mean_area", "title": "Mean area", "descending": True},
 )
-# What links to an image's files are called, by the name of the output.
+# Texts of the links to the files of an image, by the name of the output, and to those of all images.
 _FILES = {
     "overlays": "Overlay",
     "masks": "Mask",
@@ -35,166 +43,150 @@ _FILES = {
     "geojson": "GeoJSON",
     "probabilities": "Probabilities",
 }
+_TABLES = {"nuclei.csv": "All nuclei", "images.csv": "All images", "submission.csv": "Run lengths"}
+_NUCLEI, _IMAGES = ("nucleus", "nuclei"), ("image", "images")
 
 
-def image_part(prediction):
-    """What the page tells of one image, in JSON's types.
-
-    Parameters
-    ----------
-    prediction : segmentation.batch.outputs.Prediction
+def image_part(prediction: Prediction) -> dict:
+    """Return what the page needs of one image, in JSON's types.
 
     Returns
     -------
     dict
-        ``picture``: see `segmentation.results.report.pictures.draw_picture`. ``areas``: each area in pixels that
-        occurs among the nuclei, and how often. ``pixel_size_um``.
+        ``picture``: from `draw_picture`. ``areas``: pairs of an area in pixels and how many nuclei have it.
+        ``pixel_size_um``: of the image.
     """
     areas = np.bincount(prediction.labels.ravel())[1:]
     image = prediction.image
     return _part(draw_picture(image.pixels, prediction.labels), areas, image.pixel_size_um)
 
 
-def large_image_part(prediction):
-    """The same as `image_part` for a picture that was done by blocks.
-
-    Parameters
-    ----------
-    prediction : segmentation.large.predict.LargePrediction
-    """
-    areas = np.zeros(prediction.nuclei + 1, np.int64)
-    for band in prediction.bands():
-        areas += np.bincount(band.ravel(), minlength=len(areas))
+def large_image_part(prediction: "LargePrediction") -> dict:
+    """Return the same as `image_part` for an image that was predicted by blocks."""
     pixels, labels = reduced_copy(prediction, LABELS_SIDE)
     picture = draw_picture(pixels, labels, prediction.image.shape)
-    return _part(picture, areas[1:], prediction.image.pixel_size_um)
+    return _part(picture, measure_areas(prediction), prediction.image.pixel_size_um)
 
 
-def _part(picture, areas, pixel_size_um):
-    values, counts = np.unique(areas[areas > 0], return_counts=True)
-    areas = np.stack([values, counts], axis=1).tolist()
-    return {"picture": picture, "areas": areas, "pixel_size_um": pixel_size_um}
+def _part(picture: dict, areas: np.ndarray, pixel_size_um: float | None) -> dict:
+    pairs = np.stack(np.unique(areas[areas > 0], return_counts=True), axis=1)
+    return {"picture": picture, "areas": pairs.tolist(), "pixel_size_um": pixel_size_um}
 
 
-def write_prediction_page(file, summaries, images, count, *, bundle):
-    """Write the page.
+def write_prediction_page(
+    file: Path, summaries: Sequence[dict], images: Sequence[tuple[Record, dict]], count: int, *, bundle: Bundle
+) -> None:
+    """Write the page, whole or not at all.
 
     Parameters
     ----------
     file : Path
         In the folder of the results, which it links to.
     summaries : sequence of dict
-        What stands in ``summary.json``, or in those of all shards that have ended.
+        Contents of ``summary.json``, or of the summaries of all shards that have ended.
     images : sequence of (Record, dict)
-        Each finished image, and what `image_part` gave for it.
+        Each finished image, and its `image_part`.
     count : int
-        How many images the call named.
-    bundle : segmentation.bundle.Bundle
+        Number of images, those that failed or are not done yet included.
+    bundle : Bundle
         The model.
     """
     unit, areas, means = _areas([part for _, part in images])
     shown = _shown_names([record.input for record, _ in images])
-    entries = [
-        {
-            "file": name,
-            "path": record.input,
-            "nuclei": record.nuclei,
-            "mean_area": mean,
-            "facts": _facts(record.nuclei, mean, unit),
-            "links": _links(record.files),
-            "picture": part["picture"],
-        }
-        for (record, part), name, mean in zip(images, shown, means, strict=True)
-    ]
     finished = {record.input for record, _ in images}
     failures = [failure for summary in summaries for failure in summary["failures"] if failure["file"] not in finished]
-    nuclei = sum(record.nuclei for record, _ in images)
-    waiting = count - len(images) - len(failures)
-    figures = [("Images", f"{len(images):,}"), ("Nuclei", f"{nuclei:,}")]
-    if nuclei:
+    nuclei = [record.nuclei for record, _ in images]
+    figures = [("Images", f"{len(images):,}"), ("Nuclei", f"{sum(nuclei):,}")]
+    if any(nuclei):
         figures.append(("Median area", f"{number(quantile(*areas, 0.5))} {unit}"))
     figures.append(("Failed", f"{len(failures):,}"))
-    done, skipped = (sum(summary["images"][status] for summary in summaries) for status in ("done", "skipped"))
+    done, skipped = _done_and_skipped(summaries)
     if done:
         figures.append(("Time of the last call" if skipped else "Time", _time(summaries)))
-    if waiting:
+    if waiting := count - len(images) - len(failures):
         figures.append(("Not done yet", f"{waiting:,}"))
     write_page(
         file,
         "prediction.html.j2",
-        heading=f"Nuclei in {_counted(len(images), 'image', 'images')}",
+        heading=f"Nuclei in {counted(len(images), *_IMAGES)}",
         subheading=f"Found by the model {bundle.folder.resolve().name}, {datetime.now():%d %B %Y, %H:%M}",
         figures=figures,
+        tables=_tables(file.parent),
         failures=failures,
-        charts=_charts(unit, areas, [record.nuclei for record, _ in images]),
+        charts=_charts(unit, areas, nuclei),
         gallery={
             "views": _VIEWS,
             "view": "outlines",
             "orders": _ORDERS,
-            "images": entries,
+            "images": [
+                {
+                    "file": name,
+                    "path": record.input,
+                    "nuclei": record.nuclei,
+                    "mean_area": mean,
+                    "facts": counted(record.nuclei, *_NUCLEI)
+                    + ("" if mean is None else f", mean area {number(mean)} {unit}"),
+                    "links": _links(record.files),
+                    "picture": part["picture"],
+                }
+                for (record, part), name, mean in zip(images, shown, means, strict=True)
+            ],
             "hint": "Press a picture to change only that one. Neighbours have different colours.",
         },
         settings=_settings(bundle, summaries),
     )
 
 
-def _areas(parts):
-    """The unit, all areas with how often each occurs, and the mean area of each image, None without nuclei."""
+def _areas(parts: Sequence[dict]) -> tuple[str, tuple[np.ndarray, np.ndarray], list[float | None]]:
+    """Return the unit, all areas and how often each occurs, and the mean area of each image, None without nuclei."""
     in_um = bool(parts) and all(part["pixel_size_um"] is not None for part in parts)
-    all_values, all_counts, means = [np.zeros(0)], [np.zeros(0, np.int64)], []
-    for part in parts:
-        values, counts = np.array(part["areas"], float).reshape(-1, 2).T
-        if in_um:
-            values = values * part["pixel_size_um"] ** 2
-        all_values.append(values)
-        all_counts.append(counts.astype(np.int64))
-        means.append(float(values @ counts / counts.sum()) if len(values) else None)
-    values, counts = np.concatenate(all_values), np.concatenate(all_counts)
-    order = np.argsort(values, kind="stable")
-    return "µm²" if in_um else "px²", (values[order], counts[order]), means
+    tables = [np.array(part["areas"], float).reshape(-1, 2) for part in parts]
+    for table, part in zip(tables, parts, strict=True):
+        table[:, 0] *= part["pixel_size_um"] ** 2 if in_um else 1
+    means = [float(table[:, 0] @ table[:, 1] / table[:, 1].sum()) if len(table) else None for table in tables]
+    values, counts = np.concatenate([np.zeros((0, 2)), *tables]).T
+    return "µm²" if in_um else "px²", (values, counts.astype(np.int64)), means
 
 
-def _charts(unit, areas, nuclei_per_image):
+def _charts(unit: str, areas: tuple[np.ndarray, np.ndarray], nuclei_per_image: list[int]) -> list[Chart]:
     charts = []
     if len(areas[0]):
-        charts.append(
-            histogram("Area of the nuclei", f"Area ({unit})", "Nuclei", "nuclei", "measure", *areas, unit=f" {unit}")
-        )
+        charts.append(histogram("Area of the nuclei", f"Area ({unit})", "Nuclei", _NUCLEI, *areas, f" {unit}"))
     if nuclei_per_image:
-        charts.append(histogram("Nuclei per image", "Nuclei in an image", "Images", "images", "hold", nuclei_per_image))
+        charts.append(histogram("Nuclei per image", "Nuclei in an image", "Images", _IMAGES, nuclei_per_image))
     return charts
 
 
-def _facts(nuclei, mean, unit):
-    return _counted(nuclei, "nucleus", "nuclei") + ("" if mean is None else f", mean area {number(mean)} {unit}")
+def _tables(folder: Path) -> list[tuple[str, str]]:
+    """Return text and address of the files about all images."""
+    tables = [(f"{title} ({name})", name) for name, title in _TABLES.items() if (folder / name).exists()]
+    return tables + [(f"Summary ({file.name})", file.name) for file in sorted(folder.glob("summary*.json"))]
 
 
-def _links(files):
-    """Name and address of what was written of an image, as seen from the page."""
-    links = []
-    for output, title in _FILES.items():
-        paths = list(files.get(output, ()))
-        if paths:
-            # Of a store of many files, the folder that holds them all.
-            path = paths[0] if len(paths) == 1 else os.path.commonpath(paths)
-            links.append((title, quote(os.fsencode(path))))
-    return links
+def _links(files: dict[str, dict[str, int]]) -> list[tuple[str, str]]:
+    """Return text and address of the files about one image; of a Zarr store, the folder that holds all of it."""
+    return [
+        (title, quote(os.fsencode(os.path.commonpath(list(files[output])))))
+        for output, title in _FILES.items()
+        if files.get(output)
+    ]
 
 
-def _shown_names(paths):
-    """The paths from the folder on that all have in common; a folder named like its image (the Bowl's) adds nothing."""
+def _shown_names(paths: Sequence[str]) -> list[str]:
+    """Return the paths without the folders that all have in common, or the file alone if its folder has its name."""
     parts = [PurePath(os.path.abspath(path)).parts for path in paths]
     common = len(os.path.commonprefix([own[:-1] for own in parts]))
     return [own[-1] if PurePath(own[-1]).stem in own[common:-1] else "/".join(own[common:]) for own in parts]
 
 
-def _settings(bundle, summaries):
+def _settings(bundle: Bundle, summaries: Sequence[dict]) -> list[tuple[str, str]]:
     settings, training = summaries[0]["settings"], bundle.training
     trained = f", trained on {training['data']}" if "data" in training else ""
     rows = [("Model", f"{bundle.folder.resolve().name}{trained} (digest {bundle.digest[:12]})")]
     if figures := bundle.scores.get("figures"):
-        dice = "{value:.3f} ({low:.3f} to {high:.3f})".format(**figures["dice"])
-        rows.append(("Dice coefficient on its validation images", dice))
+        dice = figures["dice"]
+        interval = f" ({dice['low']:.3f} to {dice['high']:.3f})" if "low" in dice else ""
+        rows.append(("Dice coefficient on its validation images", f"{dice['value']:.3f}{interval}"))
     rows.append(("Engine", f"{settings['engine']}, {settings['precision']}"))
     rows += [(f"Threshold of the {name}", f"{value:g}") for name, value in settings["thresholds"].items()]
     rows.append(("Smallest nucleus", f"{settings['min_area']} px²"))
@@ -207,26 +199,21 @@ def _settings(bundle, summaries):
         rows.append(("Channel", settings["channel"]))
     if settings["tta"]:
         rows.append(("Averaged over", "eight turns and flips"))
-    rows.append(("Work of the last call", _work(summaries)))
+    done, skipped = _done_and_skipped(summaries)
+    shards = f", {len(summaries)} shards together" if len(summaries) > 1 else ""
+    earlier = f"; {counted(skipped, *_IMAGES)} done before" if skipped else ""
+    rows.append(("Work of the last call", f"{counted(done, *_IMAGES)} in {_time(summaries)}{shards}{earlier}"))
     rows.append(("Software", ", ".join(f"{name} {version}" for name, version in summaries[0]["libraries"].items())))
     return rows
 
 
-def _time(summaries):
+def _done_and_skipped(summaries: Sequence[dict]) -> tuple[int, int]:
+    return tuple(sum(summary["images"][status] for summary in summaries) for status in ("done", "skipped"))
+
+
+def _time(summaries: Sequence[dict]) -> str:
     seconds = sum(summary["seconds"]["total"] for summary in summaries)
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
-
-
-def _work(summaries):
-    done, skipped = (sum(summary["images"][status] for summary in summaries) for status in ("done", "skipped"))
-    text = f"{_counted(done, 'image', 'images')} in {_time(summaries)}"
-    if len(summaries) > 1:
-        text += f", {len(summaries)} shards together"
-    return text + (f"; {skipped:,} were done before" if skipped else "")
-
-
-def _counted(count, one, many):
-    return f"{count:,} {one if count == 1 else many}"
 
 
 # `segmentation.results.formats.open_outputs` binds the bundle.

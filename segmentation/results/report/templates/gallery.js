@@ -93,7 +93,9 @@
     place();
     return;
   }
-  const { compare: byName } = new Intl.Collator("en", { numeric: true });
+  // By the numbers in the names, unless these are hexadecimal digests.
+  const numeric = !images.some(({ file }) => /[0-9a-f]{32}/.test(file));
+  const { compare: byName } = new Intl.Collator("en", { numeric });
   let reversed = false;
 
   function sort() {
