@@ -7,8 +7,8 @@
     python train.py --output models/mine --resume            # after a kill
     python train.py --data my_images --init models/nuclei --output models/mine     # adapt the released model
 
-The result is a folder that predict_masks.py takes with --model.
-Exit status: 0 trained; 2 the command line or the data cannot be used; 130 or 143 interrupted, resume with --resume.
+It writes a folder that predict_masks.py takes with --model. Exit status: 0 trained; 2 the command line or the data
+cannot be used; 130 or 143 interrupted, to be resumed with --resume.
 """
 
 import argparse
@@ -33,7 +33,6 @@ def train(args: argparse.Namespace) -> None:
     config = run.config
     data = run.load_data(HERE / "data")  # each image is decoded once, checked, and assigned to a subset
     print(describe_data(data))
-
     with silence_tensorflow():
         from keras.callbacks import CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau, TensorBoard
         from keras.optimizers import AdamW
@@ -92,8 +91,8 @@ def train(args: argparse.Namespace) -> None:
             feed(crops), validation_data=feed(validation), epochs=config.epochs, initial_epoch=run.initial_epoch,
             callbacks=used, shuffle=False, verbose=1 if sys.stdout.isatty() else 2,
         )  # fmt: skip
-    scores = save_model(model, run, data)
-    print(describe_training(run, scores))
+    history, scores = save_model(model, run, data)
+    print(describe_training(run, history, scores))
     print("next: ", as_typed(HERE / "predict_masks.py", "IMAGES", "--model", args.output))
 
 
@@ -104,8 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (TrainingError, DatasetError) as error:
         return refuse("train.py", error)
     except Interrupted as signal:
-        again = as_typed(Path(__file__), "--output", args.output, "--resume")
-        print(f"\ntrain.py: stopped by {signal}; resume with: {again}")
+        print(f"\ntrain.py: stopped by {signal}; resume with:", as_typed(__file__, "--output", args.output, "--resume"))
         return 128 + signal.signal_number
     return 0
 

@@ -1,18 +1,19 @@
-"""A progress bar for people, and silence in log files."""
+"""A progress bar on a terminal, and silence in log files."""
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
 
 
 @contextmanager
-def progress_bar(what: str, unit: str):
+def progress_bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on standard error if that is a terminal.
 
     Parameters
     ----------
     what : str
-        Said before the bar.
+        Label of the bar.
     unit : str
         What is counted.
 

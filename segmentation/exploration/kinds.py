@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 from segmentation.exploration.style import COLOURS, GREY, frame, legend, plain, plain_numbers, scatter_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import listing, percent
-from segmentation.training.sequence import draw_probabilities
+from segmentation.training.sampling import draw_probabilities
 
 
 def draw_kinds(survey: Survey) -> Figure:

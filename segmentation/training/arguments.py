@@ -28,7 +28,7 @@ def parse_arguments(doc: str, arguments: Sequence[str] | None = None) -> argpars
     -------
     argparse.Namespace
         ``output``, ``overwrite``, ``resume``, ``tensorboard``, ``time_limit`` (in seconds, or None), ``started``
-        (by `time.monotonic`), and those settings that were given: a resumed training takes the others from its beginning.
+        (by `time.monotonic`), and of the settings those that were given.
     """
     started = time.monotonic()
     parser = Parser(doc)
@@ -81,6 +81,6 @@ def minutes(text: str) -> float:
     return 60 * value
 
 
-def as_typed(script: Path, *arguments: object) -> str:
+def as_typed(script: Path | str, *arguments: object) -> str:
     """Return a command that works where this one did, with the same Python, whether or not it is activated."""
     return shlex.join([sys.orig_argv[0], os.path.relpath(script), *map(str, arguments)])

@@ -53,7 +53,7 @@ class InterruptHandler(keras.callbacks.Callback):
 
 
 class EpochSetter(keras.callbacks.Callback):
-    """Tell a `NucleiSequence` its epoch: Keras does not tell it with which one a resumed training begins."""
+    """Tell a `NucleiSequence` which epoch it draws for."""
 
     def __init__(self, sequence: keras.utils.Sequence):
         super().__init__()

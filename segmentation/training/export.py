@@ -28,7 +28,7 @@ from segmentation.training.report import write_training_page
 from segmentation.training.resume import Run, history_of, read_state
 
 
-def save_model(model: keras.Model, run: Run, data: TrainingData) -> dict:
+def save_model(model: keras.Model, run: Run, data: TrainingData) -> tuple[pd.DataFrame, dict]:
     """Write the bundle of a trained network, its history, split and report into the folder of the training.
 
     All of it is made and scored in the checkpoint, then moved, so that an older model in the folder stays whole until
@@ -94,7 +94,7 @@ def save_model(model: keras.Model, run: Run, data: TrainingData) -> dict:
         os.replace(file, run.folder / file.name)
     folder.rmdir()
     run.finish()
-    return calibration.bundle.scores
+    return history, calibration.bundle.scores
 
 
 def nuclear_areas(images: CachedImages) -> np.ndarray:

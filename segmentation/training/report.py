@@ -17,7 +17,7 @@ from segmentation.evaluation.scores import ImageScore
 from segmentation.results.report.page import write_page
 from segmentation.results.report.pictures import draw_outlines, draw_picture
 from segmentation.training.history import best_epoch
-from segmentation.training.resume import Run, history_of, read_state
+from segmentation.training.resume import Run
 
 _EXAMPLES = 6
 _VIEWS = (
@@ -122,9 +122,8 @@ def describe_data(data: TrainingData) -> str:
     return f"{data.warnings}\n{counts}" if data.warnings else counts
 
 
-def describe_training(run: Run, scores: dict) -> str:
+def describe_training(run: Run, history: pd.DataFrame, scores: dict) -> str:
     """Say in a few lines what came out of a training."""
-    history = history_of(read_state(run.checkpoint))
     best = best_epoch(history)
     stopped = "stopped early, " if best + run.config.patience <= len(history) < run.config.epochs else ""
     minutes = history.get("seconds", pd.Series(dtype=float)).sum() / 60

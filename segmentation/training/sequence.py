@@ -40,8 +40,8 @@ class NucleiSequence(keras.utils.Sequence):
     Attributes
     ----------
     epoch : int
-        The epoch that batches are drawn for. Keras' ``fit`` counts it up; a resumed training sets it, see
-        `segmentation.training.callbacks.EpochSetter`.
+        The epoch that batches are drawn for. Keras does not tell it to a sequence: add
+        `segmentation.training.callbacks.EpochSetter` to the callbacks, or each epoch has the batches of the first.
 
     Raises
     ------
@@ -98,10 +98,6 @@ class NucleiSequence(keras.utils.Sequence):
         drawn = self.draw_epoch(self.epoch)[places]
         crops = list(self._pool.map(self._crop, [self.epoch] * self.batch_size, places, drawn))
         return np.stack([image for image, _ in crops]), np.stack([targets for _, targets in crops])
-
-    def on_epoch_end(self) -> None:
-        """Go on to the next epoch; called by Keras."""
-        self.epoch += 1
 
     def draw_epoch(self, epoch: int) -> np.ndarray:
         """Return the index of the image that each crop of an epoch is cut from."""
