@@ -26,34 +26,20 @@ class BundleError(ValueError):
 class Bundle:
     """What is known about a trained model; the fields of ``bundle.json``, apart from `folder`."""
 
-    #: Where ``bundle.json`` and the model files are.
-    folder: Path
-    #: Target encoding of the network, a key of `segmentation.targets.encodings.ENCODINGS`.
-    targets: str
-    #: Meaning of each output channel; the first is the probability of foreground.
-    channels: tuple[str, ...]
-    #: Parameters of `segmentation.data.normalisation.Normalisation`.
-    normalisation: dict
-    #: Median nuclear diameter of the training images, in pixels.
-    diameter: float
-    #: How far from a pixel, in pixels, the input can change the network's output there.
-    receptive_field_radius: int
-    #: Height and width of the input must be multiples of this, 2 ** depth.
-    divisor: int
-    #: Thresholds of the decoding, chosen on the validation images.
-    thresholds: dict[str, float]
-    #: Smaller nuclei are dropped, in pixels.
-    min_area: int
-    #: The precisions validated for this model, each with its cost: ``{"f32": {}, "bf16": {"dice": -0.0002}}``.
-    precisions: dict[str, dict]
-    #: The settings that it was trained with, the digest of the data, the minutes that the epochs took.
-    training: dict
-    #: The scores it reached, and on which subset.
-    scores: dict
-    #: Versions of the libraries that made it.
-    libraries: dict[str, str] = field(default_factory=dict)
-    #: SHA-256 of each model file.
-    files: dict[str, str] = field(default_factory=dict)
+    folder: Path  # of ``bundle.json`` and the model files
+    targets: str  # target encoding of the network, a key of `segmentation.targets.encodings.ENCODINGS`
+    channels: tuple[str, ...]  # meaning of each output channel; the first is the probability of foreground
+    normalisation: dict  # parameters of `segmentation.data.normalisation.Normalisation`
+    diameter: float  # median nuclear diameter of the training images, in pixels
+    receptive_field_radius: int  # how far from a pixel, in pixels, the input can change the network's output there
+    divisor: int  # height and width of the input must be multiples of this, 2 ** depth
+    thresholds: dict[str, float]  # of the decoding, chosen on the validation images
+    min_area: int  # smaller nuclei are dropped, in pixels
+    precisions: dict[str, dict]  # those validated, each with its cost: ``{"f32": {}, "bf16": {"dice": -0.0002}}``
+    training: dict  # the settings, the digest of the data, the minutes that the epochs took
+    scores: dict  # those it reached, and on which subset
+    libraries: dict[str, str] = field(default_factory=dict)  # versions of those that made it
+    files: dict[str, str] = field(default_factory=dict)  # SHA-256 of each model file
 
     @property
     def digest(self) -> str:

@@ -8,20 +8,7 @@ from tqdm import tqdm
 
 @contextmanager
 def progress_bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error if that is a terminal.
-
-    Parameters
-    ----------
-    what : str
-        Label of the bar.
-    unit : str
-        What is counted.
-
-    Yields
-    ------
-    callable
-        ``(done, total)``, to be called after each.
-    """
+    """Show a bar on standard error if that is a terminal; yield ``(done, total)``, to be called after each."""
     with tqdm(desc=what, unit=unit, disable=None, leave=False) as bar:
 
         def show(done: int, total: int) -> None:

@@ -15,20 +15,10 @@ from segmentation.training.config import TrainingConfig
 
 
 def parse_arguments(doc: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line of ``train.py``; exit with status 2 if it is wrong.
+    """Parse the command line of ``train.py``, whose docstring is `doc`; exit with status 2 if it is wrong.
 
-    Parameters
-    ----------
-    doc : str
-        Docstring of the script, shown by ``--help``.
-    arguments : sequence of str, optional
-        By default those of the process.
-
-    Returns
-    -------
-    argparse.Namespace
-        ``output``, ``overwrite``, ``resume``, ``tensorboard``, ``time_limit`` (in seconds, or None), ``started``
-        (by `time.monotonic`), and of the settings those that were given.
+    The result holds ``output``, ``overwrite``, ``resume``, ``tensorboard``, ``time_limit`` (in seconds, or None),
+    ``started`` (by `time.monotonic`), and those settings that were given.
     """
     started = time.monotonic()
     parser = Parser(doc)
@@ -38,29 +28,20 @@ def parse_arguments(doc: str, arguments: Sequence[str] | None = None) -> argpars
         groups[group].add_argument(flag, help=help_text, default=argparse.SUPPRESS, **options)  # type: ignore[arg-type]
 
     setting("data", "--data", "sample, dsb2018, dsb2018-official, or a folder or zip of your own (default: sample)")
-    setting(
-        "data", "--split", "table with the columns id and subset (train, val, test); drawn without it", metavar="CSV"
-    )
+    setting("data", "--split", "table of id and subset (train, val, test); drawn if not given", metavar="CSV")
     setting("data", "--skip-bad", "train without the samples that cannot be used", action="store_true")
-    groups["data"].add_argument(
-        "--output", type=Path, metavar="FOLDER", help="folder of the model (default: models/ and the name of the data)"
-    )
+    output = "folder of the model (default: models/ and the name of the data)"
+    groups["data"].add_argument("--output", type=Path, metavar="FOLDER", help=output)
     setting("network", "--init", "begin with the weights of this model, which has the same network", metavar="FOLDER")
     for field in fields(TrainingConfig):
         setting(
-            field.metadata["group"],
-            f"--{field.name.replace('_', '-')}",
-            f"{field.metadata['help']} (default: {field.default})",
-            type=type(field.default),
-            metavar=field.metadata["metavar"],
-            choices=field.metadata["choices"],
-        )
-    groups["training"].add_argument(
-        "--time-limit", type=minutes, metavar="MINUTES", help="end within this time, from start to exit"
-    )
-    groups["training"].add_argument(
-        "--tensorboard", action="store_true", help="write logs for TensorBoard into --output"
-    )
+            field.metadata["group"], f"--{field.name.replace('_', '-')}",
+            f"{field.metadata['help']} (default: {field.default})", type=type(field.default),
+            metavar=field.metadata["metavar"], choices=field.metadata["choices"],
+        )  # fmt: skip
+    add = groups["training"].add_argument
+    add("--time-limit", type=minutes, metavar="MINUTES", help="end within this time, from start to exit")
+    add("--tensorboard", action="store_true", help="write logs for TensorBoard into --output")
     begin = groups["training"].add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="resume the training in --output")
     begin.add_argument("--overwrite", action="store_true", help="replace the finished model in --output at the end")

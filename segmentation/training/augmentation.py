@@ -12,6 +12,9 @@ import numpy as np
 
 from segmentation.data.normalisation import Normalisation
 
+# For Downscale: nearest neighbours, its default, move the image by up to a pixel and a half.
+_SMOOTH = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
+
 
 class Augmentation:
     """Cut a random square out of an image, resize it to the crop size, and change how it looks.
@@ -28,8 +31,7 @@ class Augmentation:
     crop_size : int
         Height and width of the result, in pixels.
     zoom : (float, float)
-        The nuclei are magnified by a factor between these, drawn evenly in its logarithm. Images never shrink below the
-        crop size, so small images are magnified more than that.
+        Least and greatest magnification, drawn evenly in the logarithm. Small images are magnified more.
     empty : float
         Probability of an empty field.
 
@@ -57,33 +59,22 @@ class Augmentation:
             self._of_thread.compose = A.Compose(
                 [
                     A.D4(p=1),
-                    A.ElasticTransform(
-                        alpha=30,
-                        sigma=6,
-                        interpolation=cv2.INTER_LINEAR,
-                        mask_interpolation=cv2.INTER_NEAREST,
-                        border_mode=cv2.BORDER_REFLECT_101,
-                        p=0.2,
-                    ),
+                    A.ElasticTransform(alpha=30, sigma=6, border_mode=cv2.BORDER_REFLECT_101, p=0.2),
                     A.InvertImg(p=0.08),
                     A.ToGray(p=0.1),
                     A.HueSaturationValue(hue_shift_limit=30, sat_shift_limit=40, val_shift_limit=0, p=0.4),
                     A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.25, p=0.6),
                     A.RandomGamma(gamma_limit=(50, 200), p=0.5),
-                    # Nearest neighbours, the default of Downscale, move the image by up to a pixel and a half.
                     A.OneOf(
                         [
                             A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0)),
-                            A.Downscale(
-                                (0.5, 0.9),
-                                interpolation_pair={"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR},
-                            ),
+                            A.Downscale((0.5, 0.9), interpolation_pair=_SMOOTH),
                         ],
                         p=0.2,
                     ),
                     # The channels of a grey image have the same noise, so averaging them must not take it away.
                     A.GaussNoise(std_range=(0.01, 0.15), per_channel=False, p=0.25),
-                ],
+                ]
             )
         return self._of_thread.compose
 
@@ -102,8 +93,7 @@ class Augmentation:
 
         Returns
         -------
-        image : (crop_size, crop_size, 3) ndarray of uint8
-        label_map : (crop_size, crop_size) ndarray of int32
+        (crop_size, crop_size, 3) ndarray of uint8, (crop_size, crop_size) ndarray of int32
         """
         if rng.random() < self.empty:
             return draw_empty_field(rng, self.crop_size), np.zeros((self.crop_size, self.crop_size), np.int32)
@@ -130,17 +120,7 @@ def draw_empty_field(rng: np.random.Generator, size: int) -> np.ndarray:
     """Draw an image without nuclei: one intensity, one colour, or noise of some grain on uneven light.
 
     Normalisation stretches noise to the full range when there is nothing else, and the channels of one single colour as
-    soon as a speck is on it, so this is what the network sees of an empty field.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    size : int
-        Height and width, in pixels.
-
-    Returns
-    -------
-    (size, size, 3) ndarray of uint8
+    soon as a speck is on it, so (size, size, 3) uint8 is what the network sees of an empty field.
     """
     if rng.random() < 0.2:
         if rng.random() < 0.7:

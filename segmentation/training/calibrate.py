@@ -40,18 +40,9 @@ _LEARNT = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What the validation images tell about a model.
+    """What the validation images tell about a model: a bundle that is not written yet, predictions and scores.
 
-    Attributes
-    ----------
-    bundle : Bundle
-        With the threshold, the precisions and the scores; not written yet.
-    label_maps : list of (H, W) ndarray of int32
-        Predicted for the validation images.
-    scores : list of ImageScore
-        Of the validation images.
-    losses : dict of str to dict of str to float
-        For each precision besides f32 that this processor computes in, how much Dice coefficient and mean AP fall.
+    `losses` says for each precision besides f32 that this processor computes in how much Dice and mean AP fall.
     """
 
     bundle: Bundle
@@ -63,17 +54,8 @@ class Calibration:
 def calibrate(bundle: Bundle, images: CachedImages) -> Calibration:
     """Choose the threshold, score, and validate bf16, on validation images at native size.
 
-    Parameters
-    ----------
-    bundle : Bundle
-    images : CachedImages
-        The validation images.
-
-    Returns
-    -------
-    Calibration
-        Its bundle lists bf16 among the precisions if that costs less than `LARGEST_LOSS`. Where this processor cannot
-        compute in bf16, what the bundle says of it stays, as long as the threshold does.
+    The bundle of the result lists bf16 among the precisions if it costs less than `LARGEST_LOSS`. Where this processor
+    cannot compute in bf16, what the bundle says of it stays, as long as the threshold does.
     """
     targets = ENCODINGS[bundle.targets]
     channels = predict_images(open_predictor(bundle, open_engine(bundle, precision="f32"), diameter=None), images)
@@ -117,22 +99,11 @@ def score_images(
 def choose_threshold(
     images: CachedImages, channels: list[np.ndarray], decode: Callable[[np.ndarray, dict], np.ndarray]
 ) -> float:
-    """Return the threshold of the foreground at which the sum of Dice coefficient and mean AP is highest.
+    """Return that of `THRESHOLDS` at which the sum of Dice coefficient and mean AP is highest.
 
-    For a network that has not learnt to find nuclei: the one at which the Dice coefficient of the pixels is highest.
-
-    Parameters
-    ----------
-    images : CachedImages
-    channels : list of (H, W, C) ndarray of float32
-        From `predict_images`; the first channel is the probability of foreground.
-    decode : callable
-        ``decode(channels, {"foreground": threshold})``, a label map.
-
-    Returns
-    -------
-    float
-        One of `THRESHOLDS`; of equals the one nearest to one half, as always if no image has nuclei.
+    Of equals it is the one nearest to one half, as always if no image has nuclei. For a network that has not learnt to
+    find nuclei, it is the one at which the Dice coefficient of the pixels is highest. The first channel is the
+    probability of foreground, and ``decode(channels, {"foreground": threshold})`` gives a label map.
     """
 
     def gain(threshold: float) -> float:
@@ -159,14 +130,11 @@ def _foreground_dice(images: CachedImages, channels: list[np.ndarray], threshold
 
 
 def summarise(images: CachedImages, scores: list[ImageScore]) -> dict:
-    """Return what a bundle says of its scores on the validation images.
+    """Return what a bundle says of its scores, in JSON's types.
 
-    Returns
-    -------
-    dict
-        In JSON's types: ``figures``, each a ``value`` with the ``low`` and ``high`` end of its 95 % bootstrap interval
-        over groups of images of one field (left out with a single group, which tells nothing about others), and
-        ``dice_by_kind``, the mean Dice coefficient of each kind of image.
+    ``figures`` are each a ``value`` with the ``low`` and ``high`` end of its 95 % bootstrap interval over groups of
+    images of one field; a single group, which tells nothing about others, gives no interval. ``dice_by_kind`` is the
+    mean Dice coefficient of each kind of image.
     """
     named = ("value", "low", "high") if len(set(images.groups)) > 1 else ("value",)
     figures = {
@@ -182,13 +150,10 @@ def summarise(images: CachedImages, scores: list[ImageScore]) -> dict:
 
 def describe(before: Bundle, calibration: Calibration) -> str:
     """Say in a few lines what was chosen and validated."""
-    bundle = calibration.bundle
+    bundle, scores = calibration.bundle, calibration.bundle.scores
     was, now = (of.thresholds["foreground"] for of in (before, bundle))
-    lines = [
-        f"{bundle.scores['images']} validation images",
-        f"threshold of the foreground: {now:g} (was {was:g})",
-        *(f"{name:8} {bundle.scores['figures'][name]['value']:.4f}" for name in ("dice", "ap50", "mean_ap", "bowl")),
-    ]
+    lines = [f"{scores['images']} validation images", f"threshold of the foreground: {now:g} (was {was:g})"]
+    lines += [f"{name:8} {scores['figures'][name]['value']:.4f}" for name in ("dice", "ap50", "mean_ap", "bowl")]
     if not calibration.losses:
         lines.append("bf16: this processor does not compute in it, so it is not validated here")
     for name, loss in calibration.losses.items():

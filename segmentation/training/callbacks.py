@@ -96,15 +96,9 @@ class RefuseNaN(keras.callbacks.TerminateOnNaN):
 class TimeLimit(keras.callbacks.Callback):
     """Stop training in time for validation and export to end before a limit.
 
-    Parameters
-    ----------
-    start : float
-        When the process started, on the clock of `time.monotonic`.
-    seconds : float, optional
-        How long it may take; without it there is no limit.
-    reserve : float
-        Seconds kept for what comes after the training, to which ten times the duration of a validation is added: the
-        final scores are of whole images.
+    The process started at `start`, by `time.monotonic`, and may take so many `seconds`; None is no limit. `reserve`
+    seconds are kept for what comes after the training, and ten times the duration of a validation: the final scores are
+    of whole images.
     """
 
     def __init__(self, start: float, seconds: float | None, reserve: float = 25.0):
@@ -142,16 +136,8 @@ class LearningRateSchedule(keras.callbacks.Callback):
     Between two epochs the optimiser has the learning rate without warm-up and cool-down, which `ReduceLROnPlateau` may
     halve: stand before it in the list of callbacks.
 
-    Parameters
-    ----------
-    steps_per_epoch, epochs : int
-        Of the whole training.
-    time_limit : TimeLimit, optional
-        Cool down at its end, if that comes earlier.
-    cooldown : float
-        Fraction of the training, at its end.
-    warmup_steps : int
-        At the start of the first epoch.
+    The rate rises in the first `warmup_steps` and falls in the last `cooldown` of the training, a fraction. Training
+    has `epochs` of `steps_per_epoch`, or ends with the `time_limit` if that comes earlier.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ import keras
 
 from segmentation.atomic import written_whole
 from segmentation.training.errors import TrainingError
-from segmentation.training.resume import Run, read_state
+from segmentation.training.resume import Run, discard_unfinished, read_state
 
 #: What Keras' callbacks forget when a training is resumed: each sets it anew in its ``on_train_begin``. A callback of
 #: your own declares the names of its attributes as its own attribute ``saved_attributes``.
@@ -35,13 +35,7 @@ class Checkpoint(keras.callbacks.Callback):
     deleted last. So whenever the process dies, the folder holds one whole state.
 
     Stands last in the list of callbacks: it saves what the others have decided in the epoch, and restores what they
-    forget at the start.
-
-    Parameters
-    ----------
-    folder : Path
-    callbacks : iterable of keras.callbacks.Callback
-        The others, whose `ATTRIBUTES` are saved.
+    forget at the start. `callbacks` are the others, whose `ATTRIBUTES` are saved.
     """
 
     def __init__(self, folder: Path, callbacks: Iterable[keras.callbacks.Callback]):
@@ -79,9 +73,7 @@ class Checkpoint(keras.callbacks.Callback):
         }
         with written_whole(self._folder / "state.json") as part:
             part.write_text(json.dumps(state, indent=1))
-        for file in self._folder.glob("*.weights.h5"):
-            if file.name not in (weights, state["best_weights"]):
-                file.unlink()
+        discard_unfinished(self._folder, state)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         state = read_state(self._folder)
@@ -101,13 +93,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def load_initial_weights(model: keras.Model, run: Run) -> None:
-    """Give a new model the weights of the one that the training begins with, if there is one.
-
-    Raises
-    ------
-    TrainingError
-        If the two networks differ.
-    """
+    """Give a new model the weights of ``--init``, if there is one; raise `TrainingError` if the networks differ."""
     if run.init is None or run.resumed_from is not None:
         return
     try:
@@ -123,4 +109,4 @@ def load_initial_weights(model: keras.Model, run: Run) -> None:
 
 
 def _as_json(value: Any) -> Any:
-    return None if value is None else float(value) if not isinstance(value, (int, bool)) else value
+    return value if value is None or isinstance(value, int) else float(value)

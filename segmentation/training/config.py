@@ -1,6 +1,5 @@
 """The settings of a training: name, type, default, range and help text of each, in one place."""
 
-from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -12,29 +11,16 @@ FOREGROUND_LOSSES = ("bce", "dice", "bce_dice", "tversky", "focal_tversky")
 Value = TypeVar("Value", int, float, str)
 
 
-def _setting(
-    default: Value,
-    group: str,
-    help_text: str,
-    metavar: str | None = None,
-    *,
-    choices: Collection[str] | None = None,
-    least: int | None = None,
-) -> Value:
-    metadata: dict[str, Any] = {
-        "group": group, "help": help_text, "metavar": metavar, "choices": choices, "least": least,
-    }  # fmt: skip
-    return field(default=default, metadata=metadata)
+def _setting(default: Value, group: str, help_text: str, metavar: str | None = None, **limits: Any) -> Value:
+    metadata = {"group": group, "help": help_text, "metavar": metavar, "choices": None, "least": None}
+    return field(default=default, metadata=metadata | limits)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Settings of a training, saved with the model; ``train.py`` has a flag for each.
 
-    Raises
-    ------
-    ValueError
-        If a setting is out of its range, or the crops cannot be halved `depth` times.
+    Raises ValueError if a setting is out of its range, or if the crops cannot be halved `depth` times.
     """
 
     targets: str = _setting("centre_offsets", "network", "what the network learns of a nucleus", choices=TARGETS)
@@ -46,17 +32,9 @@ class TrainingConfig:
     dropout: float = _setting(0.1, "network", "fraction of the feature maps that is dropped", "P")
     epochs: int = _setting(100, "training", "train for at most so many epochs", "N", least=1)
     batch_size: int = _setting(8, "training", "crops in a batch", "N", least=1)
-    crop_size: int = _setting(
-        192, "training", "height and width of the crops, a multiple of 2 to the power of --depth", "PIXELS", least=1
-    )
+    crop_size: int = _setting(192, "training", "height and width of the crops", "PIXELS", least=1)
     learning_rate: float = _setting(2e-3, "training", "the highest learning rate; 0.0005 with --init", "X")
-    patience: int = _setting(
-        21,
-        "training",
-        "stop after so many epochs without a lower validation loss; halve the learning rate after a third of them",
-        "N",
-        least=1,
-    )
+    patience: int = _setting(21, "training", "stop after so many epochs without a lower validation loss", "N", least=1)
     workers: int = _setting(2, "training", "threads that augment", "N", least=1)
     seed: int = _setting(0, "training", "seed of the initial weights, the crops and the split", "N", least=0)
 

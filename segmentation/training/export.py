@@ -32,20 +32,7 @@ def save_model(model: keras.Model, run: Run, data: TrainingData) -> tuple[pd.Dat
     """Write the bundle of a trained network, its history, split and report into the folder of the training.
 
     All of it is made and scored in the checkpoint, then moved, so that an older model in the folder stays whole until
-    this one is finished.
-
-    Parameters
-    ----------
-    model : keras.Model
-        With the weights to keep.
-    run : Run
-        Its checkpoint holds the history.
-    data : TrainingData
-
-    Returns
-    -------
-    dict
-        The scores on the validation images, see `segmentation.training.calibrate.summarise`.
+    this one is finished. Return the metrics of each epoch, and the scores of `segmentation.training.calibrate`.
     """
     history = history_of(read_state(run.checkpoint))
     folder = run.checkpoint / "model"
@@ -103,17 +90,11 @@ def nuclear_areas(images: CachedImages) -> np.ndarray:
 
 
 def export_model(network: keras.Model, folder: Path) -> None:
-    """Write ``model.keras``, ``model.xml`` and ``model.bin`` into a folder.
+    """Write ``model.keras``, ``model.xml`` and ``model.bin`` into a folder, in place of any that are there.
 
-    ``model.keras`` holds the network alone, without loss and optimiser, and loads in Keras' safe mode. The other two
-    are the same network for OpenVINO, with its weights in half precision: half the size, and no measurable difference.
-
-    Parameters
-    ----------
-    network : keras.Model
-        From `segmentation.network.unet.build_unet`, not compiled, of Keras' own layers alone.
-    folder : Path
-        Exists; files of the same names are replaced.
+    ``model.keras`` holds the network alone, of Keras' own layers, without loss and optimiser, and loads in Keras' safe
+    mode. The other two are the same network for OpenVINO, with its weights in half precision: half the size, and no
+    measurable difference.
     """
     with written_whole(folder / "model.keras") as part:
         network.save(part)

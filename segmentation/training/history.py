@@ -9,15 +9,7 @@ from segmentation.atomic import written_whole
 
 
 def write_history(file: Path, history: pd.DataFrame) -> None:
-    """Write the metrics of each epoch as CSV, with the columns that `keras.callbacks.CSVLogger` appends.
-
-    Parameters
-    ----------
-    file : Path
-        Replaced; deleted if there is no epoch yet.
-    history : DataFrame
-        A row for each epoch, with the column ``epoch``.
-    """
+    """Write a row for each epoch as CSV, to which `keras.callbacks.CSVLogger` can append; no file without epochs."""
     if history.empty:
         file.unlink(missing_ok=True)
         return
@@ -31,17 +23,7 @@ def best_epoch(history: pd.DataFrame) -> int:
 
 
 def draw_history(history: pd.DataFrame) -> Figure:
-    """Draw loss, Dice coefficient of the crops and learning rate over the epochs.
-
-    Parameters
-    ----------
-    history : DataFrame
-        From `segmentation.training.resume.Run.history`. Columns that it lacks are left out.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw loss, Dice coefficient of the crops and learning rate over the epochs; columns that lack are left out."""
     panels = {
         "Loss": {"loss": ("0.6", "training (augmented)"), "val_loss": ("C0", "validation")},
         "Dice of crops (pixels)": {"crop_dice": ("0.6", None), "val_crop_dice": ("C0", None)},

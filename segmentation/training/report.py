@@ -45,25 +45,9 @@ def write_training_page(
     label_maps: list[np.ndarray],
     scores: list[ImageScore],
 ) -> None:
-    """Write the page. It shows validation images: keep it out of a repository unless they may be published.
+    """Write the page of a training named `name`, with `curves` from `segmentation.training.history.draw_history`.
 
-    Parameters
-    ----------
-    file : Path
-    name : str
-        Of the model.
-    bundle : Bundle
-        What the training made.
-    history : DataFrame
-        The metrics of each epoch.
-    curves : matplotlib.figure.Figure
-        From `segmentation.training.history.draw_history`.
-    images : CachedImages
-        The validation images.
-    label_maps : list of (H, W) ndarray of int32
-        Predicted for them.
-    scores : list of ImageScore
-        Of each image.
+    It shows the validation images: keep it out of a repository unless they may be published.
     """
     training, figures = bundle.training, bundle.scores["figures"]
     examples = _examples(images, label_maps, scores)
@@ -142,22 +126,18 @@ def _examples(images: CachedImages, label_maps: list[np.ndarray], scores: list[I
     order = np.argsort([-score.dice for score in scores], kind="stable").tolist()
     best = order[: min(_EXAMPLES, (len(order) + 1) // 2)]
     worst = order[len(best) :][-_EXAMPLES:]
-    entries = []
-    for rank, index in [("Best", index) for index in best] + [("Worst", index) for index in worst]:
-        score = scores[index]
-        picture = draw_picture(images.pixels(index), label_maps[index])
-        picture["truth"] = draw_outlines(images.label_map(index))
-        entries.append(
-            {
-                "file": images.ids[index],
-                "path": images.ids[index],
-                "facts": f"{rank}: Dice {score.dice:.3f}, {score.predicted_nuclei:,} nuclei found, "
-                f"{score.true_nuclei:,} true, {images.kinds[index]}",
-                "links": [],
-                "picture": picture,
-            }
-        )
-    return entries
+    return [
+        {
+            "file": images.ids[index],
+            "path": images.ids[index],
+            "facts": f"{'Best' if index in best else 'Worst'}: Dice {scores[index].dice:.3f}, {images.kinds[index]}, "
+            f"{scores[index].predicted_nuclei:,} nuclei found, {scores[index].true_nuclei:,} true",
+            "links": [],
+            "picture": draw_picture(images.pixels(index), label_maps[index])
+            | {"truth": draw_outlines(images.label_map(index))},
+        }
+        for index in best + worst
+    ]
 
 
 def _settings(bundle: Bundle) -> list[tuple[str, str]]:

@@ -37,16 +37,9 @@ _RENAMED = {
 class Run:
     """A training: its settings, its folder and how far it is.
 
-    Attributes
-    ----------
-    folder : Path
-        Where the model is written at the end; until then the training keeps all its files in ``checkpoint/`` in it.
-    data, split, skip_bad, init
-        As given to ``train.py``; `init` is the folder of the model whose weights the training begins with.
-    init_digest : str or None
-        The `segmentation.bundle.Bundle.digest` of that model.
-    config : TrainingConfig
-    resumed : bool
+    The model is written into `folder` at the end; until then all files of the training are in ``checkpoint/`` in it.
+    `data`, `split`, `skip_bad` and `init` are as given to ``train.py``; `init_digest` is the
+    `segmentation.bundle.Bundle.digest` of the model whose weights the training begins with.
     """
 
     folder: Path
@@ -83,13 +76,7 @@ class Run:
         return self.config.epochs if waited >= self.config.patience else state["epochs_done"]
 
     def load_data(self, folder: Path) -> TrainingData:
-        """Load the images to train and to validate on, checked; `folder` is ``data/`` of the project.
-
-        Raises
-        ------
-        segmentation.data.problems.DatasetError
-            If they cannot be used.
-        """
+        """Decode, check and split the data, or raise `DatasetError`; `folder` is ``data/`` of the project."""
         with progress_bar("reading", "image") as progress:
             return load_training_data(
                 locate(self.data, folder), Path(self.split) if self.split else None, seed=self.config.seed,
@@ -117,38 +104,25 @@ class Run:
 
 
 def open_run(folder: Path, given: Mapping[str, object], *, resume: bool = False, overwrite: bool = False) -> Run:
-    """Read and check the settings of a training; nothing is written before `Run.begin`.
+    """Read and check the settings of a training in a folder; nothing is written before `Run.begin`.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the model.
-    given : mapping of str to object
-        The settings that the user gave: ``data``, ``split``, ``skip_bad``, ``init`` and fields of `TrainingConfig`.
-        Other names are ignored.
-    resume : bool
-        Continue the training in the folder; settings that were not given are those that it began with.
-    overwrite : bool
-        Train anew although the folder holds a finished model, which is replaced at the end.
+    `given` are the settings that the user gave: ``data``, ``split``, ``skip_bad``, ``init`` and fields of
+    `TrainingConfig`. With `resume`, the others are those that the training began with. With `overwrite`, a finished
+    model in the folder is replaced at the end.
 
     Raises
     ------
     TrainingError
-        If a setting is out of its range; if there is nothing to resume, or a setting differs from that of the training
-        to resume; if the folder holds an unfinished training that is not to be resumed, or a finished model that is not
-        to be overwritten; if the model to begin with cannot be read, or has another network than asked for.
+        If a setting is out of its range or differs from that of the training to resume; if the folder holds an
+        unfinished training, a finished model, or nothing to resume; if the model to begin with cannot be used.
     """
     config = {field.name: given[field.name] for field in fields(TrainingConfig) if field.name in given}
     settings = {name: given[name] for name in ("data", "split", "skip_bad", "init") if name in given}
     try:
-        if resume:
-            return _resumed(folder, settings, config)
-        return _new(folder, settings, config, overwrite)
+        return _resumed(folder, settings, config) if resume else _new(folder, settings, config, overwrite)
     except BundleError as error:
         raise TrainingError(f"--init: {error}") from error
-    except TrainingError:
-        raise
-    except ValueError as error:  # of TrainingConfig
+    except ValueError as error:  # of TrainingConfig, or our own
         raise TrainingError(str(error)) from error
 
 
@@ -206,10 +180,13 @@ def read_state(folder: Path) -> dict | None:
         state = json.loads((folder / "state.json").read_text())
     except FileNotFoundError:
         return None
+
+    def renamed(values: dict) -> dict:
+        return {_RENAMED.get(name, name): value for name, value in values.items()}
+
     # The earliest versions did not measure the seconds.
-    state["history"] = [{"seconds": 0.0} | _with_present_names(epoch) for epoch in state["history"]]
-    state["callbacks"] = _with_present_names(state["callbacks"])
-    return state
+    state["history"] = [{"seconds": 0.0} | renamed(epoch) for epoch in state["history"]]
+    return state | {"callbacks": renamed(state["callbacks"])}
 
 
 def history_of(state: dict | None) -> pd.DataFrame:
@@ -219,11 +196,6 @@ def history_of(state: dict | None) -> pd.DataFrame:
 
 def discard_unfinished(folder: Path, state: dict | None) -> None:
     """Delete the weights that a killed training wrote after its last whole state."""
-    named = () if state is None else (state["weights"], state["best_weights"])
     for file in folder.glob("*.weights.h5"):
-        if file.name not in named:
+        if state is None or file.name not in (state["weights"], state["best_weights"]):
             file.unlink()
-
-
-def _with_present_names(values: dict) -> dict:
-    return {_RENAMED.get(name, name): value for name, value in values.items()}

@@ -34,19 +34,9 @@ def draw_probabilities(kinds: list[str], areas: list[int]) -> np.ndarray:
 
 
 def draw_images(probabilities: np.ndarray, crops: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw the image of each crop of an epoch, evenly spread over the images, so that few are left out.
+    """Return the index of the image that each crop of an epoch is cut from, in random order.
 
-    Parameters
-    ----------
-    probabilities : (N,) ndarray of float64
-    crops : int
-        How many to draw.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    (crops,) ndarray of int
-        Indices of images, shuffled; each image is drawn as often as expected, give or take less than one.
+    Each image is drawn as often as its probability says, give or take less than one: few are left out.
     """
     quantiles = (np.arange(crops) + rng.random()) / crops
     drawn = np.searchsorted(np.cumsum(probabilities), quantiles * probabilities.sum(), side="right")

@@ -13,49 +13,38 @@ from segmentation.training.sampling import as_network_input, draw_images, draw_p
 
 
 class NucleiSequence(keras.utils.Sequence):
-    """Batches of augmented crops and their target channels.
+    """Batches of augmented crops and their target channels, for ``model.fit``.
 
     Each crop is a function of ``(seed, epoch, its place in the epoch)`` alone: the same seed gives the same batches
     with any number of threads, and a resumed training continues with the batches that it would have had. Images are
-    drawn by `segmentation.training.sampling.draw_probabilities`. An epoch has at least 16 batches, so that
-    with few images validation does not take most of the time.
+    drawn by `segmentation.training.sampling.draw_probabilities`. An epoch has at least 16 batches, so that with few
+    images validation does not take most of the time.
+
+    Keras does not tell a sequence the `epoch`: add `segmentation.training.callbacks.EpochSetter` to the callbacks, or
+    each epoch has the batches of the first.
 
     Parameters
     ----------
     images : CachedImages
     targets : str
-        Name of the target encoding, a key of `segmentation.targets.encodings.ENCODINGS`.
+        Target encoding, a key of `segmentation.targets.encodings.ENCODINGS`; ValueError if it is none.
     augmentation : callable, optional
         ``(pixels (H, W, 3) uint8, label map (H, W) int32, rng) -> (crop, label map)``, of equal sizes for all images;
         called by several threads at once. By default ``Augmentation(crop_size)``.
     batch_size : int
-        Crops in a batch.
     crop_size : int
-        Height and width of the crops, in pixels, where `augmentation` is not given; a multiple of ``2 ** depth`` of the
-        network.
+        Height and width in pixels, if `augmentation` is not given; a multiple of ``2 ** depth`` of the network.
     seed : int
     workers : int
         Threads that augment. They are this class's own: Keras' loader queues keep batches from one epoch to the next.
-
-    Attributes
-    ----------
-    epoch : int
-        The epoch that batches are drawn for. Keras does not tell it to a sequence: add
-        `segmentation.training.callbacks.EpochSetter` to the callbacks, or each epoch has the batches of the first.
-
-    Raises
-    ------
-    ValueError
-        If there are no images, or `targets` is unknown.
 
     Examples
     --------
     >>> import numpy as np
     >>> from segmentation.data.cache import CachedImages
-    >>> rng = np.random.default_rng(0)
     >>> label_map = np.zeros((64, 64), np.int32)
     >>> label_map[8:24, 8:24], label_map[30:50, 20:44] = 1, 2
-    >>> image = rng.normal(40 + 120 * (label_map > 0), 5).astype(np.uint8)
+    >>> image = np.random.default_rng(0).normal(40 + 120 * (label_map > 0), 5).astype(np.uint8)
     >>> sequence = NucleiSequence(CachedImages.from_arrays([image], [label_map]), "foreground", crop_size=32)
     >>> crops, targets = sequence[0]
     >>> len(sequence), crops.shape, targets.shape, targets.dtype
@@ -87,13 +76,7 @@ class NucleiSequence(keras.utils.Sequence):
         return max(-(-len(self.images) // self.batch_size), 16)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return batch `index` of the current epoch.
-
-        Returns
-        -------
-        images : (batch_size, H, W, 3) ndarray of float32, in [0, 1]
-        targets : (batch_size, H, W, C) ndarray of float32
-        """
+        """Return batch `index` of `epoch`: images (B, H, W, 3) float32 in [0, 1], targets (B, H, W, C) float32."""
         places = range(index * self.batch_size, (index + 1) * self.batch_size)
         drawn = self.draw_epoch(self.epoch)[places]
         crops = list(self._pool.map(self._crop, [self.epoch] * self.batch_size, places, drawn))
@@ -110,24 +93,10 @@ class NucleiSequence(keras.utils.Sequence):
 
 
 class CenterCrops(keras.utils.Sequence):
-    """The centre of each image at native size, not augmented, with its target channels.
+    """The centre of each image at native size, not augmented, with its target channels, for ``validation_data``.
 
     One crop of each image keeps the validation after an epoch short; whole images are scored after the training. An
-    image smaller than the crop is extended by reflection, its label map by background.
-
-    Parameters
-    ----------
-    images : CachedImages
-    targets : str
-        Name of the target encoding.
-    batch_size : int
-    crop_size : int
-        Height and width, in pixels; a multiple of ``2 ** depth`` of the network.
-
-    Raises
-    ------
-    ValueError
-        If there are no images, or `targets` is unknown.
+    image smaller than `crop_size`, in pixels, is extended by reflection, its label map by background.
 
     Examples
     --------
@@ -166,23 +135,13 @@ def center_crop(array: np.ndarray, size: int, padding: str) -> np.ndarray:
 
 
 def feed(sequence: keras.utils.Sequence) -> object:
-    """Return what to give to ``model.fit`` in place of a sequence, so that no epoch ends with a wait.
+    """Return what to give to ``model.fit`` in place of a sequence: the same batches, but no epoch ends with a wait.
 
     Under TensorFlow, Keras draws the batches of a sequence through ``tf.data`` with its tuning thread on. Between two
     looks at the pipeline that thread sleeps, twice as long each time, up to a minute; and the end of an epoch waits for
     it. So an epoch took up to twice its time, with idle processors (TensorFlow 2.21, Keras 3.15: 50 s of waiting after
     60 s of work). Keras turns the tuning off only with its own loader threads, which keep batches from one epoch to the
-    next. Here it is off; there is nothing to tune.
-
-    Parameters
-    ----------
-    sequence : keras.utils.Sequence
-        Gives batches of (images, targets), both (B, H, W, C) float32.
-
-    Returns
-    -------
-    tf.data.Dataset or keras.utils.Sequence
-        The same batches in the same order; under another backend than TensorFlow, the sequence itself.
+    next. Here it is off; there is nothing to tune. Other backends get the sequence itself.
     """
     if keras.backend.backend() != "tensorflow":
         return sequence

@@ -10,16 +10,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> bool:
-    """Keep the memory of one training step for the next, instead of returning it to the system.
+    """Keep the memory of one training step for the next; return whether the C library can be told so (glibc can).
 
     A training step allocates and frees hundreds of tensors of megabytes. By default the C library returns each to the
     system, which fills it with zeros when it is next asked for: up to half of the time of a step on a CPU. From here on
     the process keeps the most memory that it ever had.
-
-    Returns
-    -------
-    bool
-        Whether it was done: only the GNU C library, which most Linux systems have, can be told so.
     """
     if not sys.platform.startswith("linux"):
         return False
