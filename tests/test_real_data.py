@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from segmentation.bundle import load_bundle
 from segmentation.data.cache import prepare
 from segmentation.data.layouts import find_data_set
 from segmentation.data.normalisation import Normalisation

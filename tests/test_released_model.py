@@ -68,7 +68,7 @@ def test_it_is_small_enough_for_a_repository():
 
 def test_its_scores_on_the_validation_images_are_those_that_it_states(dsb2018, tmp_path):
     from segmentation.data.training_data import load_training_data
-    from segmentation.training.calibrate import calibrate
+    from segmentation.training.calibration import calibrate
 
     split = REPOSITORY / "data" / "dsb2018_split.csv"
     images = load_training_data(dsb2018 / "stage1_train.zip", split, seed=0, skip_bad=False, cache_folder=tmp_path).val

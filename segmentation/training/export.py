@@ -22,7 +22,7 @@ from segmentation.data.splits import write_split
 from segmentation.data.training_data import TrainingData
 from segmentation.network.unet import receptive_field_radius
 from segmentation.targets.encodings import ENCODINGS
-from segmentation.training.calibrate import calibrate
+from segmentation.training.calibration import calibrate
 from segmentation.training.history import draw_history, write_history
 from segmentation.training.report import write_training_page
 from segmentation.training.resume import Run, history_of, read_state
@@ -32,7 +32,7 @@ def save_model(model: keras.Model, run: Run, data: TrainingData) -> tuple[pd.Dat
     """Write the bundle of a trained network, its history, split and report into the folder of the training.
 
     All of it is made and scored in the checkpoint, then moved, so that an older model in the folder stays whole until
-    this one is finished. Return the metrics of each epoch, and the scores of `segmentation.training.calibrate`.
+    this one is finished. Return the metrics of each epoch, and the scores of `segmentation.training.calibration`.
     """
     history = history_of(read_state(run.checkpoint))
     folder = run.checkpoint / "model"

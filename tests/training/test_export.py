@@ -19,7 +19,7 @@ from segmentation.network.unet import build_unet, receptive_field_radius
 from segmentation.prediction.predictor import open_predictor
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training import speed
-from segmentation.training.calibrate import THRESHOLDS
+from segmentation.training.calibration import THRESHOLDS
 from segmentation.training.export import export_model, nuclear_areas, save_model
 from segmentation.training.resume import Run
 
