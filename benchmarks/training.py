@@ -29,10 +29,13 @@ with silence_tensorflow():
     import keras
 
 from segmentation.data.training_data import load_training_data
+from segmentation.network.losses import FOREGROUND_LOSSES
+from segmentation.network.target_losses import target_loss
+from segmentation.network.unet import build_unet
+from segmentation.targets.encodings import ENCODINGS
+from segmentation.training import speed
 from segmentation.training.config import TrainingConfig
-from segmentation.training.feeding import feed
-from segmentation.training.fit import new_model
-from segmentation.training.sequence import NucleiSequence
+from segmentation.training.sequence import NucleiSequence, feed
 
 path = HERE / "data" / "sample" / "train" if args.data == "sample" else Path(args.data)
 config = TrainingConfig()
@@ -46,7 +49,14 @@ batches = NucleiSequence(
     crop_size=config.crop_size,
     workers=config.workers,
 )
-model = new_model(config)
+speed.keep_freed_memory()
+activations = ENCODINGS[config.targets].activations
+model = build_unet(activations, dropout=config.dropout, batch_normalisation=speed.batch_normalisation())
+model.compile(
+    keras.optimizers.AdamW(config.learning_rate, weight_decay=1e-4, clipnorm=1.0),
+    loss=target_loss(config.targets, FOREGROUND_LOSSES[config.loss]),
+    jit_compile=speed.jit_compile(),
+)
 in_memory = [batches[index] for index in range(8)]
 
 fitted, bare = [], []

@@ -1,14 +1,15 @@
-"""Import TensorFlow without the lines that it prints on its way, on every machine, whatever its log level."""
+"""Import TensorFlow without the lines that it prints, on every machine, whatever its log level."""
 
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
-def silence_tensorflow():
-    """Hold back what is written to standard error, also by compiled code; show it if an exception passes through."""
+def silence_tensorflow() -> Iterator[None]:
+    """Hold back standard error, also of compiled code; show it only if an exception is raised."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     real = os.dup(2)

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from segmentation.bundle import load_bundle
 from segmentation.data.cache import prepare
 from segmentation.data.layouts import find_data_set
 from segmentation.data.normalisation import Normalisation
@@ -67,9 +68,9 @@ def test_the_whole_split_can_be_trained_on(prepared, archive, split_file, split,
     assert subsets.split == split
 
 
-def test_a_minute_of_training_learns(prepared, archive, split, cache, tmp_path):
-    from segmentation.training.config import TrainingConfig
-    from segmentation.training.fit import fit, new_model
+def test_a_minute_of_training_learns(archive, split, tmp_path, monkeypatch):
+    import train
+    from segmentation.training.resume import read_state
 
     chosen = {
         sample_id: SplitRow(subset, split[sample_id].kind, split[sample_id].group)
@@ -82,12 +83,13 @@ def test_a_minute_of_training_learns(prepared, archive, split, cache, tmp_path):
         for sample_id in a_few(split, subset, kind, count)
     }
     write_split(chosen, tmp_path / "few.csv")
-    subsets = load_training_data(archive, tmp_path / "few.csv", seed=0, skip_bad=False, cache_folder=cache)
-    assert (len(subsets.train), len(subsets.val)) == (12, 6)
-
-    config = TrainingConfig(base_filters=16, crop_size=128, epochs=25, patience=25)
-    history = fit(new_model(config), config, subsets.train, subsets.val, tmp_path / "model", verbose=2)
+    monkeypatch.setattr(train, "HERE", tmp_path)  # for the cache
+    settings = "--base-filters 16 --crop-size 128 --epochs 25 --patience 25".split()
+    data = ["--data", str(archive), "--split", str(tmp_path / "few.csv"), "--output", str(tmp_path / "model")]
+    assert train.main(data + settings) == 0
+    assert load_bundle(tmp_path / "model").training["images"] == {"train": 12, "val": 6}
+    history = read_state(tmp_path / "model" / "checkpoint")["history"]
     best = min(history, key=lambda row: row["val_loss"])
     assert history[-1]["loss"] < 0.6 * history[0]["loss"]
     assert best["val_loss"] < 0.7 * history[0]["val_loss"]
-    assert best["val_dice"] > 0.7 and best["val_dice"] > history[0]["val_dice"] + 0.1
+    assert best["val_crop_dice"] > 0.7 and best["val_crop_dice"] > history[0]["val_crop_dice"] + 0.1

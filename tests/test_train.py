@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+import segmentation
 from data.draw_samples import draw_fluorescence, draw_stained
 from segmentation.bundle import load_bundle
 from segmentation.data.splits import read_split
@@ -27,7 +28,6 @@ PROMISED = {
     "model.bin",
     "history.csv",
     "curves.png",
-    "validation.png",
     "report.html",
     "split.csv",
 }
@@ -95,11 +95,19 @@ def undisturbed(tmp_path_factory, run, data):
     return folder, output
 
 
-def wait_for_epoch(process, folder, epochs):
-    """Wait until so many epochs are saved; fail if the process ends before."""
-    file = folder / "checkpoint" / "state.json"
+def wait_for_epoch(process, folder, epochs, of=6):
+    """Wait until so many epochs are saved of a training of so many; fail if the process ends before."""
+    run, state = (folder / "checkpoint" / name for name in ("run.json", "state.json"))
     deadline = time.monotonic() + 240
-    while not (file.exists() and json.loads(file.read_text())["epochs_done"] >= epochs):
+
+    def reached():
+        try:
+            ours = json.loads(run.read_text())["config"]["epochs"] == of
+            return ours and json.loads(state.read_text())["epochs_done"] >= epochs
+        except FileNotFoundError:
+            return False
+
+    while not reached():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -155,13 +163,33 @@ def test_epochs_are_in_the_history(undisturbed):
     history = history_of(undisturbed[0])
     assert [row["epoch"] for row in history] == list(range(6))
     assert history[-1]["loss"] < history[0]["loss"]
-    assert {"loss", "val_loss", "dice", "val_dice", "iou", "val_iou", "learning_rate"} <= history[0].keys()
+    assert {"loss", "val_loss", "crop_dice", "val_crop_dice", "crop_iou", "val_crop_iou", "learning_rate"} <= history[
+        0
+    ].keys()
 
 
 def test_it_says_how_it_went_and_what_comes_next(undisturbed):
     folder, output = undisturbed
-    assert "images to train on" in output and "6 epochs in" in output and "validation dice" in output
+    assert "images to train on" in output and "6 epochs in" in output and "validation Dice" in output
     assert "predict_masks.py" in output and str(folder) in output
+
+
+def test_the_next_command_works_as_it_is_printed(tmp_path, undisturbed, script, data):
+    """Without an environment that is activated, and from another folder."""
+    _, output = undisturbed
+    shutil.copy(REPOSITORY / "predict_masks.py", Path(script).parent)
+    command = output.split("next:")[1].strip().replace("IMAGES", str(data / "images" / "0.png"))
+    ran = subprocess.run(
+        f"{command} --output {tmp_path / 'masks'} --outputs masks",
+        shell=True,
+        cwd=Path(script).parent,
+        env={"PATH": "/nowhere", "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert len(list((tmp_path / "masks").rglob("0.png"))) == 1
 
 
 def test_killed_twice_and_terminated_it_is_the_same_training(disturbed, undisturbed):
@@ -233,6 +261,58 @@ def test_time_limit_ends_it_with_a_model(tmp_path, run, data):
     assert 1 <= len(history_of(tmp_path / "m")) < 10_000
 
 
+def contents(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def other_network(model, folder):
+    """A model whose description tells of another network than its file holds."""
+    shutil.copytree(model, folder)
+    description = json.loads((folder / "bundle.json").read_text())
+    description["training"]["config"]["base_filters"] = 5
+    (folder / "bundle.json").write_text(json.dumps(description))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--data", "{data}"], "holds a finished model: add --overwrite to replace it"),
+        (["--data", "{tmp}/typo"], "add --overwrite"),
+        (["--data", "{tmp}/typo", "--overwrite"], "typo: no such folder or zip"),
+        (["--data", "{data}", "--overwrite", "--split", "{split}"], "line 3: the subset is 'validate'"),
+        (["--data", "{data}", "--overwrite", "--crop-size", "63"], "crop_size must be a multiple of 16"),
+        (["--data", "{data}", "--overwrite", "--init", "{other}", "--crop-size", "64"], "built in another way"),
+        (["--resume", "--epochs", "0"], "epochs must be at least 1"),
+        (["--resume", "--overwrite"], "not allowed with argument"),
+    ],
+)
+def test_until_all_is_checked_a_finished_model_stays_as_it_is(tmp_path, run, data, undisturbed, arguments, expected):
+    folder = shutil.copytree(undisturbed[0], tmp_path / "finished")
+    names = {"tmp": tmp_path, "data": data, "split": bad_split(tmp_path)}
+    names["other"] = other_network(folder, tmp_path / "other")
+    before = contents(folder)
+    status, _, errors = run(*[text.format(**names) for text in arguments], "--output", folder)
+    assert status == 2 and expected in one_sentence(errors)
+    assert contents(folder) == before
+
+
+def test_a_finished_model_is_replaced_at_the_end_if_that_is_asked_for(tmp_path, start, run, data, undisturbed):
+    folder = shutil.copytree(undisturbed[0], tmp_path / "finished")
+    model = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    process = start("--data", data, "--output", folder, "--overwrite", "--epochs", 4, *SETTINGS)
+    wait_for_epoch(process, folder, 1, of=4)
+    process.kill()
+    process.communicate()
+    # In the middle of the training the old model is whole, with its own history and split.
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == model
+    load_bundle(folder)
+    status, _, errors = run("--output", folder, "--resume")
+    assert status == 0, errors
+    assert load_bundle(folder).training["epochs"] == len(history_of(folder)) == 4
+    assert load_bundle(folder).files != load_bundle(undisturbed[0]).files
+
+
 def bad_split(folder):
     (folder / "split.csv").write_text("id,subset\n0,train\n1,validate\n")
     return folder / "split.csv"
@@ -252,7 +332,8 @@ def bad_split(folder):
         (["--data", "{data}", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         (["--data", "{data}", "--time-limit", "0"], "argument --time-limit: expected minutes above 0"),
         (["--resume"], "holds no training to resume"),
-        (["--data", "{data}", "--init", "{tmp}/nowhere"], "--init: "),
+        (["--data", "{data}", "--init", "{tmp}/nowhere"], "--init: There is no model folder"),
+        (["--data", "{data}", "--batchsize", "2"], "did you mean --batch-size?"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_a_sentence(tmp_path, run, data, arguments, expected):
@@ -261,7 +342,13 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(tmp_path, run, data, arg
     status, output, errors = run(*[text.format(**names) for text in arguments], "--output", tmp_path / "model")
     assert status == 2
     assert expected in one_sentence(errors)
-    assert not (tmp_path / "model" / "bundle.json").exists()
+    assert "--model" not in errors, "which train.py has not"
+    assert not (tmp_path / "model").exists()
+
+
+def test_version(run):
+    status, output, _ = run("--version")
+    assert status == 0 and output.strip() == f"nuclei-segmentation {segmentation.__version__}"
 
 
 def test_help_is_quick():
@@ -279,6 +366,15 @@ def test_help_is_quick():
     assert ran.returncode == 0, ran.stderr
     heavy = {"numpy", "scipy", "cv2", "skimage", "keras", "tensorflow", "albumentations", "openvino", "matplotlib"}
     assert "argparse" in ran.stderr and not heavy & set(ran.stderr.split())
-    for flag in ("--data", "--split", "--resume", "--time-limit", "--loss", "--tensorboard", "--skip-bad"):
+    for flag in (
+        "--data",
+        "--split",
+        "--resume",
+        "--time-limit",
+        "--loss",
+        "--tensorboard",
+        "--skip-bad",
+        "--overwrite",
+    ):
         assert flag in ran.stdout
     assert "(default: 0.002)" in " ".join(ran.stdout.split())

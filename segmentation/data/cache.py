@@ -12,6 +12,7 @@ from segmentation.atomic import folder_written_whole
 from segmentation.data.decoding import load_samples
 from segmentation.data.fingerprints import THUMBNAIL_SIDE, Fingerprint
 from segmentation.data.layouts import DataSet
+from segmentation.data.modality import kind_of
 from segmentation.data.normalisation import Normalisation
 from segmentation.data.problems import DatasetError, Problem
 from segmentation.data.splits import SplitRow
@@ -52,6 +53,39 @@ class CachedImages:
 
     def __init__(self, entries: Sequence[Entry], pixels: np.ndarray, labels: np.ndarray):
         self._entries, self._pixels, self._labels = list(entries), pixels, labels
+
+    @classmethod
+    def from_arrays(cls, images: Sequence[np.ndarray], label_maps: Sequence[np.ndarray]) -> "CachedImages":
+        """Hold images that are arrays already, normalised as those of a data set are.
+
+        Parameters
+        ----------
+        images : sequence of (H, W), (H, W, 1) or (H, W, 3) ndarray of uint8, uint16 or float32
+            Of any sizes.
+        label_maps : sequence of (H, W) ndarray of bool or integers
+            0 = background, 1..n = nuclei; one for each image.
+
+        Raises
+        ------
+        ValueError
+            If there is no image, or a label map has another height or width than its image.
+        """
+        if not images or len(images) != len(label_maps):
+            raise ValueError(
+                f"expected images and as many label maps, got {len(images)} images and {len(label_maps)} label maps"
+            )
+        entries, pixels, labels, starts = [], [], [], [0, 0]
+        for number, (image, label_map) in enumerate(zip(images, label_maps, strict=True)):
+            image = np.atleast_3d(image)
+            if image.shape[:2] != label_map.shape:
+                raise ValueError(f"image {number} has the shape {image.shape}, its label map {label_map.shape}")
+            pixels.append(normalised_uint8(image, Normalisation()))
+            labels.append(np.ascontiguousarray(label_map, np.uint32))
+            name, channels = f"image_{number:05d}", pixels[-1].shape[-1]
+            entries.append(Entry(name, kind_of(image), name, label_map.shape, channels, "uint32", *starts))
+            starts = [starts[0] + pixels[-1].nbytes, starts[1] + labels[-1].nbytes]
+        of_all = (np.concatenate([array.view(np.uint8).ravel() for array in arrays]) for arrays in (pixels, labels))
+        return cls(entries, *of_all)
 
     def __len__(self) -> int:
         return len(self._entries)

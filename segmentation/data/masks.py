@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 from scipy import ndimage
-from skimage.measure import label
 
 from segmentation.data import problems
 from segmentation.data.archive import File
@@ -129,34 +128,6 @@ def labels_from_mask(pixels: np.ndarray) -> np.ndarray:
         return labels
     # scikit-image and SciPy find the same components but number some in another order, and take 2 to 4 times as long.
     return cv2.connectedComponents(labels.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)[1]
-
-
-def labels_from_mask(pixels: np.ndarray) -> np.ndarray:
-    """Turn the pixels of a mask file into a label map.
-
-    If 0 and one other value are all that occurs, the mask is binary: its connected components (diagonal neighbours
-    included) are the nuclei, whether the other value is 1, 255 or any other. Otherwise each value above 0 is a nucleus.
-
-    Parameters
-    ----------
-    pixels : (H, W) ndarray of unsigned integers
-
-    Returns
-    -------
-    (H, W) int32
-        0 = background, 1..n = nuclei, every number in use; all 0 where the mask is.
-
-    Examples
-    --------
-    >>> labels_from_mask(np.array([[255, 0, 255]], np.uint8))
-    array([[1, 0, 2]], dtype=int32)
-    >>> labels_from_mask(np.array([[7, 0, 255]], np.uint8))
-    array([[1, 0, 2]], dtype=int32)
-    >>> labels_from_mask(np.array([[7, 0, 7, 9]], np.uint8))
-    array([[1, 0, 1, 2]], dtype=int32)
-    """
-    labels = consecutive(pixels)
-    return label(labels, connectivity=2).astype(np.int32) if labels.max(initial=0) == 1 else labels
 
 
 def consecutive(mask: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from segmentation.exploration.wording import percent, quantity
 from segmentation.results.overlays import outlines
 from segmentation.training.augmentation import Augmentation
 from segmentation.training.config import TrainingConfig
-from segmentation.training.sequence import draw_probabilities
+from segmentation.training.sampling import draw_probabilities
 
 _OUTLINE = (240, 228, 66)  # yellow, seen on dark and on purple
 

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from segmentation.exploration.style import COLOURS, GREY, frame, legend, log_scale, plain, scatter_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import listing, percent
-from segmentation.training.sequence import draw_probabilities
+from segmentation.training.sampling import draw_probabilities
 
 
 def draw(survey: Survey) -> Figure:

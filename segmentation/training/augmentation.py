@@ -1,6 +1,7 @@
-"""Augmentation by albumentations: image and label map together."""
+"""Augmentation by albumentations: image and label map together, and fields without nuclei."""
 
 import os
+from threading import local
 
 # albumentations asks the package index for a newer version when it is imported; training must not need a network.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -9,64 +10,73 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from segmentation.training.negatives import draw_negative
+from segmentation.data.normalisation import Normalisation
+
+# For Downscale: nearest neighbours, its default, move the image by up to a pixel and a half.
+_SMOOTH = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
 
 
 class Augmentation:
-    """Cut a random window out of an image, bring it to the crop size, and change how it looks.
+    """Cut a random square out of an image, resize it to the crop size, and change how it looks.
 
-    The label map goes through the same geometry (window, scale, the eight symmetries of the square, elastic
-    deformation). Brightness, contrast, gamma, hue, blur, noise and inversion change the image alone. Inversion and
-    the loss of colour make up kinds of image that the data do not hold: dark nuclei on light without colour, say. One
-    crop in fifty is an empty field instead, see `segmentation.training.negatives`.
+    The label map goes through the same geometry: position, scale, the eight symmetries of the square, elastic
+    deformation. Brightness, contrast, gamma, hue, blur, noise and inversion change the image alone. Inversion and loss
+    of colour give kinds of image that the data do not hold, such as dark nuclei on light without colour. One crop in
+    fifty is an empty field instead, see `draw_empty_field`.
 
-    One object serves one thread: it holds the generator that its calls seed.
+    One object serves any number of threads.
 
     Parameters
     ----------
     crop_size : int
         Height and width of the result, in pixels.
     zoom : (float, float)
-        The nuclei are magnified by a factor drawn between these, evenly in its logarithm. Images never shrink below
-        the crop size, so small images are magnified more than that.
+        Least and greatest magnification, drawn evenly in the logarithm. Small images are magnified more.
     empty : float
         Probability of an empty field.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> label_map = np.zeros((100, 120), np.int32)
+    >>> label_map[20:60, 30:80] = 1
+    >>> image = np.uint8(200 * (label_map > 0))[..., None].repeat(3, axis=-1)
+    >>> crop, crop_labels = Augmentation(64)(image, label_map, np.random.default_rng(0))
+    >>> crop.shape, crop.dtype, crop_labels.shape, crop_labels.dtype
+    ((64, 64, 3), dtype('uint8'), (64, 64), dtype('int32'))
     """
 
     def __init__(self, crop_size: int, zoom: tuple[float, float] = (0.7, 1.5), empty: float = 0.02):
         self.crop_size = crop_size
         self.zoom = zoom
         self.empty = empty
-        self._compose = A.Compose(
-            [
-                A.D4(p=1),
-                A.ElasticTransform(
-                    alpha=30,
-                    sigma=6,
-                    interpolation=cv2.INTER_LINEAR,
-                    mask_interpolation=cv2.INTER_NEAREST,
-                    border_mode=cv2.BORDER_REFLECT_101,
-                    p=0.2,
-                ),
-                A.InvertImg(p=0.08),
-                A.ToGray(p=0.1),
-                A.HueSaturationValue(hue_shift_limit=30, sat_shift_limit=40, val_shift_limit=0, p=0.4),
-                A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.25, p=0.6),
-                A.RandomGamma(gamma_limit=(50, 200), p=0.5),
-                # Nearest neighbours, which Downscale takes otherwise, move the image by up to a pixel and a half.
-                A.OneOf(
-                    [
-                        A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0)),
-                        A.Downscale(
-                            (0.5, 0.9), interpolation_pair={"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
-                        ),
-                    ],
-                    p=0.2,
-                ),
-                # The channels of a grey image have the same noise, so averaging them must not take it away.
-                A.GaussNoise(std_range=(0.01, 0.15), per_channel=False, p=0.25),
-            ],
-        )
+        self._of_thread = local()
+
+    @property
+    def _compose(self) -> A.Compose:
+        """The transforms of the calling thread: each call seeds them."""
+        if not hasattr(self._of_thread, "compose"):
+            self._of_thread.compose = A.Compose(
+                [
+                    A.D4(p=1),
+                    A.ElasticTransform(alpha=30, sigma=6, border_mode=cv2.BORDER_REFLECT_101, p=0.2),
+                    A.InvertImg(p=0.08),
+                    A.ToGray(p=0.1),
+                    A.HueSaturationValue(hue_shift_limit=30, sat_shift_limit=40, val_shift_limit=0, p=0.4),
+                    A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.25, p=0.6),
+                    A.RandomGamma(gamma_limit=(50, 200), p=0.5),
+                    A.OneOf(
+                        [
+                            A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0)),
+                            A.Downscale((0.5, 0.9), interpolation_pair=_SMOOTH),
+                        ],
+                        p=0.2,
+                    ),
+                    # The channels of a grey image have the same noise, so averaging them must not take it away.
+                    A.GaussNoise(std_range=(0.01, 0.15), per_channel=False, p=0.25),
+                ]
+            )
+        return self._of_thread.compose
 
     def __call__(
         self, image: np.ndarray, label_map: np.ndarray, rng: np.random.Generator
@@ -83,24 +93,46 @@ class Augmentation:
 
         Returns
         -------
-        image : (crop_size, crop_size, 3) ndarray of uint8
-        label_map : (crop_size, crop_size) ndarray of int32
+        (crop_size, crop_size, 3) ndarray of uint8, (crop_size, crop_size) ndarray of int32
         """
         if rng.random() < self.empty:
-            return draw_negative(rng, self.crop_size), np.zeros((self.crop_size, self.crop_size), np.int32)
+            return draw_empty_field(rng, self.crop_size), np.zeros((self.crop_size, self.crop_size), np.int32)
         window = self._draw_window(image.shape[:2], rng)
         size = (self.crop_size, self.crop_size)
         shrinking = window[0].stop - window[0].start > self.crop_size
         image = cv2.resize(image[window], size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
         # float32 holds every label up to 16 million exactly, and is what OpenCV can remap.
         label_map = cv2.resize(label_map[window].astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
-        self._compose.set_random_seed(int(rng.integers(2**32)))
-        augmented = self._compose(image=image, mask=label_map)
+        compose = self._compose
+        compose.set_random_seed(int(rng.integers(2**32)))
+        augmented = compose(image=image, mask=label_map)
         return augmented["image"], augmented["mask"].astype(np.int32)
 
-    def _draw_window(self, shape: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
+    def _draw_window(self, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[slice, slice]:
         zoom = np.exp(rng.uniform(*np.log(self.zoom)))
         side = min(round(self.crop_size / zoom), *shape)
         top = rng.integers(shape[0] - side + 1)
         left = rng.integers(shape[1] - side + 1)
         return slice(top, top + side), slice(left, left + side)
+
+
+def draw_empty_field(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Draw an image without nuclei: one intensity, one colour, or noise of some grain on uneven light.
+
+    Normalisation stretches noise to the full range when there is nothing else, and the channels of one single colour as
+    soon as a speck is on it, so (size, size, 3) uint8 is what the network sees of an empty field.
+    """
+    if rng.random() < 0.2:
+        if rng.random() < 0.7:
+            return np.full((size, size, 3), rng.integers(256), np.uint8)
+        colour = rng.random(3)
+        return np.full((size, size, 3), np.rint((colour - colour.min()) / np.ptp(colour) * 255), np.uint8)
+    coloured = rng.random() < 0.2
+    noise = rng.normal(size=(size, size, 3 if coloured else 1)).astype(np.float32)
+    grain = rng.uniform(0, 2.5)
+    if grain > 0.4:
+        noise = np.atleast_3d(cv2.GaussianBlur(noise, (0, 0), grain))
+    light = cv2.resize(rng.normal(size=(3, 3)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    field = noise / noise.std() + rng.uniform(0, 2) * light[..., None]
+    normalisation = Normalisation()
+    return np.rint(normalisation.apply(field, normalisation.limits(field)) * 255).astype(np.uint8)

@@ -1,31 +1,29 @@
-"""Choose the threshold of a model on its validation images, and find out which precisions it can be trusted in.
+"""Choose the threshold of a model on its validation images, score it, and validate the precisions it may compute in.
 
     python -m segmentation.training.calibrate models/nuclei --data dsb2018 --split data/dsb2018_split.csv
 
 `train.py` does this at its end. Do it again after the decoding changed, for weights that were trained elsewhere, or on
-a processor that computes in bf16 if the model was trained on one that does not. What comes out stands in
+a processor that computes in bf16 if the model was trained on one that does not. The results are written into
 ``bundle.json``; the weights stay as they are.
 """
 
-import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from segmentation.command_line import Parser, refuse
 
 HERE = Path(__file__).resolve().parents[2]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Calibrate a model from the command line; return the exit status."""
-    description, _, rest = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=description, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("model", type=Path, help="folder of the model")
     parser.add_argument("--data", required=True, help="what train.py --data took")
     parser.add_argument("--split", type=Path, required=True, metavar="CSV", help="the split.csv of the training")
-    args = parser.parse_args()
-
-    # After the command line is known to be right: these take a second.
+    args = parser.parse_args(arguments)
+    # Imported when the command line is known to be right: these take a second.
     from segmentation.bundle import BundleError, load_bundle, write_bundle
     from segmentation.data.dsb2018 import locate
     from segmentation.data.problems import DatasetError
@@ -37,8 +35,7 @@ def main() -> int:
         path = locate(args.data, HERE / "data")
         images = load_training_data(path, args.split, seed=0, skip_bad=True, cache_folder=HERE / "data" / "cache").val
     except (BundleError, DatasetError) as error:
-        sys.stderr.write(f"calibrate: {error}\n")
-        return 2
+        return refuse("calibrate", error)
     calibration = calibrate(bundle, images)
     write_bundle(calibration.bundle)
     sys.stdout.write(describe(bundle, calibration))

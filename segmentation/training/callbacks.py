@@ -2,111 +2,129 @@
 
 import signal
 import time
+from types import FrameType
+from typing import Any, Self
 
 import keras
 
-
-class Interrupted(Exception):
-    """The user, or the batch queue, asked the training to stop."""
-
-    def __init__(self, signal_number: int):
-        super().__init__(signal.Signals(signal_number).name)
-        self.signal_number = signal_number
+from segmentation.training.errors import Interrupted, TrainingError
 
 
 class InterruptHandler(keras.callbacks.Callback):
-    """End the training after the running step when Ctrl-C or SIGTERM comes; a second one ends it at once.
+    """Raise `Interrupted` after the running step when Ctrl-C or SIGTERM comes; a second one ends the process at once.
 
-    The unfinished epoch is given up, so that a resumed training goes on from a whole one.
+    The unfinished epoch is given up: a resumed training begins it again. As a context around ``model.fit``, it also
+    returns the signals to their previous handlers when training ends with an exception.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self._received = None
-        self._previous = {}
+        self._received: int | None = None
+        self._previous: dict[int, Any] = {}
 
-    def on_train_begin(self, logs=None):
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.restore()
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._receive)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         self.restore()
 
-    def restore(self):
-        """Give the signals back to whoever handled them before."""
+    def restore(self) -> None:
+        """Return the signals to their previous handlers."""
         while self._previous:
             signal.signal(*self._previous.popitem())
 
-    def _receive(self, number, frame):
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = number
         self.restore()
 
-    def _raise_if_received(self):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self._received is not None:
             raise Interrupted(self._received)
 
-    def on_train_batch_end(self, batch, logs=None):
-        self._raise_if_received()
-
-    def on_test_batch_end(self, batch, logs=None):
-        self._raise_if_received()
+    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.on_train_batch_end(batch)
 
 
 class EpochSetter(keras.callbacks.Callback):
     """Tell a `NucleiSequence` which epoch it draws for."""
 
-    def __init__(self, sequence):
+    def __init__(self, sequence: keras.utils.Sequence):
         super().__init__()
         self._sequence = sequence
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._sequence.epoch = epoch
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Add to the figures of an epoch how many seconds it took, validation included."""
+    """Add to the metrics of an epoch how many seconds it took, validation included."""
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._started = time.monotonic()
 
-    def on_epoch_end(self, epoch, logs=None):
-        logs["seconds"] = round(time.monotonic() - self._started, 3)
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if logs is not None:
+            logs["seconds"] = round(time.monotonic() - self._started, 3)
+
+
+class RefuseNaN(keras.callbacks.TerminateOnNaN):
+    """Raise `TrainingError`, which says what to do, when the loss becomes NaN or infinite."""
+
+    def __init__(self) -> None:
+        super().__init__(raise_error=True)
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._learning_rate = float(self.model.optimizer.learning_rate)
+
+    def on_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        try:
+            super().on_batch_end(batch, logs)
+        except RuntimeError as error:
+            raise TrainingError(
+                "the loss became NaN or infinite. The state after the last whole epoch is kept. Train again with a "
+                f"lower --learning-rate than {self._learning_rate:g}"
+            ) from error
 
 
 class TimeLimit(keras.callbacks.Callback):
-    """Stop in time for validation and export to end before a limit.
+    """Stop training in time for validation and export to end before a limit.
 
-    Parameters
-    ----------
-    start, seconds : float
-        When the process started, on the clock of `time.monotonic`, and how long it may take.
-    reserve : float
-        Seconds kept for what comes after the training, to which ten times the duration of a validation is added: the
-        final figures are of whole images.
+    The process started at `start`, by `time.monotonic`, and may take so many `seconds`; None is no limit. `reserve`
+    seconds are kept for what comes after the training, and ten times the duration of a validation: the final scores are
+    of whole images.
     """
 
-    def __init__(self, start: float, seconds: float, reserve: float = 25.0):
+    def __init__(self, start: float, seconds: float | None, reserve: float = 25.0):
         super().__init__()
         self._first_step = time.monotonic()
-        self._end = start + seconds - reserve
+        self._end = None if seconds is None else start + seconds - reserve
         self._validation_seconds = 0.0
 
     @property
     def fraction(self) -> float:
-        """How much of the time for training is used up, in [0, 1]."""
+        """How much of the time for training is used up, in [0, 1]; 0 without a limit."""
+        if self._end is None:
+            return 0.0
         total = self._end - 10 * self._validation_seconds - self._first_step
         return min(1.0, (time.monotonic() - self._first_step) / total) if total > 0 else 1.0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self._first_step = time.monotonic()
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict | None = None) -> None:
         self._test_start = time.monotonic()
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict | None = None) -> None:
         self._validation_seconds = time.monotonic() - self._test_start
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self.fraction >= 1:
             self.model.stop_training = True
 
@@ -114,19 +132,12 @@ class TimeLimit(keras.callbacks.Callback):
 class LearningRateSchedule(keras.callbacks.Callback):
     """Warm up over the first steps, and cool down to zero over the last part of the epochs or of the time.
 
-    Between the two the learning rate is what `keras.callbacks.ReduceLROnPlateau` makes of it. Cooling down averages
-    out the noise of the last steps; on a short training it brings more than anything else.
+    Cooling down averages out the noise of the last steps; on a short training it brings more than anything else.
+    Between two epochs the optimiser has the learning rate without warm-up and cool-down, which `ReduceLROnPlateau` may
+    halve: stand before it in the list of callbacks.
 
-    Parameters
-    ----------
-    steps_per_epoch, epochs : int
-        Of the whole training.
-    time_limit : TimeLimit, optional
-        Cool down at its end, if that comes earlier.
-    cooldown : float
-        Fraction of the training, at its end.
-    warmup_steps : int
-        At the start of the first epoch.
+    The rate rises in the first `warmup_steps` and falls in the last `cooldown` of the training, a fraction. Training
+    has `epochs` of `steps_per_epoch`, or ends with the `time_limit` if that comes earlier.
     """
 
     def __init__(
@@ -140,12 +151,9 @@ class LearningRateSchedule(keras.callbacks.Callback):
         super().__init__()
         self._steps_per_epoch, self._epochs, self._time_limit = steps_per_epoch, epochs, time_limit
         self._cooldown, self._warmup_steps = cooldown, warmup_steps
-        self._epoch = 0
-        self.learning_rate = None
-        """What the learning rate is apart from warming up and cooling down."""
 
     def factor(self, step: int) -> float:
-        """Return what the learning rate is multiplied with at a step, counted from the start of the first epoch."""
+        """Return the factor of the learning rate at a step, counted from the start of the first epoch."""
         done = step / (self._epochs * self._steps_per_epoch)
         if self._time_limit:
             done = max(done, self._time_limit.fraction)
@@ -153,29 +161,14 @@ class LearningRateSchedule(keras.callbacks.Callback):
         cooling = max(min(1.0, (1 - done) / self._cooldown), 0.005)
         return min(cooling, (step + 1) / self._warmup_steps)
 
-    def on_train_begin(self, logs=None):
-        if self.learning_rate is None:
-            self.learning_rate = float(self.model.optimizer.learning_rate)
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._first_step = epoch * self._steps_per_epoch
+        self._learning_rate = float(self.model.optimizer.learning_rate)
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        self.model.optimizer.learning_rate = self._learning_rate * self.factor(self._first_step + batch)
 
-    def on_train_batch_begin(self, batch, logs=None):
-        step = self._epoch * self._steps_per_epoch + batch
-        self.model.optimizer.learning_rate = self.learning_rate * self.factor(step)
-
-    def on_epoch_end(self, epoch, logs=None):
-        # The others see, and halve, the rate without the factor; the history holds the one that was used last.
-        logs["learning_rate_used"] = float(self.model.optimizer.learning_rate)
-        self.model.optimizer.learning_rate = self.learning_rate
-
-
-class PlateauReader(keras.callbacks.Callback):
-    """Hand what `ReduceLROnPlateau` decided to the schedule; stands after it in the list."""
-
-    def __init__(self, schedule: LearningRateSchedule):
-        super().__init__()
-        self._schedule = schedule
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._schedule.learning_rate = float(self.model.optimizer.learning_rate)
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if logs is not None:
+            logs["learning_rate_used"] = float(self.model.optimizer.learning_rate)
+        self.model.optimizer.learning_rate = self._learning_rate

@@ -1,52 +1,62 @@
-"""All that it takes to go on with a training after a kill at any moment."""
+"""All that it takes to resume a training that was killed at any moment."""
 
 import json
-import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 
+from segmentation.atomic import written_whole
+from segmentation.training.errors import TrainingError
+from segmentation.training.resume import Run, discard_unfinished, read_state
+
+#: What Keras' callbacks forget when a training is resumed: each sets it anew in its ``on_train_begin``. A callback of
+#: your own declares the names of its attributes as its own attribute ``saved_attributes``.
+ATTRIBUTES: dict[type[keras.callbacks.Callback], tuple[str, ...]] = {
+    keras.callbacks.ReduceLROnPlateau: ("best", "wait", "cooldown_counter"),
+    keras.callbacks.EarlyStopping: ("best", "wait", "best_epoch"),
+    keras.callbacks.ModelCheckpoint: ("best",),
+}
+
 
 class Checkpoint(keras.callbacks.Callback):
-    """Save the state of a training at the end of each epoch, and put it back at the start of a resumed one.
+    """Save the state of a training after each epoch, restore it at the start, and end with the best weights.
 
     Keras' own `BackupAndRestore` saves weights, optimiser and epoch, but not what the other callbacks know: how long
-    the validation loss has not fallen, and what its lowest was. The state lies in one folder::
+    the validation loss has not fallen, and what its lowest was. The state is one folder::
 
-        state.json                  epoch, history, the other callbacks' attributes; names the files that belong to it
+        state.json                  epoch, history, attributes of the other callbacks; names the files that belong to it
         epoch-00012.weights.h5      weights and optimiser
         best-00010.weights.h5       weights of the best epoch, by `keras.callbacks.ModelCheckpoint`
 
-    ``state.json`` is replaced in one step, after the files that it names are on disk; those that it no longer names are
+    ``state.json`` is replaced in one step, after the files that it names are on disk; files that it no longer names are
     deleted last. So whenever the process dies, the folder holds one whole state.
 
-    Stands last in the list of callbacks, so that it saves what they have decided.
-
-    Parameters
-    ----------
-    folder : Path
-    attributes : dict of str to (object, tuple of str)
-        For each callback whose state is saved: a name, the callback, its attributes.
+    Stands last in the list of callbacks: it saves what the others have decided in the epoch, and restores what they
+    forget at the start. `callbacks` are the others, whose `ATTRIBUTES` are saved.
     """
 
-    def __init__(self, folder: Path, attributes: dict):
+    def __init__(self, folder: Path, callbacks: Iterable[keras.callbacks.Callback]):
         super().__init__()
-        self._folder, self._attributes = folder, attributes
+        self._folder, self._callbacks = folder, list(callbacks)
         self._history: list[dict] = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         # The other callbacks begin anew in their own on_train_begin, which ran before this one.
         state = read_state(self._folder)
         if state is None:
             return
         self._history = state["history"]
-        for name, values in state["callbacks"].items():
-            for attribute, value in values.items():
-                setattr(self._attributes[name][0], attribute, value)
+        for name, callback, attributes in self._declared():
+            for attribute in attributes:
+                if attribute in state["callbacks"].get(name, {}):
+                    setattr(callback, attribute, state["callbacks"][name][attribute])
         self.model.optimizer.build(self.model.trainable_variables)
         self.model.load_weights(self._folder / state["weights"])
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._history.append({"epoch": epoch} | {name: float(value) for name, value in (logs or {}).items()})
         weights = f"epoch-{epoch + 1:05d}.weights.h5"
         self.model.save_weights(self._folder / weights)
@@ -58,35 +68,45 @@ class Checkpoint(keras.callbacks.Callback):
             "history": self._history,
             "callbacks": {
                 name: {attribute: _as_json(getattr(callback, attribute)) for attribute in attributes}
-                for name, (callback, attributes) in self._attributes.items()
+                for name, callback, attributes in self._declared()
             },
         }
-        partial = self._folder / ".state.json.part"
-        partial.write_text(json.dumps(state, indent=1))
-        os.replace(partial, self._folder / "state.json")
-        for file in self._folder.glob("*.weights.h5"):
-            if file.name not in (weights, state["best_weights"]):
-                file.unlink()
+        with written_whole(self._folder / "state.json") as part:
+            part.write_text(json.dumps(state, indent=1))
+        discard_unfinished(self._folder, state)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        state = read_state(self._folder)
+        if state and state["best_weights"]:
+            self.model.load_weights(self._folder / state["best_weights"])
+
+    def _declared(self) -> Iterator[tuple[str, keras.callbacks.Callback, tuple[str, ...]]]:
+        """Yield each callback that has something to save, with a name of its own, and the attributes."""
+        seen: Counter[str] = Counter()
+        for callback in self._callbacks:
+            of_keras = (names for kind, names in ATTRIBUTES.items() if isinstance(callback, kind))
+            attributes = next(of_keras, getattr(callback, "saved_attributes", ()))
+            if attributes:
+                name = type(callback).__name__
+                seen[name] += 1
+                yield name if seen[name] == 1 else f"{name} {seen[name]}", callback, attributes
 
 
-def read_state(folder: Path) -> dict | None:
-    """Return the saved state of a training, or None if there is none."""
+def load_initial_weights(model: keras.Model, run: Run) -> None:
+    """Give a new model the weights of ``--init``, if there is one; raise `TrainingError` if the networks differ."""
+    if run.init is None or run.resumed_from is not None:
+        return
     try:
-        state = json.loads((folder / "state.json").read_text())
-    except FileNotFoundError:
-        return None
-    for figures in state["history"]:
-        figures.setdefault("seconds", 0.0)  # which earlier versions did not measure
-    return state
+        trained = keras.saving.load_model(Path(run.init) / "model.keras", compile=False, safe_mode=True)
+        layers = [[layer.name for layer in network.layers if layer.weights] for network in (trained, model)]
+        if layers[0] != layers[1]:
+            raise ValueError(f"it has {len(layers[0])} layers with weights, and the new one {len(layers[1])}")
+        model.set_weights(trained.get_weights())
+    except ValueError as error:
+        raise TrainingError(
+            f"the network in {run.init} is built in another way than this code builds it ({error}); leave out --init"
+        ) from error
 
 
-def discard_unfinished(folder: Path, state: dict | None) -> None:
-    """Delete what a killed training wrote after its last whole state."""
-    named = () if state is None else (state["weights"], state["best_weights"])
-    for file in folder.glob("*.weights.h5"):
-        if file.name not in named:
-            file.unlink()
-
-
-def _as_json(value):
-    return None if value is None else float(value) if not isinstance(value, (int, bool)) else value
+def _as_json(value: Any) -> Any:
+    return value if value is None or isinstance(value, int) else float(value)

@@ -1,67 +1,50 @@
-"""Everything that decides how a training goes, in one place; saved with the model."""
+"""The settings of a training: name, type, default, range and help text of each, in one place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
-# The names alone, so that the command line is parsed without importing Keras; a test holds them against the tables that
-# they are the keys of.
+# The names alone, so that the command line is parsed without importing Keras. A test compares them with the keys of
+# `segmentation.targets.encodings.ENCODINGS` and `segmentation.network.losses.FOREGROUND_LOSSES`.
 TARGETS = ("centre_offsets", "touching_border", "distance", "foreground")
 FOREGROUND_LOSSES = ("bce", "dice", "bce_dice", "tversky", "focal_tversky")
+
+Value = TypeVar("Value", int, float, str)
+
+
+def _setting(default: Value, group: str, help_text: str, metavar: str | None = None, **limits: Any) -> Value:
+    metadata = {"group": group, "help": help_text, "metavar": metavar, "choices": None, "least": None}
+    return field(default=default, metadata=metadata | limits)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Settings of a training; ``train.py`` has a flag for each.
+    """Settings of a training, saved with the model; ``train.py`` has a flag for each.
 
-    Attributes
-    ----------
-    targets : str
-        Target encoding, a key of `segmentation.targets.encodings.ENCODINGS`.
-    loss : str
-        Loss of the foreground channel, a key of `segmentation.network.losses.FOREGROUND_LOSSES`.
-    base_filters, depth : int
-        Size of the U-Net, see `segmentation.network.unet.build_unet`.
-    dropout : float
-        In [0, 1).
-    epochs : int
-        The most epochs.
-    batch_size : int
-        Crops a step.
-    crop_size : int
-        Height and width of the crops, in pixels; a multiple of ``2 ** depth``.
-    learning_rate : float
-        The highest; see `segmentation.training.callbacks.LearningRateSchedule`.
-    patience : int
-        Epochs without a lower validation loss after which training stops; the learning rate is halved after a third.
-    workers : int
-        Threads that augment.
-    seed : int
-        Of the initial weights, the crops and the split, if one is drawn.
+    Raises ValueError if a setting is out of its range, or if the crops cannot be halved `depth` times.
     """
 
-    # network
-    targets: str = "centre_offsets"
-    loss: str = "bce_dice"
-    base_filters: int = 32
-    depth: int = 4
-    dropout: float = 0.1
-    # training
-    epochs: int = 100
-    batch_size: int = 8
-    crop_size: int = 192
-    learning_rate: float = 2e-3
-    patience: int = 21
-    workers: int = 2
-    seed: int = 0
+    targets: str = _setting("centre_offsets", "network", "what the network learns of a nucleus", choices=TARGETS)
+    loss: str = _setting("bce_dice", "network", "loss of the foreground channel", choices=FOREGROUND_LOSSES)
+    base_filters: int = _setting(
+        32, "network", "filters of the first level; with --init those of that model", "N", least=1
+    )
+    depth: int = _setting(4, "network", "how many times the image is halved", "N", least=1)
+    dropout: float = _setting(0.1, "network", "fraction of the feature maps that is dropped", "P")
+    epochs: int = _setting(100, "training", "train for at most so many epochs", "N", least=1)
+    batch_size: int = _setting(8, "training", "crops in a batch", "N", least=1)
+    crop_size: int = _setting(192, "training", "height and width of the crops", "PIXELS", least=1)
+    learning_rate: float = _setting(2e-3, "training", "the highest learning rate; 0.0005 with --init", "X")
+    patience: int = _setting(21, "training", "stop after so many epochs without a lower validation loss", "N", least=1)
+    workers: int = _setting(2, "training", "threads that augment", "N", least=1)
+    seed: int = _setting(0, "training", "seed of the initial weights, the crops and the split", "N", least=0)
 
-    def __post_init__(self):
-        for name, names in (("targets", TARGETS), ("loss", FOREGROUND_LOSSES)):
-            if getattr(self, name) not in names:
-                raise ValueError(f"{name} must be one of {', '.join(names)}, got {getattr(self, name)!r}")
-        for name in ("base_filters", "depth", "epochs", "batch_size", "crop_size", "patience", "workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, got {self.seed}")
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            value, choices, least = getattr(self, setting.name), setting.metadata["choices"], setting.metadata["least"]
+            if choices and value not in choices:
+                raise ValueError(f"{setting.name} must be one of {', '.join(choices)}, got {value!r}")
+            if least is not None and value < least:
+                raise ValueError(f"{setting.name} must be at least {least}, got {value}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         if not self.learning_rate > 0:
@@ -73,5 +56,5 @@ class TrainingConfig:
 
     @property
     def divisor(self) -> int:
-        """What height and width of the network's input must be divisible by."""
+        """Height and width of the network's input must be multiples of this."""
         return 2**self.depth

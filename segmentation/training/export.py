@@ -1,37 +1,123 @@
-"""Write a trained network as the two files that prediction reads."""
+"""Save a trained network as a bundle: export it, score it on the validation images, describe it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
+import numpy as np
+import pandas as pd
+
+from segmentation.atomic import written_whole
+from segmentation.bundle import DESCRIPTION, Bundle, load_bundle, write_bundle
+from segmentation.data.cache import CachedImages
+from segmentation.data.normalisation import Normalisation
+from segmentation.data.splits import write_split
+from segmentation.data.training_data import TrainingData
+from segmentation.network.unet import receptive_field_radius
+from segmentation.targets.encodings import ENCODINGS
+from segmentation.training.calibration import calibrate
+from segmentation.training.history import draw_history, write_history
+from segmentation.training.report import write_training_page
+from segmentation.training.resume import Run, history_of, read_state
+
+
+def save_model(model: keras.Model, run: Run, data: TrainingData) -> tuple[pd.DataFrame, dict]:
+    """Write the bundle of a trained network, its history, split and report into the folder of the training.
+
+    All of it is made and scored in the checkpoint, then moved, so that an older model in the folder stays whole until
+    this one is finished. Return the metrics of each epoch, and the scores of `segmentation.training.calibration`.
+    """
+    history = history_of(read_state(run.checkpoint))
+    folder = run.checkpoint / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    export_model(_with_layers_of_keras(model), folder)
+    areas = nuclear_areas(data.train)
+    write_bundle(
+        Bundle(
+            folder=folder,
+            targets=run.config.targets,
+            channels=ENCODINGS[run.config.targets].channels,
+            normalisation=asdict(Normalisation()),
+            diameter=round(float(np.median(2 * np.sqrt(areas / np.pi))), 2) if len(areas) else 0.0,
+            receptive_field_radius=receptive_field_radius(run.config.depth),
+            divisor=run.config.divisor,
+            thresholds={"foreground": 0.5},
+            # What is far smaller than nearly all nuclei is not one.
+            min_area=int(np.percentile(areas, 1) / 2) if len(areas) else 0,
+            precisions={"f32": {}},
+            training={
+                "config": asdict(run.config),
+                "data": Path(run.data).name,
+                "init": {"model": Path(run.init).name, "digest": run.init_digest} if run.init else None,
+                "data_sha256": data.digest,
+                "images": {"train": len(data.train), "val": len(data.val)},
+                "epochs": len(history),
+                "minutes": round(float(history.get("seconds", pd.Series(dtype=float)).sum()) / 60, 1),
+                "backend": keras.backend.backend(),
+            },
+            scores={},
+        )
+    )
+    calibration = calibrate(load_bundle(folder), data.val)
+    write_bundle(calibration.bundle)
+    write_history(folder / "history.csv", history)
+    write_split(data.split, folder / "split.csv")
+    curves = draw_history(history)
+    curves.savefig(folder / "curves.png", dpi=110)
+    write_training_page(
+        folder / "report.html", run.folder.resolve().name, load_bundle(folder), history, curves, data.val,
+        calibration.label_maps, calibration.scores,
+    )  # fmt: skip
+    # The description last: while it does not fit the other files, the bundle is refused.
+    for file in sorted(folder.iterdir(), key=lambda file: file.name == DESCRIPTION):
+        os.replace(file, run.folder / file.name)
+    folder.rmdir()
+    run.finish()
+    return history, calibration.bundle.scores
+
+
+def nuclear_areas(images: CachedImages) -> np.ndarray:
+    """Return the area of each nucleus of the images, in pixels."""
+    return np.concatenate([np.bincount(images.label_map(index).ravel())[1:] for index in range(len(images))])
 
 
 def export_model(network: keras.Model, folder: Path) -> None:
-    """Write ``model.keras``, ``model.xml`` and ``model.bin`` into a folder.
+    """Write ``model.keras``, ``model.xml`` and ``model.bin`` into a folder, in place of any that are there.
 
-    ``model.keras`` holds the network alone, without loss and optimiser, and loads in Keras' safe mode. The other two
-    are the same network for OpenVINO, with its weights in half precision: half the size, and no measurable difference.
-
-    Parameters
-    ----------
-    network : keras.Model
-        From `segmentation.network.unet.build_unet`, not compiled, of Keras' own layers alone.
-    folder : Path
-        Exists; files of the same names are replaced.
+    ``model.keras`` holds the network alone, of Keras' own layers, without loss and optimiser, and loads in Keras' safe
+    mode. The other two are the same network for OpenVINO, with its weights in half precision: half the size, and no
+    measurable difference.
     """
-    partial = folder / ".part.model.keras"
-    network.save(partial)
-    os.replace(partial, folder / "model.keras")
+    with written_whole(folder / "model.keras") as part:
+        network.save(part)
     if keras.backend.backend() == "tensorflow":
         _write_openvino(network, folder)
     else:
         # Keras converts by way of TensorFlow, which takes a process of its own.
         command = [sys.executable, "-m", "segmentation.training.export", str(folder)]
         subprocess.run(command, check=True, env=os.environ | {"KERAS_BACKEND": "tensorflow"})
+
+
+def _with_layers_of_keras(model: keras.Model) -> keras.Model:
+    """Copy a network, with Keras' own batch normalisation, so that it loads without this package."""
+
+    def plain(layer: keras.layers.Layer) -> keras.layers.Layer:
+        normalises = isinstance(layer, keras.layers.BatchNormalization)
+        return (keras.layers.BatchNormalization if normalises else type(layer)).from_config(layer.get_config())
+
+    # Only the layers: Keras would compile the copy of a compiled model, with a loss that may not be registered.
+    layers = keras.Model(model.inputs, model.outputs, name=model.name)
+    network = keras.models.clone_model(layers, clone_function=plain)
+    network.set_weights(model.get_weights())
+    return network
 
 
 def _write_openvino(network: keras.Model, folder: Path) -> None:
@@ -42,13 +128,14 @@ def _write_openvino(network: keras.Model, folder: Path) -> None:
         network.export(exported, format="openvino", verbose=False)
         converted = openvino.Core().read_model(exported)
         openvino.save_model(converted, os.path.join(partial, "model.xml"), compress_to_fp16=True)
+        # OpenVINO chooses the name of the weights, so both are written whole in a folder of their own.
         for name in ("model.xml", "model.bin"):
             os.replace(os.path.join(partial, name), folder / name)
 
 
 @contextmanager
-def _without_telemetry():
-    """Keep OpenVINO's converter from reporting each conversion to its makers: it does so anywhere but in a CI job."""
+def _without_telemetry() -> Iterator[None]:
+    """Keep OpenVINO's converter from reporting each conversion to its makers, as it does anywhere but in a CI job."""
     before = os.environ.get("CI")
     os.environ["CI"] = "true"
     try:

@@ -1,54 +1,49 @@
-"""The figures of each epoch: as a table, and as curves."""
+"""The metrics of each epoch: as a table, and as curves."""
 
-import csv
 from pathlib import Path
 
+import pandas as pd
+from matplotlib.figure import Figure  # not pyplot: no display, no global state
 
-def write_history(file: Path, history: list[dict]) -> None:
-    """Write the figures of each epoch as CSV, as `keras.callbacks.CSVLogger` does, which then appends to it.
+from segmentation.atomic import written_whole
 
-    Parameters
-    ----------
-    file : Path
-    history : list of dict
-        One dict an epoch; nothing is written, and what lies there is deleted, if it is empty.
-    """
-    if not history:
+
+def write_history(file: Path, history: pd.DataFrame) -> None:
+    """Write a row for each epoch as CSV, to which `keras.callbacks.CSVLogger` can append; no file without epochs."""
+    if history.empty:
         file.unlink(missing_ok=True)
         return
-    columns = ["epoch", *sorted(history[0].keys() - {"epoch"})]
-    with open(file, "w", newline="") as table:
-        writer = csv.DictWriter(table, columns)
-        writer.writeheader()
-        writer.writerows(history)
+    with written_whole(file) as part:
+        history[["epoch", *sorted(history.columns.drop("epoch"))]].to_csv(part, index=False, lineterminator="\r\n")
 
 
-def plot_history(file: Path, history: list[dict]) -> None:
-    """Draw the curves of a training: loss, Dice coefficient and learning rate over the epochs.
+def best_epoch(history: pd.DataFrame) -> int:
+    """Return the number, from 1, of the epoch with the lowest validation loss."""
+    return int(history.loc[history["val_loss"].idxmin(), "epoch"]) + 1
 
-    Parameters
-    ----------
-    file : Path
-        PNG.
-    history : list of dict
-        From `segmentation.training.fit.fit`.
-    """
-    from matplotlib.figure import Figure  # not pyplot: no display, no global state
 
-    epochs = [row["epoch"] + 1 for row in history]
-    best = min(history, key=lambda row: row["val_loss"])["epoch"] + 1
+def draw_history(history: pd.DataFrame) -> Figure:
+    """Draw loss, Dice coefficient of the crops and learning rate over the epochs; columns that lack are left out."""
+    panels = {
+        "Loss": {"loss": ("0.6", "training (augmented)"), "val_loss": ("C0", "validation")},
+        "Dice of crops (pixels)": {"crop_dice": ("0.6", None), "val_crop_dice": ("C0", None)},
+        "Learning rate": {
+            "learning_rate": ("0.6", "at the plateaus"),
+            "learning_rate_used": ("C0", "last step of the epoch"),
+        },
+    }
     figure = Figure(figsize=(12, 3.6), layout="constrained")
-    panels = figure.subplots(1, 3)
-    for axes, name, title in ((panels[0], "loss", "Loss"), (panels[1], "dice", "Dice coefficient (crops)")):
-        axes.plot(epochs, [row[name] for row in history], color="0.6", label="training (augmented)")
-        axes.plot(epochs, [row[f"val_{name}"] for row in history], color="C0", label="validation")
-        axes.set_title(title)
-    panels[1].set_ylim(None, 1)
-    panels[2].semilogy(epochs, [row["learning_rate_used"] for row in history], color="C0")
-    panels[2].set_title("Learning rate at the end of the epoch")
-    for axes in panels:
-        axes.axvline(best, color="C1", linestyle=":", label="best epoch")
-        axes.set_xlabel("Epoch")
+    for axes, (title, lines) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for column, (colour, label) in lines.items():
+            if column in history:
+                axes.plot(history["epoch"] + 1, history[column], color=colour, label=label)
+        axes.axvline(best_epoch(history), color="C1", linestyle=":", label="best epoch")
+        axes.set(title=title, xlabel="Epoch")
         axes.grid(alpha=0.3)
-    panels[0].legend()
-    figure.savefig(file, dpi=110)
+        if title.startswith("Dice"):
+            axes.set_ylim(None, 1)
+        else:
+            axes.legend()
+        if title == "Learning rate":
+            axes.set_yscale("log")
+    return figure

@@ -1,12 +1,23 @@
 """The page about a training: its curves, what the model scores, its best and worst images, how it was set."""
 
+import base64
+import io
 from datetime import datetime
+from pathlib import Path
 
+import matplotlib
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
-from segmentation.results.report.charts import curves
+from segmentation.bundle import Bundle
+from segmentation.data.cache import CachedImages
+from segmentation.data.training_data import TrainingData
+from segmentation.evaluation.scores import ImageScore
 from segmentation.results.report.page import write_page
 from segmentation.results.report.pictures import draw_outlines, draw_picture
+from segmentation.training.history import best_epoch
+from segmentation.training.resume import Run
 
 _EXAMPLES = 6
 _VIEWS = (
@@ -24,30 +35,26 @@ _SCORES = {
 }
 
 
-def write_training_page(file, bundle, history, images, label_maps, scores):
-    """Write the page.
+def write_training_page(
+    file: Path,
+    name: str,
+    bundle: Bundle,
+    history: pd.DataFrame,
+    curves: Figure,
+    images: CachedImages,
+    label_maps: list[np.ndarray],
+    scores: list[ImageScore],
+) -> None:
+    """Write the page of a training named `name`, with `curves` from `segmentation.training.history.draw_history`.
 
-    It shows validation images: keep it out of a repository unless they may be published.
-
-    Parameters
-    ----------
-    file : Path
-    bundle : segmentation.bundle.Bundle
-        What the training made.
-    history : list of dict
-        The figures of each epoch, from `segmentation.training.fit.fit`.
-    images : segmentation.data.cache.CachedImages
-        The validation images.
-    label_maps : list of (H, W) ndarray of int32
-        As predicted.
-    scores : list of segmentation.evaluation.scores.ImageScore
-        Of each image.
+    It shows the validation images: keep it out of a repository unless they may be published.
     """
     training, figures = bundle.training, bundle.scores["figures"]
+    examples = _examples(images, label_maps, scores)
     write_page(
         file,
         "training.html.j2",
-        heading=f"Training of the model {bundle.folder.resolve().name}",
+        heading=f"Training of the model {name}",
         subheading=f"{datetime.now():%d %B %Y, %H:%M}",
         figures=[
             ("Dice coefficient", f"{figures['dice']['value']:.3f}"),
@@ -56,7 +63,7 @@ def write_training_page(file, bundle, history, images, label_maps, scores):
             ("Epochs", f"{training['epochs']:,}"),
             ("Time", f"{training['minutes']:g} min"),
         ],
-        charts=_charts(history),
+        curves=_as_svg(curves),
         learning_rate=_learning_rate_steps(history),
         validated=f"{len(images):,} validation image{'' if len(images) == 1 else 's'}",
         scores=[{"title": title, **figures[name]} for name, title in _SCORES.items()],
@@ -65,91 +72,82 @@ def write_training_page(file, bundle, history, images, label_maps, scores):
             "views": _VIEWS,
             "view": "prediction",
             "orders": [],
-            "images": _examples(images, label_maps, scores),
-            "hint": "By Dice coefficient. Press a picture to change only that one.",
+            "images": examples,
+            "hint": "Ordered by Dice coefficient, the best first. Press a picture to change only that one.",
         },
         settings=_settings(bundle),
     )
 
 
-def _charts(history):
-    best = min(history, key=lambda row: row["val_loss"])["epoch"] + 1
-
-    def series(**columns):
-        return {name: [row[column] for row in history] for name, column in columns.items()}
-
-    return [
-        curves("Loss", "Loss", series(training="loss", validation="val_loss"), mark=best),
-        curves(
-            "Dice coefficient on crops",
-            "Dice coefficient",
-            series(training="dice", validation="val_dice"),
-            mark=best,
-            highest=1.0,
-        ),
-        curves(
-            "Learning rate",
-            "Learning rate",
-            series(base="learning_rate", used="learning_rate_used"),
-            mark=best,
-            logarithmic=True,
-        ),
-    ]
+def _as_svg(figure: Figure) -> str:
+    """Return a figure as an SVG in base64; the text stays text, in the reader's fonts."""
+    svg = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(svg, format="svg")
+    return base64.b64encode(svg.getvalue()).decode("ascii")
 
 
-def _learning_rate_steps(history):
-    """Say when the learning rate was lowered, because the validation loss no longer fell, and which epoch was best."""
-    best = min(history, key=lambda row: row["val_loss"])
-    text = (
-        f"The dotted line is the best epoch, {best['epoch'] + 1}, with a validation loss of {best['val_loss']:.4g}. "
-        "Warming up and cooling down multiply the base learning rate, which is halved where the validation loss stays "
-        "as it is: "
+def _learning_rate_steps(history: pd.DataFrame) -> str:
+    """Say which epoch was best, and when the learning rate was halved because the validation loss no longer fell."""
+    rates = history.get("learning_rate", pd.Series(dtype=float))
+    halved = history.index[rates.diff() < -0.01 * rates.shift()]
+    steps = [f"to {rates[row]:.3g} after epoch {history['epoch'][row]:.0f}" for row in halved]
+    return (
+        f"The dotted line is the best epoch, {best_epoch(history)}, with a validation loss of "
+        f"{history['val_loss'].min():.4g}. The learning rate warms up at the start and cools down at the end; besides, "
+        f"it is halved where the validation loss does not fall: {', '.join(steps) or 'here never'}."
     )
-    rates = [row["learning_rate"] for row in history]
-    steps = [
-        f"to {after:.3g} after epoch {epoch}"
-        for epoch, (before, after) in enumerate(zip(rates[:-1], rates[1:], strict=True), 1)
-        if after < 0.99 * before
+
+
+def describe_data(data: TrainingData) -> str:
+    """Say how many images are in which subset, after the problems that do not stop training."""
+    aside = len(data.split) - len(data.train) - len(data.val)
+    counts = f"{len(data.train)} images to train on, {len(data.val)} to validate on, {aside} kept aside for testing"
+    return f"{data.warnings}\n{counts}" if data.warnings else counts
+
+
+def describe_training(run: Run, history: pd.DataFrame, scores: dict) -> str:
+    """Say in a few lines what came out of a training."""
+    best = best_epoch(history)
+    stopped = "stopped early, " if best + run.config.patience <= len(history) < run.config.epochs else ""
+    minutes = history.get("seconds", pd.Series(dtype=float)).sum() / 60
+    lines = [
+        f"{len(history)} epoch{'' if len(history) == 1 else 's'} in {minutes:.1f} minutes, {stopped}"
+        f"kept the weights of epoch {best}"
     ]
-    if not steps:
-        return text + "here never."
-    return text + f"{', '.join(steps)}."
+    for name, title in {"dice": "Dice", "iou": "IoU", "ap50": "AP50", "mean_ap": "mean AP", "bowl": "Bowl"}.items():
+        figure = scores["figures"][name]
+        interval = f"   95 % interval {figure['low']:.3f} .. {figure['high']:.3f}" if "low" in figure else ""
+        lines.append(f"validation {title:8} {figure['value']:.3f}{interval}")
+    return "\n".join([*lines, f"model: {run.folder}    look at {run.folder / 'report.html'}"])
 
 
-def _examples(images, label_maps, scores):
+def _examples(images: CachedImages, label_maps: list[np.ndarray], scores: list[ImageScore]) -> list[dict]:
     order = np.argsort([-score.dice for score in scores], kind="stable").tolist()
     best = order[: min(_EXAMPLES, (len(order) + 1) // 2)]
     worst = order[len(best) :][-_EXAMPLES:]
-    entries = []
-    for rank, indices in (("Best", best), ("Worst", worst)):
-        for index in indices:
-            score = scores[index]
-            picture = draw_picture(images.pixels(index), label_maps[index])
-            picture["truth"] = draw_outlines(images.label_map(index))
-            entries.append(
-                {
-                    "file": images.ids[index],
-                    "path": images.ids[index],
-                    "facts": f"{rank}: Dice {score.dice:.3f}, {score.predicted_nuclei:,} nuclei found, "
-                    f"{score.true_nuclei:,} true, {images.kinds[index]}",
-                    "links": [],
-                    "picture": picture,
-                }
-            )
-    return entries
+    return [
+        {
+            "file": images.ids[index],
+            "path": images.ids[index],
+            "facts": f"{'Best' if index in best else 'Worst'}: Dice {scores[index].dice:.3f}, {images.kinds[index]}, "
+            f"{scores[index].predicted_nuclei:,} nuclei found, {scores[index].true_nuclei:,} true",
+            "links": [],
+            "picture": draw_picture(images.pixels(index), label_maps[index])
+            | {"truth": draw_outlines(images.label_map(index))},
+        }
+        for index in best + worst
+    ]
 
 
-def _settings(bundle):
+def _settings(bundle: Bundle) -> list[tuple[str, str]]:
     training = bundle.training
-    rows = [
+    return [
         ("Data", f"{training['data']} (digest {training['data_sha256'][:12]})"),
         ("Images", ", ".join(f"{count:,} {subset}" for subset, count in training["images"].items())),
-    ]
-    rows += [(name.replace("_", " ").capitalize(), f"{value}") for name, value in training["config"].items()]
-    rows += [(f"Threshold of the {name}", f"{value:g}") for name, value in bundle.thresholds.items()]
-    rows += [
+        *((name.replace("_", " ").capitalize(), f"{value}") for name, value in training["config"].items()),
+        *((f"Threshold of the {name}", f"{value:g}") for name, value in bundle.thresholds.items()),
         ("Median diameter of the nuclei", f"{bundle.diameter:g} px"),
         ("Smallest nucleus", f"{bundle.min_area} px²"),
         ("Software", ", ".join(f"{name} {version}" for name, version in bundle.libraries.items())),
     ]
-    return rows

@@ -1,154 +1,201 @@
-"""Begin a training in a folder, or go on with the one that is there."""
+"""Begin a training in a folder, or resume the one that is there."""
 
 import json
-import os
+import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+import pandas as pd
+
+from segmentation.atomic import written_whole
 from segmentation.bundle import DESCRIPTION, BundleError, load_bundle
+from segmentation.data.dsb2018 import locate
+from segmentation.data.training_data import TrainingData, load_training_data
+from segmentation.progress import progress_bar
 from segmentation.training.config import TrainingConfig
+from segmentation.training.errors import TrainingError
+from segmentation.training.history import write_history
 
-# What may differ from the training that is gone on with: how long, and how fast.
-_FREE = ("epochs", "patience", "workers")
+# Settings that may change on resume: how long, and how fast.
+_MAY_CHANGE = ("epochs", "patience", "workers")
 
-# A network that begins with another's weights learns the same channels, has its depth, and is at least as wide.
+# Settings that a training takes from the model it begins with.
 _OF_THE_NETWORK = ("targets", "base_filters", "depth")
 
-# Weights that are good already are changed gently. With the rate for new weights, eight images would first undo what
-# hundreds have taught.
+# For weights that are good already. With the rate for new weights, eight images would first undo what hundreds taught.
 _GENTLE_LEARNING_RATE = 5e-4
 
-
-class StartError(ValueError):
-    """A training that cannot be begun or gone on with as asked for; one sentence says why and what to do."""
+# What earlier versions called metrics and callbacks.
+_RENAMED = {
+    "dice": "crop_dice", "val_dice": "val_crop_dice", "iou": "crop_iou", "val_iou": "val_crop_iou",
+    "reduce_learning_rate": "ReduceLROnPlateau", "early_stopping": "EarlyStopping", "best": "ModelCheckpoint",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training was started with.
+    """A training: its settings, its folder and how far it is.
 
-    Attributes
-    ----------
-    data : str
-        As given to ``train.py --data``.
-    split : str or None
-        As given to ``--split``.
-    skip_bad : bool
-    init : str or None
-        Folder of the model whose weights the training begins with.
-    init_digest : str or None
-        What `segmentation.bundle.Bundle.digest` says of that model.
-    config : TrainingConfig
+    The model is written into `folder` at the end; until then all files of the training are in ``checkpoint/`` in it.
+    `data`, `split`, `skip_bad` and `init` are as given to ``train.py``; `init_digest` is the
+    `segmentation.bundle.Bundle.digest` of the model whose weights the training begins with.
     """
 
+    folder: Path
     data: str = "sample"
     split: str | None = None
     skip_bad: bool = False
     init: str | None = None
     init_digest: str | None = None
     config: TrainingConfig = TrainingConfig()
+    resumed: bool = False
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder of all that a resumed training needs."""
+        return self.folder / "checkpoint"
+
+    @property
+    def resumed_from(self) -> dict | None:
+        """The state after the last whole epoch of a training to resume, or None."""
+        return read_state(self.checkpoint) if self.resumed else None
+
+    @property
+    def best_weights(self) -> Path:
+        """Where `keras.callbacks.ModelCheckpoint` writes the weights of the best epoch."""
+        return self.checkpoint / "best-{epoch:05d}.weights.h5"
+
+    @property
+    def initial_epoch(self) -> int:
+        """How many epochs are done; the number of all once early stopping has ended the training."""
+        state = self.resumed_from
+        if state is None:
+            return 0
+        waited = state["callbacks"].get("EarlyStopping", {"wait": 0})["wait"]
+        return self.config.epochs if waited >= self.config.patience else state["epochs_done"]
+
+    def load_data(self, folder: Path) -> TrainingData:
+        """Decode, check and split the data, or raise `DatasetError`; `folder` is ``data/`` of the project."""
+        with progress_bar("reading", "image") as progress:
+            return load_training_data(
+                locate(self.data, folder), Path(self.split) if self.split else None, seed=self.config.seed,
+                skip_bad=self.skip_bad, cache_folder=folder / "cache", progress=progress,
+            )  # fmt: skip
+
+    def begin(self) -> None:
+        """Write the settings into the checkpoint, and delete from it what this training does not need.
+
+        This is the first moment at which anything in `folder` changes: call it once all has been checked.
+        """
+        if not self.resumed:
+            shutil.rmtree(self.checkpoint, ignore_errors=True)
+        self.checkpoint.mkdir(parents=True, exist_ok=True)
+        (self.checkpoint / "finished").unlink(missing_ok=True)
+        discard_unfinished(self.checkpoint, self.resumed_from)
+        write_history(self.checkpoint / "history.csv", history_of(self.resumed_from))
+        settings = {name: value for name, value in asdict(self).items() if name not in ("folder", "resumed")}
+        with written_whole(self.checkpoint / "run.json") as part:
+            part.write_text(json.dumps(settings, indent=1))
+
+    def finish(self) -> None:
+        """Note that the model is written."""
+        (self.checkpoint / "finished").touch()
 
 
-def begin(output: Path, given: dict, resume: bool) -> Run:
-    """Write down what a training is started with, or read it if the training is resumed.
+def open_run(folder: Path, given: Mapping[str, object], *, resume: bool = False, overwrite: bool = False) -> Run:
+    """Read and check the settings of a training in a folder; nothing is written before `Run.begin`.
 
-    Parameters
-    ----------
-    output : Path
-        Folder of the model.
-    given : dict
-        The settings that the user gave, by name: ``data``, ``split``, ``skip_bad``, ``init`` and those of
-        `TrainingConfig`.
-    resume : bool
-        Whether to go on with what is in the folder; settings that were not given are then those it began with.
-
-    Returns
-    -------
-    Run
+    `given` are the settings that the user gave: ``data``, ``split``, ``skip_bad``, ``init`` and fields of
+    `TrainingConfig`. With `resume`, the others are those that the training began with. With `overwrite`, a finished
+    model in the folder is replaced at the end.
 
     Raises
     ------
-    StartError
-        If there is nothing to resume; if a setting differs from that of the training to resume; if the folder holds an
-        unfinished training that is not to be resumed, or a model without its checkpoint; if the model to begin with
-        cannot be read, or is of another shape than asked for.
-    ValueError
-        If a setting is out of its range.
+    TrainingError
+        If a setting is out of its range or differs from that of the training to resume; if the folder holds an
+        unfinished training, a finished model, or nothing to resume; if the model to begin with cannot be used.
     """
-    checkpoint = output / "checkpoint"
-    file = checkpoint / "run.json"
-    config_given = {name: given[name] for name in _names(TrainingConfig) if name in given}
-    run_given = {name: given[name] for name in ("data", "split", "skip_bad", "init") if name in given}
-    if not resume:
-        if (checkpoint / "state.json").exists() and not (checkpoint / "finished").exists():
-            raise StartError(
-                f"{output} holds an unfinished training: add --resume to go on with it, "
-                f"or delete {checkpoint} to begin anew"
-            )
-        if (output / DESCRIPTION).exists() and not checkpoint.exists():
-            raise StartError(
-                f"{output} holds a model without the checkpoint of its training, and it would be lost: "
-                "name another folder with --output, or delete that one"
-            )
-        inherited, digest = {}, None
-        if "init" in run_given:
-            inherited, digest = _inherit(Path(run_given["init"]), config_given, output)
-        run = Run(**run_given, init_digest=digest, config=TrainingConfig(**(inherited | config_given)))
-        _forget(checkpoint)
-        checkpoint.mkdir(parents=True, exist_ok=True)
-    else:
-        if not file.exists():
-            raise StartError(f"{output} holds no training to resume; leave out --resume to begin one")
-        saved = json.loads(file.read_text())
-        run = Run(**(saved | {"config": TrainingConfig(**saved["config"])}))
-        for name, value in (config_given | run_given).items():
-            began_with = getattr(run.config, name) if name in config_given else getattr(run, name)
-            if value != began_with and name not in _FREE:
-                raise StartError(
-                    f"--{name.replace('_', '-')} is {value}, but the training in {output} began with {began_with}: "
-                    "leave it out to resume, or begin anew in another folder"
-                )
-        run = replace(run, config=replace(run.config, **config_given))
-        if config_given:
-            (checkpoint / "finished").unlink(missing_ok=True)
-    partial = checkpoint / ".run.json.part"
-    partial.write_text(json.dumps(asdict(run), indent=1))
-    os.replace(partial, file)
-    return run
-
-
-def _inherit(model: Path, config_given: dict, output: Path) -> tuple[dict, str]:
-    """The settings that a training takes over from the model it begins with, a gentle rate; and the model's digest."""
-    if model.resolve() == output.resolve():
-        raise StartError(f"--output is the model to begin with, {model}, which would be lost: name another folder")
+    config = {field.name: given[field.name] for field in fields(TrainingConfig) if field.name in given}
+    settings = {name: given[name] for name in ("data", "split", "skip_bad", "init") if name in given}
     try:
-        bundle = load_bundle(model)
+        return _resumed(folder, settings, config) if resume else _new(folder, settings, config, overwrite)
     except BundleError as error:
-        raise StartError(f"--init: {error}") from error
-    trained = bundle.training.get("config", {})
+        raise TrainingError(f"--init: {error}") from error
+    except ValueError as error:  # of TrainingConfig, or our own
+        raise TrainingError(str(error)) from error
+
+
+def _new(folder: Path, settings: dict, config: dict, overwrite: bool) -> Run:
+    checkpoint, init = folder / "checkpoint", settings.get("init")
+    if (checkpoint / "state.json").exists() and not (checkpoint / "finished").exists():
+        raise TrainingError(
+            f"{folder} holds an unfinished training: add --resume to resume it, or delete {checkpoint} to begin anew"
+        )
+    if init and Path(init).resolve() == folder.resolve():
+        raise TrainingError(f"--output is the model to begin with, {init}, which would be lost: name another folder")
+    if (folder / DESCRIPTION).exists() and not overwrite:
+        raise TrainingError(
+            f"{folder} holds a finished model: add --overwrite to replace it, or name another folder with --output"
+        )
+    if init:
+        bundle = load_bundle(init)
+        settings["init_digest"] = bundle.digest
+        config = _inherited(init, bundle.training.get("config", {}), config)
+    return Run(folder, **settings, config=TrainingConfig(**config))
+
+
+def _inherited(init: str, trained: dict, config: dict) -> dict:
+    """Add to the settings what a training takes from the model it begins with, and a gentle learning rate."""
     if not trained.keys() >= set(_OF_THE_NETWORK):
-        raise StartError(f"--init: {model} does not say how its network is built; train it with train.py")
-    inherited = {name: trained[name] for name in _OF_THE_NETWORK}
-    for name, value in inherited.items():
-        asked = config_given.get(name, value)
-        may_be_more = name == "base_filters"
-        if asked < value if may_be_more else asked != value:
-            what_else = "give at least as many" if may_be_more else "leave one of the two out"
-            raise StartError(
-                f"--{name.replace('_', '-')} is {asked}, but the model {model} to begin with has {value}: {what_else}"
+        raise TrainingError(f"--init: {init} does not say how its network is built; train it with train.py")
+    for name in _OF_THE_NETWORK:
+        if config.get(name, trained[name]) != trained[name]:
+            raise TrainingError(
+                f"--{name.replace('_', '-')} is {config[name]}, but the model {init} to begin with has "
+                f"{trained[name]}: leave one of the two out"
             )
-    return inherited | {"learning_rate": _GENTLE_LEARNING_RATE}, bundle.digest
+    return {name: trained[name] for name in _OF_THE_NETWORK} | {"learning_rate": _GENTLE_LEARNING_RATE} | config
 
 
-def finish(output: Path) -> None:
-    """Note that the model is written: a later training may take the place of this one."""
-    (output / "checkpoint" / "finished").touch()
+def _resumed(folder: Path, settings: dict, config: dict) -> Run:
+    file = folder / "checkpoint" / "run.json"
+    if not file.exists():
+        raise TrainingError(f"{folder} holds no training to resume; leave out --resume to begin one")
+    saved = json.loads(file.read_text())
+    for name, value in (config | settings).items():
+        began_with = saved["config"][name] if name in config else saved[name]
+        if value != began_with and name not in _MAY_CHANGE:
+            raise TrainingError(
+                f"--{name.replace('_', '-')} is {value}, but the training in {folder} began with {began_with}: "
+                "leave it out to resume, or begin anew in another folder"
+            )
+    run = Run(**saved | {"config": TrainingConfig(**saved["config"])}, folder=folder, resumed=True)
+    return replace(run, config=replace(run.config, **config))
 
 
-def _forget(checkpoint: Path) -> None:
-    for file in checkpoint.glob("*"):
-        file.unlink()
+def read_state(folder: Path) -> dict | None:
+    """Return the state that `segmentation.training.checkpoint.Checkpoint` saved in a folder, or None."""
+    try:
+        state = json.loads((folder / "state.json").read_text())
+    except FileNotFoundError:
+        return None
+
+    def renamed(values: dict) -> dict:
+        return {_RENAMED.get(name, name): value for name, value in values.items()}
+
+    # The earliest versions did not measure the seconds.
+    state["history"] = [{"seconds": 0.0} | renamed(epoch) for epoch in state["history"]]
+    return state | {"callbacks": renamed(state["callbacks"])}
 
 
-def _names(config_class) -> list[str]:
-    return [field.name for field in fields(config_class)]
+def history_of(state: dict | None) -> pd.DataFrame:
+    """Return the metrics of the epochs done, a row for each."""
+    return pd.DataFrame([] if state is None else state["history"])
+
+
+def discard_unfinished(folder: Path, state: dict | None) -> None:
+    """Delete the weights that a killed training wrote after its last whole state."""
+    for file in folder.glob("*.weights.h5"):
+        if state is None or file.name not in (state["weights"], state["best_weights"]):
+            file.unlink()

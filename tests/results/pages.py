@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from data.draw_samples import draw_fluorescence, draw_stained
 from segmentation.batch.outputs import Prediction
@@ -11,6 +12,7 @@ from segmentation.bundle import Bundle
 from segmentation.data.images import Image
 from segmentation.evaluation.scores import score_image
 from segmentation.results.report.prediction import image_part, write_prediction_page
+from segmentation.training.history import draw_history
 from segmentation.training.report import write_training_page
 
 SETTINGS = {
@@ -106,18 +108,19 @@ class Images:
         return self.predictions[index].labels
 
 
-def write_training_page_of(file, count=3, rates=(0.002, 0.002, 0.001, 0.001)):
+def write_training_page_of(file, count=3, rates=(0.002, 0.002, 0.001, 0.001), bundle=BUNDLE):
     """Write a page about a training with so many validation images, the first of which is the best predicted."""
     images = Images(count)
     label_maps = [np.where(images.label_map(index) > index, images.label_map(index), 0) for index in range(count)]
     scores = [score_image(images.label_map(index), label_maps[index]) for index in range(count)]
-    history = [
+    history = pd.DataFrame(
         {
             "epoch": epoch,
-            **{"loss": 3 / (epoch + 1), "val_loss": 2 - epoch % 3, "dice": 0.5, "val_dice": 0.1 * epoch},
+            **{"loss": 3 / (epoch + 1), "val_loss": 2 - epoch % 3, "crop_dice": 0.5, "val_crop_dice": 0.1 * epoch},
             **{"learning_rate": rate, "learning_rate_used": rate / (epoch + 1)},
         }
         for epoch, rate in enumerate(rates)
-    ]
-    write_training_page(file, BUNDLE, history, images, label_maps, scores)
+    )
+    curves = draw_history(history)
+    write_training_page(file, "drawn", bundle, history, curves, images, label_maps, scores)
     return scores

@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 
 from segmentation.bundle import load_bundle
@@ -13,8 +11,7 @@ def call(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(module, "HERE", tmp_path)  # for the cache
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["calibrate", *map(str, arguments)])
-        return module.main(), *capsys.readouterr()
+        return module.main(list(map(str, arguments))), *capsys.readouterr()
 
     return call
 

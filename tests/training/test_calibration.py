@@ -1,4 +1,4 @@
-"""The threshold is tested by what `package` writes (test_package.py); here: precisions."""
+"""The threshold that is chosen, the scores, and the precisions."""
 
 from dataclasses import replace
 from functools import partial
@@ -7,13 +7,21 @@ import numpy as np
 import pytest
 
 from segmentation.bundle import load_bundle, write_bundle
+from segmentation.data.splits import SplitRow
 from segmentation.evaluation.scores import set_figures
 from segmentation.prediction.engines import EngineError, open_engine
 from segmentation.prediction.predictor import open_predictor
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training import calibration as module
-from segmentation.training.calibration import LARGEST_LOSS, calibrate, describe
-from segmentation.training.validation import predict_images, score_images
+from segmentation.training.calibration import (
+    LARGEST_LOSS,
+    calibrate,
+    choose_threshold,
+    describe,
+    predict_images,
+    score_images,
+    summarise,
+)
 
 
 class Biased:
@@ -95,3 +103,67 @@ def test_on_a_processor_without_bf16_what_was_validated_stays_with_its_threshold
     assert calibrate(same, drawn_images).bundle.precisions == validated
     other = replace(same, thresholds={"foreground": 0.01})
     assert calibrate(other, drawn_images).bundle.precisions == {"f32": {}}
+
+
+@pytest.fixture(scope="module")
+def validation(drawn_images):
+    """Three images."""
+    return drawn_images.select(dict.fromkeys(drawn_images.ids[5:], SplitRow("val")))
+
+
+@pytest.mark.parametrize("best", [0.35, 0.5, 0.8])
+def test_threshold_is_found_where_the_truth_is(validation, best):
+    """A network that is sure of the nuclei, unsure of what lies around them up to just below the threshold."""
+    channels = []
+    for index in range(3):
+        inside = validation.label_map(index) > 0
+        channels.append(np.where(inside, best + 0.01, best - 0.01)[..., None].astype(np.float32))
+
+    asked = iter(range(10**6))
+
+    def decode(predicted, thresholds):
+        number = next(asked) % 3
+        above = predicted[..., 0] > thresholds["foreground"]
+        return np.where(above, np.maximum(validation.label_map(number), 1), 0)
+
+    assert choose_threshold(validation, channels, decode) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("foreground", [0.05, 0.2, 0.5, 0.8])
+def test_noise_is_not_decoded_to_find_its_threshold(in_memory, foreground):
+    """It would take longer than a short training; also of dense data, and with an empty image among them."""
+    rng = np.random.default_rng(0)
+    blank = np.zeros((64, 64, 3), np.uint8)
+    truths = [(rng.random((64, 64)) < foreground).astype(np.int32), np.zeros((64, 64), np.int32)]
+    images = in_memory([(blank, truth, "fluorescence") for truth in truths])
+    channels = [rng.uniform(0.3, 0.7, (64, 64, 1)).astype(np.float32) for _ in truths]
+
+    def decode(predicted, thresholds):
+        raise AssertionError("decoded")
+
+    # The more is taken for foreground, the better.
+    assert choose_threshold(images, channels, decode) == pytest.approx(0.3)
+
+
+def test_dice_of_each_kind(validation):
+    """Perfect on all images but the last, where nothing is found."""
+    channels = [validation.label_map(0), validation.label_map(1), 0 * validation.label_map(2)]
+    label_maps, scores = score_images(validation, channels, lambda predicted: predicted)
+    assert [score.dice for score in scores] == [1, 1, 0]
+    kinds = validation.kinds
+    expected = {kind: np.mean([s for k, s in zip(kinds, [1, 1, 0], strict=True) if k == kind]) for kind in set(kinds)}
+    summary = summarise(validation, scores)
+    assert summary["figures"]["dice"]["low"] < summary["figures"]["dice"]["high"]
+    assert summary["dice_by_kind"] == pytest.approx(expected, abs=1e-4)
+    assert summary["figures"]["dice"]["value"] == pytest.approx(2 / 3, abs=1e-4)
+    np.testing.assert_array_equal(label_maps[0], validation.label_map(0))
+
+
+def test_one_image_gives_no_interval(validation):
+    """Nor do several of one field: they tell nothing about others."""
+    one = validation.select({validation.ids[0]: SplitRow("val")})
+    field = validation.select(dict.fromkeys(validation.ids, SplitRow("val", group="a")))
+    for images in (one, field):
+        label_maps = [images.label_map(index) for index in range(len(images))]
+        _, scores = score_images(images, label_maps, lambda predicted: predicted)
+        assert all(figure.keys() == {"value"} for figure in summarise(images, scores)["figures"].values())

@@ -10,13 +10,13 @@ import pytest
 from segmentation.training import callbacks
 from segmentation.training.callbacks import (
     EpochSetter,
-    Interrupted,
     InterruptHandler,
     LearningRateSchedule,
-    PlateauReader,
+    RefuseNaN,
     Stopwatch,
     TimeLimit,
 )
+from segmentation.training.errors import Interrupted, TrainingError
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_a_resumed_schedule_goes_on_where_it_was():
 def test_what_the_plateau_halves_stays_halved():
     schedule = LearningRateSchedule(4, 100, warmup_steps=1)
     plateau = keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=2, min_lr=0.02)
-    training = Training([schedule, plateau, PlateauReader(schedule)])
+    training = Training([schedule, plateau])
     training.call("on_train_begin")
     seen = []
     for epoch, val_loss in enumerate([1.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]):
@@ -143,7 +143,7 @@ def test_plateau_is_not_confused_by_cooling_down():
     """It halves the rate without the factor, once, in the middle of the cool-down."""
     schedule = LearningRateSchedule(4, 10, cooldown=1.0, warmup_steps=1)
     plateau = keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=3, min_lr=1e-3)
-    training = Training([schedule, plateau, PlateauReader(schedule)])
+    training = Training([schedule, plateau])
     training.call("on_train_begin")
     for epoch in range(6):
         logs = training.epoch(epoch)
@@ -271,3 +271,31 @@ def test_interruption_inside_of_fit(handlers):
         model.fit(np.zeros((20, 2)), np.zeros(20), batch_size=2, verbose=0, callbacks=[Killer(), InterruptHandler()])
     assert steps == [0, 1, 2, 3]
     assert signal.getsignal(signal.SIGTERM) == handle
+
+
+def test_handlers_are_given_back_when_training_fails(handlers):
+    _, handle = handlers
+    interrupts = InterruptHandler()
+    with pytest.raises(RuntimeError, match="full"), interrupts:
+        interrupts.on_train_begin()
+        raise RuntimeError("the disk is full")
+    assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == handle
+
+
+# A loss that is no number
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_is_refused_with_what_to_do(loss):
+    callback = RefuseNaN()
+    callback.set_model(model_with(0.25))
+    callback.on_train_begin()
+    callback.on_train_batch_end(0, {"loss": 1.0})
+    with pytest.raises(TrainingError, match="NaN or infinite.*lower --learning-rate than 0.25"):
+        callback.on_train_batch_end(1, {"loss": loss})
+
+
+def test_without_a_limit_no_time_is_used_up(clock):
+    limit = TimeLimit(1000.0, None)
+    clock.now = 1e9
+    assert limit.fraction == 0

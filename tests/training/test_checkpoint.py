@@ -5,8 +5,10 @@ import keras
 import numpy as np
 import pytest
 
+from segmentation import atomic
 from segmentation.training import checkpoint
-from segmentation.training.checkpoint import Checkpoint, discard_unfinished, read_state
+from segmentation.training.checkpoint import Checkpoint
+from segmentation.training.resume import discard_unfinished, read_state
 
 
 class Killed(BaseException):
@@ -41,7 +43,7 @@ class Watcher(keras.callbacks.Callback):
         self.after[epoch + 1] = state_of(self.model)
 
 
-def train(folder, epochs, others=(), attributes=None):
+def train(folder, epochs, others=()):
     """Train, going on with what is in the folder; return the watcher."""
     state = read_state(folder)
     discard_unfinished(folder, state)
@@ -49,7 +51,8 @@ def train(folder, epochs, others=(), attributes=None):
     best = keras.callbacks.ModelCheckpoint(
         folder / "best-{epoch:05d}.weights.h5", "loss", save_best_only=True, save_weights_only=True
     )
-    used = [watcher, *others, best, Checkpoint(folder, {"best": (best, ("best",))} | (attributes or {}))]
+    used = [watcher, *others, best]
+    used.append(Checkpoint(folder, used))
     begun = state["epochs_done"] if state else 0
     model.fit(X, Y, batch_size=4, epochs=epochs, initial_epoch=begun, shuffle=False, verbose=0, callbacks=used)
     watcher.final = state_of(model)
@@ -88,7 +91,7 @@ def test_state_names_what_there_is_and_nothing_else_stays(undisturbed):
     )
     losses = [row["loss"] for row in state["history"]]
     assert state["best_weights"] == f"best-{1 + int(np.argmin(losses)):05d}.weights.h5"
-    assert state["callbacks"]["best"]["best"] == pytest.approx(min(losses))
+    assert state["callbacks"]["ModelCheckpoint"]["best"] == pytest.approx(min(losses))
 
 
 # Where in the second epoch the process dies, as the number of a write: weights of the best epoch, weights of this one,
@@ -133,7 +136,7 @@ def die(monkeypatch):
             path, "write_text", ("no state", "half a state"),
             lambda file, text: file.write_bytes(text[:40].encode()) if moment == "half a state" else None,
         )  # fmt: skip
-        patch(checkpoint.os, "replace", ("rename",))
+        patch(atomic.os, "replace", ("rename",))
         patch(path, "unlink", ("deletion",))
         return Epochs()
 
@@ -186,6 +189,8 @@ def test_attributes_of_the_others_come_back_as_they_were(tmp_path):
     class Counter(keras.callbacks.Callback):
         """Begins anew in `on_train_begin`, as Keras' callbacks do."""
 
+        saved_attributes = ("best", "wait", "lowest")
+
         def on_train_begin(self, logs=None):
             self.best, self.wait, self.lowest, self.name = None, 0, np.float32(9), True
 
@@ -198,11 +203,11 @@ def test_attributes_of_the_others_come_back_as_they_were(tmp_path):
         look = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: at_begin.append((counter.best, counter.wait, counter.lowest))
         )
-        train(tmp_path, epochs, [counter, look], {"counter": (counter, ("best", "wait", "lowest"))})
+        train(tmp_path, epochs, [counter, look])
         return counter, at_begin
 
     counting(2)
-    saved = json.loads((tmp_path / "state.json").read_text())["callbacks"]["counter"]
+    saved = json.loads((tmp_path / "state.json").read_text())["callbacks"]["Counter"]
     assert saved == {"best": None, "wait": 2, "lowest": pytest.approx(0.2)}
     counter, at_begin = counting(3)
     assert at_begin == [(None, 2, pytest.approx(0.2))]
@@ -227,5 +232,51 @@ def test_no_state_is_none(tmp_path):
 
 def test_epochs_whose_seconds_were_not_measured_count_as_none(tmp_path):
     history = [{"epoch": 0, "loss": 1.0}, {"epoch": 1, "loss": 0.5, "seconds": 12.5}]
-    (tmp_path / "state.json").write_text(json.dumps({"history": history}))
+    (tmp_path / "state.json").write_text(json.dumps({"history": history, "callbacks": {}}))
     assert [figures["seconds"] for figures in read_state(tmp_path)["history"]] == [0.0, 12.5]
+
+
+def test_a_training_of_an_earlier_version_is_resumed_under_present_names(tmp_path):
+    old = {
+        "history": [
+            {"epoch": 0, "dice": 0.1, "val_dice": 0.2, "iou": 0.3, "val_iou": 0.4, "loss": 2.0, "seconds": 1.0}
+        ],
+        "callbacks": {"schedule": {"learning_rate": 0.1}, "early_stopping": {"wait": 3}, "best": {"best": 1.5}},
+    }
+    (tmp_path / "state.json").write_text(json.dumps(old))
+    state = read_state(tmp_path)
+    assert state["history"] == [
+        {
+            "epoch": 0,
+            "crop_dice": 0.1,
+            "val_crop_dice": 0.2,
+            "crop_iou": 0.3,
+            "val_crop_iou": 0.4,
+            "loss": 2.0,
+            "seconds": 1.0,
+        }
+    ]
+    assert state["callbacks"]["EarlyStopping"] == {"wait": 3} and state["callbacks"]["ModelCheckpoint"] == {"best": 1.5}
+
+
+def test_two_callbacks_of_one_class_keep_their_own_state(tmp_path):
+    def stoppers(epochs):
+        two = [keras.callbacks.EarlyStopping("loss", patience=9), keras.callbacks.EarlyStopping("loss", mode="max")]
+        train(tmp_path, epochs, two)
+        return two
+
+    first = [stopper.best for stopper in stoppers(2)]
+    assert first[0] < first[1]
+    assert [stopper.best for stopper in stoppers(2)] == first
+
+
+def test_it_ends_with_the_weights_of_the_best_epoch(tmp_path):
+    """Here the first epoch is the best: the highest loss is asked for."""
+    model, watcher = make_model(), Watcher()
+    best = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best-{epoch:05d}.weights.h5", "loss", mode="max", save_best_only=True, save_weights_only=True
+    )
+    used = [watcher, best]
+    model.fit(X, Y, batch_size=4, epochs=3, verbose=0, callbacks=[*used, Checkpoint(tmp_path, used)])
+    for ours, theirs in zip(state_of(model), watcher.after[1], strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -1,12 +1,13 @@
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from segmentation.bundle import MODEL_FILES, Bundle, load_bundle, write_bundle
 from segmentation.training.config import TrainingConfig
-from segmentation.training.resume import Run, StartError, begin, finish
+from segmentation.training.errors import TrainingError
+from segmentation.training.resume import Run, open_run
 
 
 @pytest.fixture
@@ -14,33 +15,52 @@ def output(tmp_path):
     return tmp_path / "model"
 
 
+STATE = {"epochs_done": 1, "weights": "epoch-00001.weights.h5", "best_weights": None, "history": [], "callbacks": {}}
+
+
+def begin(output, given, resume=False, overwrite=False):
+    """Open a training and begin it."""
+    run = open_run(output, given, resume=resume, overwrite=overwrite)
+    run.begin()
+    return run
+
+
+def same(run, other):
+    """The same settings, resumed or not."""
+    return replace(run, resumed=False) == replace(other, resumed=False)
+
+
 def with_an_epoch(output, **given):
     """Begin, and pretend that an epoch was finished."""
-    run = begin(output, given, resume=False)
-    (output / "checkpoint" / "state.json").write_text("{}")
+    run = begin(output, given)
+    (output / "checkpoint" / "state.json").write_text(json.dumps(STATE))
     (output / "checkpoint" / "epoch-00001.weights.h5").write_bytes(b"weights")
     return run
 
 
+def contents(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 def test_what_was_not_given_has_its_default(output):
-    assert begin(output, {}, resume=False) == Run() == Run("sample", None, False, None, None, TrainingConfig())
+    assert begin(output, {}) == Run(output) == Run(output, "sample", None, False, None, None, TrainingConfig())
 
 
 def test_what_was_given_is_taken(output):
     given = {"data": "my_images", "split": "my.csv", "skip_bad": True, "epochs": 7, "loss": "dice", "output": output}
-    expected = Run("my_images", "my.csv", True, config=TrainingConfig(epochs=7, loss="dice"))
+    expected = Run(output, "my_images", "my.csv", True, config=TrainingConfig(epochs=7, loss="dice"))
     assert begin(output, given, resume=False) == expected
 
 
 def test_resumed_without_settings_it_is_what_it_was(output):
     run = with_an_epoch(output, data="d", skip_bad=True, learning_rate=1e-4, depth=2)
-    assert begin(output, {}, resume=True) == run
-    assert begin(output, {"data": "d", "depth": 2}, resume=True) == run
+    assert same(begin(output, {}, resume=True), run)
+    assert same(begin(output, {"data": "d", "depth": 2}, resume=True), run)
 
 
 def test_killed_before_the_first_epoch_ended_it_can_be_resumed_or_begun_anew(output):
     run = begin(output, {"data": "d"}, resume=False)
-    assert begin(output, {}, resume=True) == run
+    assert same(begin(output, {}, resume=True), run)
     assert begin(output, {"data": "e"}, resume=False).data == "e"
 
 
@@ -70,55 +90,101 @@ def test_how_long_and_how_fast_may_change(output, name, value):
 def test_nothing_else_may_change_on_resuming(output, name, value):
     run = with_an_epoch(output)
     before = run.config.__dict__ | run.__dict__
-    with pytest.raises(StartError, match=f"^--{name.replace('_', '-')} is {value}, .*began with {before[name]}"):
+    with pytest.raises(TrainingError, match=f"^--{name.replace('_', '-')} is {value}, .*began with {before[name]}"):
         begin(output, {name: value}, resume=True)
-    assert begin(output, {}, resume=True) == run  # nothing was written
+    assert same(begin(output, {}, resume=True), run)  # nothing was written
 
 
 def test_nothing_to_resume(output):
-    with pytest.raises(StartError, match="holds no training to resume; leave out --resume"):
+    with pytest.raises(TrainingError, match="holds no training to resume; leave out --resume"):
         begin(output, {}, resume=True)
     assert not output.exists()
 
 
 def test_an_unfinished_training_is_not_overwritten(output):
     run = with_an_epoch(output, data="d")
-    with pytest.raises(StartError, match="unfinished training: add --resume"):
+    with pytest.raises(TrainingError, match="unfinished training: add --resume"):
         begin(output, {"data": "e"}, resume=False)
     assert (output / "checkpoint" / "epoch-00001.weights.h5").exists()
-    assert begin(output, {}, resume=True) == run
+    assert same(begin(output, {}, resume=True), run)
 
 
-def test_a_finished_training_is_replaced(output):
-    with_an_epoch(output, data="d")
-    finish(output)
-    (output / "model.xml").write_text("the model")
-    assert begin(output, {"data": "e"}, resume=False) == Run("e")
+def finished(output, **given):
+    """A finished training with its model."""
+    run = with_an_epoch(output, **given)
+    for name in ("bundle.json", "model.xml", "split.csv", "history.csv"):
+        (output / name).write_text("the model")
+    run.finish()
+
+
+def test_a_finished_model_is_replaced_only_if_that_is_asked_for(output):
+    finished(output, data="d")
+    before = contents(output)
+    with pytest.raises(TrainingError, match="finished model: add --overwrite .* or name another folder"):
+        open_run(output, {"data": "e"})
+    run = open_run(output, {"data": "e"}, overwrite=True)
+    assert run == Run(output, "e") and run.initial_epoch == 0
+    assert contents(output) == before  # until the data are known to be usable
+    run.begin()
     assert [file.name for file in (output / "checkpoint").iterdir()] == ["run.json"]
     # The model stays until there is another.
-    assert (output / "model.xml").exists()
+    for name in ("bundle.json", "model.xml", "split.csv", "history.csv"):
+        assert (output / name).read_text() == "the model"
 
 
-def test_a_model_without_its_checkpoint_is_not_overwritten(output):
+def test_a_training_that_replaces_a_model_can_be_resumed(output):
+    finished(output, data="d")
+    run = begin(output, {"data": "e"}, overwrite=True)
+    (output / "checkpoint" / "state.json").write_text(json.dumps(STATE))
+    for overwrite in (False, True):
+        with pytest.raises(TrainingError, match="unfinished training"):
+            open_run(output, {"data": "e"}, overwrite=overwrite)
+    assert same(open_run(output, {}, resume=True), run)
+
+
+def test_a_model_without_its_checkpoint_is_not_overwritten_unasked(output):
     output.mkdir()
     (output / "bundle.json").write_text("{}")
-    with pytest.raises(StartError, match="model holds a model without the checkpoint .*another folder with --out"):
-        begin(output, {}, resume=False)
+    with pytest.raises(TrainingError, match="model holds a finished model: .*another folder with --out"):
+        open_run(output, {})
     assert [file.name for file in output.iterdir()] == ["bundle.json"]
 
 
+def test_opening_changes_nothing(output):
+    with_an_epoch(output, data="d")
+    before = contents(output)
+    assert open_run(output, {"epochs": 500}, resume=True).config.epochs == 500
+    assert contents(output) == before
+
+
+def test_initial_epoch_follows_the_state_and_early_stopping(output):
+    assert with_an_epoch(output).initial_epoch == 0  # not resumed
+    assert open_run(output, {}, resume=True).initial_epoch == 1
+    (output / "checkpoint" / "state.json").write_text(
+        json.dumps(STATE | {"callbacks": {"EarlyStopping": {"wait": 21}}})
+    )
+    assert open_run(output, {}, resume=True).initial_epoch == 100
+    assert open_run(output, {"patience": 22}, resume=True).initial_epoch == 1
+
+
+def test_a_training_of_other_targets_than_there_are_is_refused_with_a_sentence(output):
+    with_an_epoch(output)
+    file = output / "checkpoint" / "run.json"
+    file.write_text(file.read_text().replace("centre_offsets", "stars"))
+    with pytest.raises(TrainingError, match="targets must be one of .*, got 'stars'"):
+        open_run(output, {}, resume=True)
+
+
 def test_a_finished_training_can_be_gone_on_with(output):
-    with_an_epoch(output, epochs=5)
-    finish(output)
+    finished(output, epochs=5)
     assert begin(output, {"epochs": 9}, resume=True).config.epochs == 9
-    with pytest.raises(StartError, match="unfinished"):
+    with pytest.raises(TrainingError, match="unfinished"):
         begin(output, {}, resume=False)
 
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_settings_out_of_range_change_nothing(output, resume):
-    with_an_epoch(output)
-    finish(output)
+    with_an_epoch(output).finish()
     before = {file: file.read_bytes() for file in output.rglob("*") if file.is_file()}
     with pytest.raises(ValueError, match="epochs must be at least 1"):
         begin(output, {"epochs": 0}, resume=resume)
@@ -131,7 +197,7 @@ def test_record_is_whole_or_the_old_one(output, monkeypatch):
     def fails(source, target):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("segmentation.training.resume.os.replace", fails)
+    monkeypatch.setattr("segmentation.atomic.os.replace", fails)
     with pytest.raises(KeyboardInterrupt):
         begin(output, {"epochs": 9}, resume=True)
     assert json.loads((output / "checkpoint" / "run.json").read_text())["config"]["epochs"] == 100
@@ -172,7 +238,7 @@ def test_a_training_that_begins_with_a_model_has_its_network_and_changes_it_gent
     assert run.config.learning_rate < defaults.learning_rate
     assert run.init_digest == load_bundle(trained).digest
     shutil.rmtree(trained)  # what it is gone on with stands in the checkpoint
-    assert begin(output, {}, resume=True) == run
+    assert same(begin(output, {}, resume=True), run)
 
 
 def test_what_is_given_counts_more_than_what_a_model_was_trained_with(output, trained):
@@ -181,26 +247,24 @@ def test_what_is_given_counts_more_than_what_a_model_was_trained_with(output, tr
     assert (config.learning_rate, config.depth, config.dropout) == (3e-3, 3, 0.2)
 
 
-@pytest.mark.parametrize(("name", "value"), [("base_filters", 16), ("depth", 4)])
+@pytest.mark.parametrize(("name", "value"), [("base_filters", 16), ("base_filters", 32), ("depth", 4)])
 def test_a_network_of_another_shape_cannot_begin_with_a_model(output, trained, name, value):
-    with pytest.raises(StartError, match=f"--{name.replace('_', '-')} is {value}, but the model .*trained"):
+    with pytest.raises(TrainingError, match=f"--{name.replace('_', '-')} is {value}, but the model .*trained"):
         begin(output, {"init": str(trained), name: value}, resume=False)
     assert not output.exists()
 
 
-def test_a_wider_network_may_begin_with_a_model(output, trained):
-    assert begin(output, {"init": str(trained), "base_filters": 32}, resume=False).config.base_filters == 32
-
-
 def test_a_model_to_begin_with_must_be_whole(output, trained):
     (trained / "model.bin").write_bytes(b"altered")
-    with pytest.raises(StartError, match="--init: .*model.bin was altered"):
+    with pytest.raises(TrainingError, match="--init: .*model.bin was altered"):
         begin(output, {"init": str(trained)}, resume=False)
-    with pytest.raises(StartError, match="--init: .*nowhere"):
+    with pytest.raises(TrainingError, match="--init: .*nowhere") as refused:
         begin(output, {"init": str(trained.parent / "nowhere")}, resume=False)
+    assert "--model" not in str(refused.value)  # which train.py has not
+    assert not output.exists()
 
 
 def test_the_model_to_begin_with_is_not_overwritten(trained):
-    with pytest.raises(StartError, match="would be lost: name another folder"):
+    with pytest.raises(TrainingError, match="would be lost: name another folder"):
         begin(trained, {"init": str(trained)}, resume=False)
     assert not (trained / "checkpoint").exists()

@@ -1,11 +1,13 @@
+import keras
 import numpy as np
 import pytest
 
-from segmentation.data.cache import prepare
+from segmentation.data.cache import CachedImages, prepare
 from segmentation.data.layouts import find_data_set
 from segmentation.data.normalisation import Normalisation
 from segmentation.targets.encodings import ENCODINGS
-from segmentation.training.sequence import NucleiSequence, draw_probabilities
+from segmentation.training.sampling import draw_probabilities
+from segmentation.training.sequence import CenterCrops, NucleiSequence, center_crop, feed
 
 
 def batches_of(sequence, epoch, indices=(0, 3, 15)):
@@ -63,7 +65,7 @@ def test_targets_are_those_of_the_augmented_label_map(drawn_images):
             return self.crops[-1]
 
     kept = Kept()
-    images, targets = make(drawn_images, workers=1, augmentation=lambda: kept)[2]
+    images, targets = make(drawn_images, workers=1, augmentation=kept)[2]
     for (pixels, label_map), x, y in zip(kept.crops, images, targets, strict=True):
         np.testing.assert_array_equal(np.rint(x * 255).astype(np.uint8), pixels)
         np.testing.assert_array_equal(y, ENCODINGS["centre_offsets"].encode(label_map))
@@ -157,7 +159,7 @@ def test_every_image_is_drawn_in_some_epoch(of_kinds):
 
 def test_crops_are_cut_from_the_images_that_were_drawn(in_memory):
     images = in_memory([(np.full((2, 2, 1), 10 * i, np.uint8), np.zeros((2, 2), int), "a") for i in range(1, 21)])
-    sequence = make(images, batch_size=3, augmentation=Marked)
+    sequence = make(images, batch_size=3, augmentation=Marked())
     sequence.epoch = 5
     for index in (0, 4, len(sequence) - 1):
         x, _ = sequence[index]
@@ -180,4 +182,175 @@ def test_a_failing_thread_is_heard_of(drawn_images):
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        make(drawn_images, augmentation=Broken)[0]
+        make(drawn_images, augmentation=Broken())[0]
+
+
+# Crops of the centre
+
+
+@pytest.fixture
+def of_shapes(in_memory):
+    def make(*shapes):
+        rng = np.random.default_rng(1)
+        return in_memory(
+            [
+                (rng.integers(256, size=(*shape, 1), dtype=np.uint8), rng.integers(4, size=shape), "a")
+                for shape in shapes
+            ]
+        )
+
+    return make
+
+
+def test_centre_of_a_larger_array():
+    array = np.arange(7 * 10).reshape(7, 10)
+    np.testing.assert_array_equal(center_crop(array, 3, "constant"), array[2:5, 3:6])
+    np.testing.assert_array_equal(center_crop(array, 7, "constant"), array[:, 1:8])
+
+
+def test_smaller_arrays_are_continued_on_both_sides():
+    array = np.array([[1, 2, 3]])
+    np.testing.assert_array_equal(center_crop(array, 5, "symmetric"), [[1, 1, 2, 3, 3]] * 5)
+    np.testing.assert_array_equal(
+        center_crop(array, 5, "constant"), [[0] * 5, [0] * 5, [0, 1, 2, 3, 0], [0] * 5, [0] * 5]
+    )
+
+
+def test_channels_are_left_alone():
+    array = np.arange(4 * 4 * 3).reshape(4, 4, 3)
+    np.testing.assert_array_equal(center_crop(array, 2, "symmetric"), array[1:3, 1:3])
+    assert center_crop(array, 8, "symmetric").shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (57, 33), (20, 64), (9, 11), (1, 1)])
+def test_image_and_label_map_stay_aligned(in_memory, shape):
+    labels = np.arange(1, shape[0] * shape[1] + 1).reshape(shape)
+    pixels = (labels % 251).astype(np.uint8)[..., None]
+    images, targets = CenterCrops(in_memory([(pixels, labels, "a")]), "centre_offsets", batch_size=1, crop_size=32)[0]
+    own = center_crop(labels, 32, "constant")
+    inside = own > 0
+    assert inside.sum() == min(shape[0], 32) * min(shape[1], 32)
+    np.testing.assert_allclose(images[0, ..., 0][inside] * 255, (own % 251)[inside], atol=1e-3)
+    np.testing.assert_array_equal(targets[0], ENCODINGS["centre_offsets"].encode(own))
+    np.testing.assert_array_equal(targets[0, ..., 0], inside)
+
+
+def test_every_image_is_in_exactly_one_batch(of_shapes):
+    images = of_shapes((40, 40), (50, 30), (20, 20), (64, 64), (33, 70))
+    crops = CenterCrops(images, "centre_offsets", batch_size=2, crop_size=32)
+    assert len(crops) == 3
+    batches = [crops[index] for index in range(3)]
+    assert [len(x) for x, _ in batches] == [len(y) for _, y in batches] == [2, 2, 1]
+    seen = np.concatenate([x for x, _ in batches])
+    expected = [center_crop(images.pixels(index), 32, "symmetric") for index in range(5)]
+    np.testing.assert_allclose(seen * 255, expected, atol=1e-3)
+    assert seen.dtype == np.float32 and 0 <= seen.min() and seen.max() <= 1
+
+
+def test_crops_are_the_same_each_time(of_shapes):
+    crops = CenterCrops(of_shapes((40, 40), (50, 30)), "centre_offsets", batch_size=2, crop_size=32)
+    np.testing.assert_array_equal(crops[0][0], crops[0][0])
+
+
+# How batches reach Keras
+
+
+class Counting(keras.utils.Sequence):
+    """Five pictures in batches of two; every number tells the epoch and its place."""
+
+    def __init__(self):
+        super().__init__()
+        self.epoch = 0
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        pictures = 100 * self.epoch + np.arange(5, dtype=np.float32)[2 * index : 2 * index + 2, None, None, None]
+        return pictures * np.ones((4, 6, 3), np.float32), -pictures * np.ones((4, 6, 2), np.float32)
+
+
+tensorflow_only = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others take the sequence itself")
+
+
+@tensorflow_only
+def test_the_batches_of_each_epoch_in_their_order():
+    sequence = Counting()
+    fed = feed(sequence)
+    for epoch in (0, 3):
+        sequence.epoch = epoch
+        batches = [(images.numpy(), targets.numpy()) for images, targets in fed]
+        assert len(batches) == len(sequence) == int(fed.cardinality())
+        for index, (images, targets) in enumerate(batches):
+            expected = sequence[index]
+            np.testing.assert_array_equal(images, expected[0])
+            np.testing.assert_array_equal(targets, expected[1])
+
+
+@tensorflow_only
+def test_the_thread_that_is_waited_for_is_off():
+    assert feed(Counting()).options().autotune.enabled is False
+
+
+def test_another_backend_gets_the_sequence(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    sequence = Counting()
+    assert feed(sequence) is sequence
+
+
+# Plain arrays
+
+
+def test_arrays_are_normalised_as_the_images_of_a_data_set(tmp_path, write_drawn, drawn_images):
+    drawn = write_drawn(tmp_path, 8)
+    images = CachedImages.from_arrays(*zip(*drawn.values(), strict=True))
+    assert len(images) == 8 and images.kinds == drawn_images.kinds and images.areas == drawn_images.areas
+    assert len(set(images.groups)) == 8
+    for index in range(8):
+        np.testing.assert_array_equal(images.pixels(index), drawn_images.pixels(index))
+        np.testing.assert_array_equal(images.label_map(index), drawn_images.label_map(index))
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    image = np.zeros((4, 5), np.uint8)
+    with pytest.raises(ValueError, match="1 images and 0 label maps"):
+        CachedImages.from_arrays([image], [])
+    with pytest.raises(ValueError, match=r"image 0 has the shape \(4, 5, 1\), its label map \(5, 4\)"):
+        CachedImages.from_arrays([image], [np.zeros((5, 4), int)])
+
+
+def test_unknown_targets_and_no_images_are_refused_with_a_sentence(in_memory, drawn_images):
+    for kind in (NucleiSequence, CenterCrops):
+        with pytest.raises(ValueError, match="targets must be one of .*centre_offsets.*, got 'stars'"):
+            kind(drawn_images, "stars")
+        with pytest.raises(ValueError, match="images holds none"):
+            kind(drawn_images.select({}), "centre_offsets")
+
+
+def test_a_network_is_trained_in_twenty_lines():
+    """The building blocks fit together as they are, from plain arrays."""
+    from segmentation.network.losses import bce_dice
+    from segmentation.network.metrics import DiceCoefficient
+    from segmentation.network.unet import build_unet
+    from segmentation.training.callbacks import EpochSetter
+
+    rng = np.random.default_rng(0)
+    label_maps = [np.zeros((64, 64), np.int32) for _ in range(4)]
+    for label_map in label_maps:
+        row, column = rng.integers(8, 40, 2)
+        label_map[row : row + 16, column : column + 12] = 1
+    images = [rng.normal(40 + 120 * (label_map > 0), 5).astype(np.uint8) for label_map in label_maps]
+    cached = CachedImages.from_arrays(images, label_maps)
+
+    model = build_unet(base_filters=4, depth=2)
+    model.compile("adam", loss=bce_dice, metrics=[DiceCoefficient()], jit_compile=False)
+    batches = NucleiSequence(cached, "foreground", batch_size=2, crop_size=32)
+    history = model.fit(
+        feed(batches),
+        epochs=2,
+        callbacks=[EpochSetter(batches)],
+        validation_data=feed(CenterCrops(cached, "foreground", batch_size=2, crop_size=32)),
+        steps_per_epoch=2,
+        verbose=0,
+    ).history
+    assert all(np.isfinite(history[name]).all() for name in ("loss", "dice", "val_loss", "val_dice"))

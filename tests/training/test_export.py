@@ -2,26 +2,26 @@ import json
 import os
 import zipfile
 
-import cv2
 import keras
 import numpy as np
 import openvino
+import pandas as pd
 import pytest
-from matplotlib.axes import Axes
 
 from segmentation.bundle import load_bundle
 from segmentation.data.normalisation import Normalisation
 from segmentation.data.splits import SplitRow
 from segmentation.data.training_data import TrainingData
 from segmentation.evaluation.scores import score_image
-from segmentation.network.unet import receptive_field_radius
+from segmentation.network.losses import FOREGROUND_LOSSES
+from segmentation.network.target_losses import target_loss
+from segmentation.network.unet import build_unet, receptive_field_radius
 from segmentation.prediction.predictor import open_predictor
 from segmentation.targets.encodings import ENCODINGS
-from segmentation.training.export import export_model
-from segmentation.training.fit import new_model, new_network
-from segmentation.training.package import nuclear_areas, package
+from segmentation.training import speed
+from segmentation.training.calibration import THRESHOLDS
+from segmentation.training.export import export_model, nuclear_areas, save_model
 from segmentation.training.resume import Run
-from segmentation.training.validation import THRESHOLDS, choose_threshold, draw_examples, score_images, summarise
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,17 @@ def subsets(drawn_images):
     return TrainingData(train, val, split={}, digest="d" * 64, warnings="")
 
 
+def new_network(config, **options):
+    activations = ENCODINGS[config.targets].activations
+    return build_unet(activations, base_filters=config.base_filters, depth=config.depth, seed=config.seed, **options)
+
+
 @pytest.fixture(scope="module")
 def model(config, drawn_images):
     """A network after some training steps on whole images: it has learnt where the bright nuclei are."""
-    model = new_model(config)
-    model.optimizer.learning_rate = 0.01
+    model = new_network(config, batch_normalisation=speed.batch_normalisation())
+    loss = target_loss(config.targets, FOREGROUND_LOSSES[config.loss])
+    model.compile(keras.optimizers.AdamW(0.01, clipnorm=1.0), loss, jit_compile=False)
     encode = ENCODINGS[config.targets].encode
     images = np.stack([drawn_images.pixels(index) for index in (0, 1, 3, 4)]).astype(np.float32) / 255
     targets = np.stack([encode(drawn_images.label_map(index)) for index in (0, 1, 3, 4)])
@@ -53,12 +59,15 @@ def model(config, drawn_images):
 
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory, model, config, subsets):
-    """The folder of a bundle, and the scores that `package` returned."""
+    """The folder of a bundle, and the scores that `save_model` returned."""
     folder = tmp_path_factory.mktemp("bundle")
-    run = Run(data="/somewhere/nuclei.zip", config=config)
-    figures = ("loss", "val_loss", "dice", "val_dice", "learning_rate", "learning_rate_used")
+    run = Run(folder, data="/somewhere/nuclei.zip", config=config)
+    run.begin()
+    figures = ("loss", "val_loss", "crop_dice", "val_crop_dice", "learning_rate", "learning_rate_used")
     history = [{"epoch": epoch, "seconds": 25.2, **dict.fromkeys(figures, 1 / (epoch + 1))} for epoch in range(3)]
-    return folder, package(model, run, subsets, history, folder)
+    (run.checkpoint / "state.json").write_text(json.dumps({"history": history, "callbacks": {}}))
+    (folder / "history.csv").write_text("of an older model")
+    return folder, save_model(model, run, subsets)[1]
 
 
 @pytest.fixture
@@ -75,7 +84,10 @@ def openvino_output(folder, images):
 def test_bundle_is_whole(packaged):
     folder, _ = packaged
     names = {file.name for file in folder.iterdir()}
-    assert names == {"bundle.json", "model.keras", "model.xml", "model.bin", "validation.png", "report.html"}
+    written = {"history.csv", "curves.png", "split.csv", "report.html"}
+    assert names == {"bundle.json", "model.keras", "model.xml", "model.bin", "checkpoint"} | written
+    assert len(pd.read_csv(folder / "history.csv")) == 3
+    assert {file.name for file in (folder / "checkpoint").iterdir()} == {"run.json", "state.json", "finished"}
     load_bundle(folder)  # verifies the checksums
 
 
@@ -173,70 +185,6 @@ def test_no_other_threshold_is_better_on_the_validation_images(packaged, subsets
     assert min(gains.values()) < max(gains.values())
 
 
-@pytest.mark.parametrize("best", [0.35, 0.5, 0.8])
-def test_threshold_is_found_where_the_truth_is(subsets, best):
-    """A network that is sure of the nuclei, unsure of what lies around them up to just below the threshold."""
-    channels = []
-    for index in range(3):
-        inside = subsets.val.label_map(index) > 0
-        channels.append(np.where(inside, best + 0.01, best - 0.01)[..., None].astype(np.float32))
-
-    asked = iter(range(10**6))
-
-    def decode(predicted, thresholds):
-        number = next(asked) % 3
-        above = predicted[..., 0] > thresholds["foreground"]
-        return np.where(above, np.maximum(subsets.val.label_map(number), 1), 0)
-
-    assert choose_threshold(subsets.val, channels, decode) == pytest.approx(best)
-
-
-@pytest.mark.parametrize("foreground", [0.05, 0.2, 0.5, 0.8])
-def test_noise_is_not_decoded_to_find_its_threshold(in_memory, foreground):
-    """It would take longer than a short training; also of dense data, and with an empty image among them."""
-    rng = np.random.default_rng(0)
-    blank = np.zeros((64, 64, 3), np.uint8)
-    truths = [(rng.random((64, 64)) < foreground).astype(np.int32), np.zeros((64, 64), np.int32)]
-    images = in_memory([(blank, truth, "fluorescence") for truth in truths])
-    channels = [rng.uniform(0.3, 0.7, (64, 64, 1)).astype(np.float32) for _ in truths]
-
-    def decode(predicted, thresholds):
-        raise AssertionError("decoded")
-
-    # The more is taken for foreground, the better.
-    assert choose_threshold(images, channels, decode) == pytest.approx(0.3)
-
-
-def test_dice_of_each_kind(subsets):
-    """Perfect on all images but the last, where nothing is found."""
-    channels = [subsets.val.label_map(0), subsets.val.label_map(1), 0 * subsets.val.label_map(2)]
-    label_maps, scores = score_images(subsets.val, channels, lambda predicted: predicted)
-    assert [score.dice for score in scores] == [1, 1, 0]
-    kinds = subsets.val.kinds
-    expected = {kind: np.mean([s for k, s in zip(kinds, [1, 1, 0], strict=True) if k == kind]) for kind in set(kinds)}
-    summary = summarise(subsets.val, scores)
-    assert summary["dice_by_kind"] == pytest.approx(expected, abs=1e-4)
-    assert summary["figures"]["dice"]["value"] == pytest.approx(2 / 3, abs=1e-4)
-    np.testing.assert_array_equal(label_maps[0], subsets.val.label_map(0))
-
-
-@pytest.mark.parametrize(("count", "shown"), [(1, ["best"]), (2, ["best", "worst"]), (3, ["best", "median", "worst"])])
-def test_examples_are_drawn_once_each_however_few_there_are(tmp_path, drawn_images, count, shown, monkeypatch):
-    titles = []
-    monkeypatch.setattr(Axes, "set_title", lambda self, title, **options: titles.append(title))
-    images = drawn_images.select(dict.fromkeys(drawn_images.ids[:count], SplitRow("val")))
-    label_maps = [images.label_map(index) for index in range(count)]
-    label_maps[0] = 0 * label_maps[0]  # nothing found
-    scores = [score_image(images.label_map(index), label_maps[index]) for index in range(count)]
-    draw_examples(tmp_path / "validation.png", images, label_maps, scores)
-    picture = cv2.imread(str(tmp_path / "validation.png"))
-    assert picture is not None and picture.std() > 5
-    assert [title.partition(":")[0] for title in titles[::3]] == shown
-    assert len(set(titles[::3])) == count
-    # The first has lost its nuclei, so it is the worst of several.
-    assert images.ids[0][:12] in titles[-3]
-
-
 def test_export_reports_to_nobody(tmp_path, config, monkeypatch):
     """OpenVINO's converter sends what it is used for to its makers, from a fork of the process, unless kept from it."""
     telemetry = pytest.importorskip("openvino_telemetry", reason="without it there is nothing to keep from it")
@@ -276,3 +224,33 @@ def test_a_failed_export_leaves_the_old_model(tmp_path, config, monkeypatch):
     after = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     assert after.keys() == before.keys()
     assert all(after[name] == before[name] for name in ("model.xml", "model.bin"))
+
+
+def test_a_model_that_cannot_be_scored_leaves_the_old_one(tmp_path, model, config, subsets, monkeypatch):
+    """A full disk, a kill: until all is written, the folder holds what it held."""
+    run = Run(tmp_path, config=config)
+    run.begin()
+    (run.checkpoint / "state.json").write_text(json.dumps({"history": [{"epoch": 0}], "callbacks": {}}))
+    for name in ("bundle.json", "model.keras", "split.csv"):
+        (tmp_path / name).write_text("old")
+
+    def full(*args):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("segmentation.training.export.calibrate", full)
+    with pytest.raises(OSError, match="no space left"):
+        save_model(model, run, subsets)
+    assert {file.name: file.read_text() for file in tmp_path.glob("*.*")} == dict.fromkeys(
+        ("bundle.json", "model.keras", "split.csv"), "old"
+    )
+    assert not (run.checkpoint / "finished").exists()
+
+
+def test_a_network_with_a_loss_of_its_own_is_saved(tmp_path, model, images):
+    """Whatever it was compiled with; only the layers count."""
+    from segmentation.training.export import _with_layers_of_keras
+
+    own = keras.Model(model.inputs, model.outputs)
+    own.compile("adam", lambda truth, predicted: predicted[..., 0])
+    saved = _with_layers_of_keras(own)
+    np.testing.assert_allclose(saved.predict_on_batch(images), model.predict_on_batch(images), atol=1e-6)

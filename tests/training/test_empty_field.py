@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from segmentation.training.negatives import draw_negative
+from segmentation.training.augmentation import draw_empty_field
 
 
 @pytest.fixture(scope="module")
 def fields():
     rng = np.random.default_rng(3)
-    return [draw_negative(rng, 64) for _ in range(300)]
+    return [draw_empty_field(rng, 64) for _ in range(300)]
 
 
 def test_shapes_and_types(fields):
@@ -17,7 +17,7 @@ def test_shapes_and_types(fields):
 
 
 def test_the_generator_decides():
-    one, same, other = (draw_negative(np.random.default_rng(seed), 32) for seed in (1, 1, 2))
+    one, same, other = (draw_empty_field(np.random.default_rng(seed), 32) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
 
@@ -58,4 +58,4 @@ def test_grain_from_single_pixels_to_smooth(fields):
 @pytest.mark.parametrize("size", [4, 37, 256])
 def test_any_size(size):
     rng = np.random.default_rng(0)
-    assert {draw_negative(rng, size).shape for _ in range(20)} == {(size, size, 3)}
+    assert {draw_empty_field(rng, size).shape for _ in range(20)} == {(size, size, 3)}

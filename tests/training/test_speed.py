@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from segmentation.training.allocator import keep_freed_memory
+from segmentation.training.speed import keep_freed_memory
 
 CODE = """
 import resource, sys
 import numpy as np
-from segmentation.training.allocator import keep_freed_memory
+from segmentation.training.speed import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 

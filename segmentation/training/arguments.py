@@ -1,0 +1,67 @@
+"""The command line of ``train.py``: a flag for each field of `TrainingConfig`, and those for data and output."""
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+from importlib.util import find_spec
+from pathlib import Path
+
+from segmentation.command_line import Parser
+from segmentation.training.config import TrainingConfig
+
+
+def parse_arguments(doc: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line of ``train.py``, whose docstring is `doc`; exit with status 2 if it is wrong.
+
+    The result holds ``output``, ``overwrite``, ``resume``, ``tensorboard``, ``time_limit`` (in seconds, or None),
+    ``started`` (by `time.monotonic`), and those settings that were given.
+    """
+    started = time.monotonic()
+    parser = Parser(doc)
+    groups = {name: parser.add_argument_group(name) for name in ("data", "network", "training")}
+
+    def setting(group: str, flag: str, help_text: str, **options: object) -> None:
+        groups[group].add_argument(flag, help=help_text, default=argparse.SUPPRESS, **options)  # type: ignore[arg-type]
+
+    setting("data", "--data", "sample, dsb2018, dsb2018-official, or a folder or zip of your own (default: sample)")
+    setting("data", "--split", "table of id and subset (train, val, test); drawn if not given", metavar="CSV")
+    setting("data", "--skip-bad", "train without the samples that cannot be used", action="store_true")
+    output = "folder of the model (default: models/ and the name of the data)"
+    groups["data"].add_argument("--output", type=Path, metavar="FOLDER", help=output)
+    setting("network", "--init", "begin with the weights of this model, which has the same network", metavar="FOLDER")
+    for field in fields(TrainingConfig):
+        setting(
+            field.metadata["group"], f"--{field.name.replace('_', '-')}",
+            f"{field.metadata['help']} (default: {field.default})", type=type(field.default),
+            metavar=field.metadata["metavar"], choices=field.metadata["choices"],
+        )  # fmt: skip
+    add = groups["training"].add_argument
+    add("--time-limit", type=minutes, metavar="MINUTES", help="end within this time, from start to exit")
+    add("--tensorboard", action="store_true", help="write logs for TensorBoard into --output")
+    begin = groups["training"].add_mutually_exclusive_group()
+    begin.add_argument("--resume", action="store_true", help="resume the training in --output")
+    begin.add_argument("--overwrite", action="store_true", help="replace the finished model in --output at the end")
+
+    args = parser.parse_args(arguments, argparse.Namespace(started=started))
+    if args.tensorboard and find_spec("tensorboard") is None:
+        parser.error("argument --tensorboard: the package is not installed; pip install tensorboard")
+    if args.output is None:
+        args.output = Path("models") / Path(getattr(args, "data", "sample")).resolve().stem
+    return args
+
+
+def minutes(text: str) -> float:
+    """Return the seconds of a number of minutes."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"expected minutes above 0, got {value:g}")
+    return 60 * value
+
+
+def as_typed(script: Path | str, *arguments: object) -> str:
+    """Return a command that works where this one did, with the same Python, whether or not it is activated."""
+    return shlex.join([sys.orig_argv[0], os.path.relpath(script), *map(str, arguments)])

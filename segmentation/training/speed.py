@@ -1,0 +1,47 @@
+"""What makes training faster with TensorFlow on a CPU. Elsewhere it is what Keras does anyway."""
+
+import ctypes
+import sys
+
+import keras
+
+# Of mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def keep_freed_memory() -> bool:
+    """Keep the memory of one training step for the next; return whether the C library can be told so (glibc can).
+
+    A training step allocates and frees hundreds of tensors of megabytes. By default the C library returns each to the
+    system, which fills it with zeros when it is next asked for: up to half of the time of a step on a CPU. From here on
+    the process keeps the most memory that it ever had.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # musl
+        return False
+    # TensorFlow resets the second when it first reads from a generator; it leaves the first, which does most.
+    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def batch_normalisation() -> type[keras.layers.Layer]:
+    """Return the fastest layer for `segmentation.network.unet.build_unet`; its weights fit Keras' own."""
+    if not _is_tensorflow_on_cpu():
+        return keras.layers.BatchNormalization
+    from segmentation.network.batch_normalisation import FusedBatchNormalization
+
+    return FusedBatchNormalization
+
+
+def jit_compile() -> bool | str:
+    """Return that argument of ``model.compile``: XLA makes TensorFlow two to three times slower on a CPU."""
+    return False if _is_tensorflow_on_cpu() else "auto"
+
+
+def _is_tensorflow_on_cpu() -> bool:
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")
