@@ -69,9 +69,8 @@ def train(args: argparse.Namespace) -> None:
     load_initial_weights(model, run)
     run.begin()  # all is checked: from here on --output changes
 
-    # The training; Ctrl-C and SIGTERM end it after the running step.
+    # The training; each callback can be left out or replaced, but for Checkpoint.
     time_limit = callbacks.TimeLimit(args.started, args.time_limit)
-    interrupts = callbacks.InterruptHandler()
     used = [
         callbacks.EpochSetter(crops),
         callbacks.Stopwatch(),
@@ -83,13 +82,12 @@ def train(args: argparse.Namespace) -> None:
         ModelCheckpoint(run.best_weights, save_best_only=True, save_weights_only=True),
         CSVLogger(run.checkpoint / "history.csv", append=run.initial_epoch > 0),
         *([TensorBoard(run.folder / "tensorboard")] if args.tensorboard else []),
-        interrupts,
     ]
-    used.append(Checkpoint(run.checkpoint, used))  # last: it saves what the others have decided
-    with interrupts:
+    with callbacks.InterruptHandler() as interrupts:  # Ctrl-C and SIGTERM end the training after the running step
         model.fit(
             feed(crops), validation_data=feed(validation), epochs=config.epochs, initial_epoch=run.initial_epoch,
-            callbacks=used, shuffle=False, verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=[*used, interrupts, Checkpoint(run.checkpoint, used)],  # the last saves what the others decided
+            shuffle=False, verbose=1 if sys.stdout.isatty() else 2,
         )  # fmt: skip
     history, scores = save_model(model, run, data)
     print(describe_training(run, history, scores))
