@@ -26,8 +26,7 @@ HERE = Path(__file__).resolve().parent
 def train(args: argparse.Namespace) -> None:
     # Packages are imported when they are needed: a wrong option, folder or image is reported before Keras loads.
     from segmentation.silence import silence_tensorflow
-    from segmentation.training.report import describe_data, describe_training
-    from segmentation.training.resume import open_run
+    from segmentation.training.resume import describe_data, open_run
 
     run = open_run(args.output, vars(args), resume=args.resume, overwrite=args.overwrite)
     config = run.config
@@ -45,6 +44,7 @@ def train(args: argparse.Namespace) -> None:
     from segmentation.training.augmentation import Augmentation
     from segmentation.training.checkpoint import Checkpoint, load_initial_weights
     from segmentation.training.export import save_model
+    from segmentation.training.report import describe_training
     from segmentation.training.sequence import CenterCrops, NucleiSequence, feed
 
     # Batches: augmented crops to train on, the centre of each image to validate on.
@@ -69,9 +69,8 @@ def train(args: argparse.Namespace) -> None:
     load_initial_weights(model, run)
     run.begin()  # all is checked: from here on --output changes
 
-    # The training; Ctrl-C and SIGTERM end it after the running step.
+    # The training; each callback can be left out or replaced, but for Checkpoint.
     time_limit = callbacks.TimeLimit(args.started, args.time_limit)
-    interrupts = callbacks.InterruptHandler()
     used = [
         callbacks.EpochSetter(crops),
         callbacks.Stopwatch(),
@@ -80,16 +79,15 @@ def train(args: argparse.Namespace) -> None:
         callbacks.LearningRateSchedule(len(crops), config.epochs, time_limit),
         ReduceLROnPlateau(factor=0.5, patience=max(config.patience // 3, 1), min_lr=config.learning_rate / 100),
         EarlyStopping(patience=config.patience),
-        ModelCheckpoint(run.best_weights, save_best_only=True, save_weights_only=True),
+        ModelCheckpoint(run.checkpoint / "best-{epoch:05d}.weights.h5", save_best_only=True, save_weights_only=True),
         CSVLogger(run.checkpoint / "history.csv", append=run.initial_epoch > 0),
         *([TensorBoard(run.folder / "tensorboard")] if args.tensorboard else []),
-        interrupts,
     ]
-    used.append(Checkpoint(run.checkpoint, used))  # last: it saves what the others have decided
-    with interrupts:
+    with callbacks.InterruptHandler() as interrupts:  # Ctrl-C and SIGTERM end the training after the running step
         model.fit(
             feed(crops), validation_data=feed(validation), epochs=config.epochs, initial_epoch=run.initial_epoch,
-            callbacks=used, shuffle=False, verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=[*used, interrupts, Checkpoint(run.checkpoint, used)],  # the last saves what the others decided
+            shuffle=False, verbose=1 if sys.stdout.isatty() else 2,
         )  # fmt: skip
     history, scores = save_model(model, run, data)
     print(describe_training(run, history, scores))

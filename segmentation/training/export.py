@@ -70,12 +70,8 @@ def save_model(model: keras.Model, run: Run, data: TrainingData) -> tuple[pd.Dat
     write_bundle(calibration.bundle)
     write_history(folder / "history.csv", history)
     write_split(data.split, folder / "split.csv")
-    curves = draw_history(history)
-    curves.savefig(folder / "curves.png", dpi=110)
-    write_training_page(
-        folder / "report.html", run.folder.resolve().name, load_bundle(folder), history, curves, data.val,
-        calibration.label_maps, calibration.scores,
-    )  # fmt: skip
+    draw_history(history).savefig(folder / "curves.png", dpi=110)
+    write_training_page(folder / "report.html", run.folder.resolve().name, calibration, history, data.val)
     # The description last: while it does not fit the other files, the bundle is refused.
     for file in sorted(folder.iterdir(), key=lambda file: file.name == DESCRIPTION):
         os.replace(file, run.folder / file.name)

@@ -24,11 +24,11 @@ def best_epoch(history: pd.DataFrame) -> int:
 
 def draw_history(history: pd.DataFrame) -> Figure:
     """Draw loss, Dice coefficient of the crops and learning rate over the epochs; columns that lack are left out."""
-    panels = {
+    panels: dict[str, dict[str, tuple[str, str | None]]] = {
         "Loss": {"loss": ("0.6", "training (augmented)"), "val_loss": ("C0", "validation")},
         "Dice of crops (pixels)": {"crop_dice": ("0.6", None), "val_crop_dice": ("C0", None)},
         "Learning rate": {
-            "learning_rate": ("0.6", "at the plateaus"),
+            "learning_rate": ("0.6", "base rate, halved on plateaus"),
             "learning_rate_used": ("C0", "last step of the epoch"),
         },
     }

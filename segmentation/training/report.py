@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from segmentation.bundle import Bundle
 from segmentation.data.cache import CachedImages
-from segmentation.data.training_data import TrainingData
 from segmentation.evaluation.scores import ImageScore
 from segmentation.results.report.page import write_page
 from segmentation.results.report.pictures import draw_outlines, draw_picture
-from segmentation.training.history import best_epoch
+from segmentation.training.calibration import Calibration
+from segmentation.training.history import best_epoch, draw_history
 from segmentation.training.resume import Run
 
 _EXAMPLES = 6
@@ -36,21 +36,14 @@ _SCORES = {
 
 
 def write_training_page(
-    file: Path,
-    name: str,
-    bundle: Bundle,
-    history: pd.DataFrame,
-    curves: Figure,
-    images: CachedImages,
-    label_maps: list[np.ndarray],
-    scores: list[ImageScore],
+    file: Path, name: str, calibration: Calibration, history: pd.DataFrame, images: CachedImages
 ) -> None:
-    """Write the page of a training named `name`, with `curves` from `segmentation.training.history.draw_history`.
+    """Write the page of the training of the model `name`, with its curves and its validation images.
 
-    It shows the validation images: keep it out of a repository unless they may be published.
+    Keep it out of a repository unless these images may be published.
     """
+    bundle = calibration.bundle
     training, figures = bundle.training, bundle.scores["figures"]
-    examples = _examples(images, label_maps, scores)
     write_page(
         file,
         "training.html.j2",
@@ -63,7 +56,7 @@ def write_training_page(
             ("Epochs", f"{training['epochs']:,}"),
             ("Time", f"{training['minutes']:g} min"),
         ],
-        curves=_as_svg(curves),
+        curves=_as_svg(draw_history(history)),
         learning_rate=_learning_rate_steps(history),
         validated=f"{len(images):,} validation image{'' if len(images) == 1 else 's'}",
         scores=[{"title": title, **figures[name]} for name, title in _SCORES.items()],
@@ -72,7 +65,7 @@ def write_training_page(
             "views": _VIEWS,
             "view": "prediction",
             "orders": [],
-            "images": examples,
+            "images": _examples(images, calibration.label_maps, calibration.scores),
             "hint": "Ordered by Dice coefficient, the best first. Press a picture to change only that one.",
         },
         settings=_settings(bundle),
@@ -97,13 +90,6 @@ def _learning_rate_steps(history: pd.DataFrame) -> str:
         f"{history['val_loss'].min():.4g}. The learning rate warms up at the start and cools down at the end; besides, "
         f"it is halved where the validation loss does not fall: {', '.join(steps) or 'here never'}."
     )
-
-
-def describe_data(data: TrainingData) -> str:
-    """Say how many images are in which subset, after the problems that do not stop training."""
-    aside = len(data.split) - len(data.train) - len(data.val)
-    counts = f"{len(data.train)} images to train on, {len(data.val)} to validate on, {aside} kept aside for testing"
-    return f"{data.warnings}\n{counts}" if data.warnings else counts
 
 
 def describe_training(run: Run, history: pd.DataFrame, scores: dict) -> str:

@@ -62,11 +62,6 @@ class Run:
         return read_state(self.checkpoint) if self.resumed else None
 
     @property
-    def best_weights(self) -> Path:
-        """Where `keras.callbacks.ModelCheckpoint` writes the weights of the best epoch."""
-        return self.checkpoint / "best-{epoch:05d}.weights.h5"
-
-    @property
     def initial_epoch(self) -> int:
         """How many epochs are done; the number of all once early stopping has ended the training."""
         state = self.resumed_from
@@ -172,6 +167,13 @@ def _resumed(folder: Path, settings: dict, config: dict) -> Run:
             )
     run = Run(**saved | {"config": TrainingConfig(**saved["config"])}, folder=folder, resumed=True)
     return replace(run, config=replace(run.config, **config))
+
+
+def describe_data(data: TrainingData) -> str:
+    """Say how many images are in which subset, after the problems that do not stop training."""
+    aside = len(data.split) - len(data.train) - len(data.val)
+    counts = f"{len(data.train)} images to train on, {len(data.val)} to validate on, {aside} kept aside for testing"
+    return f"{data.warnings}\n{counts}" if data.warnings else counts
 
 
 def read_state(folder: Path) -> dict | None:

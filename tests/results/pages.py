@@ -12,7 +12,7 @@ from segmentation.bundle import Bundle
 from segmentation.data.images import Image
 from segmentation.evaluation.scores import score_image
 from segmentation.results.report.prediction import image_part, write_prediction_page
-from segmentation.training.history import draw_history
+from segmentation.training.calibration import Calibration
 from segmentation.training.report import write_training_page
 
 SETTINGS = {
@@ -121,6 +121,5 @@ def write_training_page_of(file, count=3, rates=(0.002, 0.002, 0.001, 0.001), bu
         }
         for epoch, rate in enumerate(rates)
     )
-    curves = draw_history(history)
-    write_training_page(file, "drawn", bundle, history, curves, images, label_maps, scores)
+    write_training_page(file, "drawn", Calibration(bundle, label_maps, scores, {}), history, images)
     return scores
