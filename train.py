@@ -35,9 +35,8 @@ def train(args: argparse.Namespace) -> None:
     with silence_tensorflow():
         from keras.callbacks import CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau, TensorBoard
         from keras.optimizers import AdamW
-    from segmentation.network.losses import FOREGROUND_LOSSES
     from segmentation.network.metrics import DiceCoefficient, IntersectionOverUnion
-    from segmentation.network.target_losses import target_loss
+    from segmentation.network.target_losses import TargetLoss
     from segmentation.network.unet import build_unet
     from segmentation.targets.encodings import ENCODINGS
     from segmentation.training import callbacks, speed
@@ -62,7 +61,7 @@ def train(args: argparse.Namespace) -> None:
     )  # fmt: skip
     model.compile(
         optimizer=AdamW(config.learning_rate, weight_decay=1e-4, clipnorm=1.0),
-        loss=target_loss(config.targets, FOREGROUND_LOSSES[config.loss]),
+        loss=TargetLoss(config.targets, foreground=config.loss),
         metrics=[DiceCoefficient(name="crop_dice"), IntersectionOverUnion(name="crop_iou")],
         jit_compile=speed.jit_compile(),
     )

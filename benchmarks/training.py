@@ -29,8 +29,7 @@ with silence_tensorflow():
     import keras
 
 from segmentation.data.training_data import load_training_data
-from segmentation.network.losses import FOREGROUND_LOSSES
-from segmentation.network.target_losses import target_loss
+from segmentation.network.target_losses import TargetLoss
 from segmentation.network.unet import build_unet
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training import speed
@@ -54,7 +53,7 @@ activations = ENCODINGS[config.targets].activations
 model = build_unet(activations, dropout=config.dropout, batch_normalisation=speed.batch_normalisation())
 model.compile(
     keras.optimizers.AdamW(config.learning_rate, weight_decay=1e-4, clipnorm=1.0),
-    loss=target_loss(config.targets, FOREGROUND_LOSSES[config.loss]),
+    loss=TargetLoss(config.targets, foreground=config.loss),
     jit_compile=speed.jit_compile(),
 )
 in_memory = [batches[index] for index in range(8)]

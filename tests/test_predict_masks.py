@@ -277,7 +277,5 @@ def test_requirements_predict_suffice(images, model, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_requirements_predict_agree_with_requirements():
-    lines = [set((ROOT / name).read_text().splitlines()) for name in ("requirements-predict.txt", "requirements.txt")]
-    pinned = [{line for line in part if line and not line.startswith("#")} for part in lines]
-    assert pinned[0] <= pinned[1]
+def test_requirements_include_those_of_prediction():
+    assert "-r requirements-predict.txt" in (ROOT / "requirements.txt").read_text().splitlines()

@@ -13,8 +13,7 @@ from segmentation.data.normalisation import Normalisation
 from segmentation.data.splits import SplitRow
 from segmentation.data.training_data import TrainingData
 from segmentation.evaluation.scores import score_image
-from segmentation.network.losses import FOREGROUND_LOSSES
-from segmentation.network.target_losses import target_loss
+from segmentation.network.target_losses import TargetLoss
 from segmentation.network.unet import build_unet, receptive_field_radius
 from segmentation.prediction.predictor import open_predictor
 from segmentation.targets.encodings import ENCODINGS
@@ -47,7 +46,7 @@ def new_network(config, **options):
 def model(config, drawn_images):
     """A network after some training steps on whole images: it has learnt where the bright nuclei are."""
     model = new_network(config, batch_normalisation=speed.batch_normalisation())
-    loss = target_loss(config.targets, FOREGROUND_LOSSES[config.loss])
+    loss = TargetLoss(config.targets, foreground=config.loss)
     model.compile(keras.optimizers.AdamW(0.01, clipnorm=1.0), loss, jit_compile=False)
     encode = ENCODINGS[config.targets].encode
     images = np.stack([drawn_images.pixels(index) for index in (0, 1, 3, 4)]).astype(np.float32) / 255
