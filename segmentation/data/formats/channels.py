@@ -52,3 +52,19 @@ def list_channels(names: Sequence[str | None]) -> str:
     '1 (DAPI), 2'
     """
     return ", ".join(f"{number} ({name})" if name else str(number) for number, name in enumerate(names, 1))
+
+
+def name_channels(names: Sequence[str | None]) -> tuple[str, ...]:
+    """Give each channel a name of its own: with its number where the file has no name, or two that are the same.
+
+    Examples
+    --------
+    >>> name_channels(["DAPI", None])
+    ('DAPI', 'channel_2')
+    >>> name_channels(["DAPI", "GFP", "GFP"])
+    ('DAPI_1', 'GFP_2', 'GFP_3')
+    """
+    given = [(name or "").strip() or f"channel_{number}" for number, name in enumerate(names, 1)]
+    if len(set(given)) == len(given):
+        return tuple(given)
+    return tuple(f"{name}_{number}" for number, name in enumerate(given, 1))
