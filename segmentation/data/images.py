@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.data.formats import bmp, jpeg, png
-from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel
+from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel, name_channels
 from segmentation.data.formats.decoded import DecodeError, one_line
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
@@ -42,7 +42,7 @@ class Image:
     all_channels : (H, W, K) ndarray or None
         All channels of the file, in its own dtype, where `pixels` are one of several.
     all_names : tuple of str
-        K names, each different.
+        Their names, all different; that of the one in `pixels` is "grey".
     """
 
     pixels: np.ndarray
@@ -53,12 +53,12 @@ class Image:
 
     @property
     def measured(self) -> np.ndarray:
-        """Channels to measure, (H, W, K): all of the file's; its `pixels` where no channel was chosen."""
+        """All channels of the file, (H, W, K) in its own dtype; `pixels` itself where no channel was chosen."""
         return self.pixels if self.all_channels is None else self.all_channels
 
     @property
     def measured_names(self) -> tuple[str, ...]:
-        """Names of the K channels of `measured`."""
+        """The names of the channels of `measured`: of the chosen one "grey", of the others as the file tells."""
         return self.all_names or self.channel_names
 
 
@@ -99,7 +99,7 @@ def read_image(file, channel=None):
         if channel is not None and not names:
             index = choose_channel(channel, GREY if pixels.ndim == 2 else RGB)
             if pixels.ndim == 3:
-                channels, names, pixels = pixels, RGB, pixels[..., index]
+                channels, names, pixels = pixels, name_channels(RGB, index), pixels[..., index]
     except SeveralChannels as error:
         raise ImageError(f"{file} {error}; choose one with --channel NAME or --channel NUMBER") from error
     except DecodeError as error:

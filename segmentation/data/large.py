@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel
+from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel, name_channels
 from segmentation.data.formats.decoded import MAX_PIXELS, DecodeError
 from segmentation.data.formats.zarr_blocks import ZarrBlocks, is_zarr
 from segmentation.data.images import TIFF_SIGNATURES, ImageError, intensities
@@ -158,10 +158,11 @@ def open_large(file: Path, channel: str | None = None, largest_whole: int = LARG
             return None
         try:
             pixels = intensities(source.description)
-            names, colour = RGB if pixels.ndim == 3 else GREY, None
+            names, measured, colour = RGB if pixels.ndim == 3 else GREY, source.channel_names, None
             if channel is not None and not source.channel_names:
                 index = choose_channel(channel, names)
-                colour = index if len(names) > 1 else None
+                if names == RGB:
+                    measured, colour = name_channels(RGB, index), index
         except BaseException:
             source.close()
             raise
@@ -177,7 +178,7 @@ def open_large(file: Path, channel: str | None = None, largest_whole: int = LARG
         pixel_size_um=source.description.pixel_size_um,
         zarr_format=getattr(source, "zarr_format", None),
         _source=source,
-        measured_names=source.channel_names or names,
+        measured_names=measured or names,
         _colour=colour,
     )
 

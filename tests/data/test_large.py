@@ -222,7 +222,7 @@ def test_channels_of_ome_zarr(rng, tmp_path, zarr_format):
         np.testing.assert_array_equal(
             open_large(folder, channel).read_measured(*part), stored[:, 0].transpose(1, 2, 0)[part]
         )
-        assert open_large(folder, channel).measured_names == ("DAPI", "GFP", "Cy5")
+        assert open_large(folder, channel).measured_names == ("DAPI", "grey", "Cy5")
     with pytest.raises(
         ImageError, match=r"slide\.zarr holds 3 channels .*: 1 \(DAPI\), 2 \(GFP\), 3 \(Cy5\), .* --channel"
     ):

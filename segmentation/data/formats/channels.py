@@ -54,17 +54,20 @@ def list_channels(names: Sequence[str | None]) -> str:
     return ", ".join(f"{number} ({name})" if name else str(number) for number, name in enumerate(names, 1))
 
 
-def name_channels(names: Sequence[str | None]) -> tuple[str, ...]:
-    """Give each channel a name of its own: with its number where the file has no name, or two that are the same.
+def name_channels(names: Sequence[str | None], chosen: int) -> tuple[str, ...]:
+    """Return a different name for each channel; "grey" for the chosen one, the index `chosen`, which is segmented.
 
     Examples
     --------
-    >>> name_channels(["DAPI", None])
-    ('DAPI', 'channel_2')
-    >>> name_channels(["DAPI", "GFP", "GFP"])
-    ('DAPI_1', 'GFP_2', 'GFP_3')
+    >>> name_channels(["DAPI", None, "GFP"], chosen=0)
+    ('grey', 'channel 2', 'GFP')
+    >>> name_channels(["GFP", "GFP", "DAPI"], chosen=2)
+    ('GFP', 'GFP 2', 'grey')
     """
-    given = [(name or "").strip() or f"channel_{number}" for number, name in enumerate(names, 1)]
-    if len(set(given)) == len(given):
-        return tuple(given)
-    return tuple(f"{name}_{number}" for number, name in enumerate(given, 1))
+    found: list[str] = []
+    for index, name in enumerate(names):
+        unique = (name or "").strip() or f"channel {index + 1}"
+        while unique in (*found, *GREY):
+            unique += f" {index + 1}"
+        found.append(GREY[0] if index == chosen else unique)
+    return tuple(found)

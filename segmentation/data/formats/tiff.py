@@ -179,11 +179,11 @@ def find_plane(tiff, channel=None):
         raise SeveralChannels(f"{held}{numbered}, where one plane, grey or RGB, was expected")
     index = choose_channel(channel, names)
     if one_page:
-        return Plane((page,), index, name_channels(names))
+        return Plane((page,), index, name_channels(names, index))
     pages = tuple(entry.pages)
     if page.axes != "YX" or len(pages) != len(names) or None in pages:
         raise DecodeError(f"{held}, but not as a page each, where a page for each channel was expected")
-    return Plane(pages, index, name_channels(names))
+    return Plane(pages, index, name_channels(names, index))
 
 
 def _channel_names(tiff, count):

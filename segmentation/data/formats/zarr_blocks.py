@@ -85,7 +85,7 @@ class ZarrBlocks:
             numbered = f": {list_channels(names)}" if any(names) else ""
             raise SeveralChannels(f"{held}{numbered}, where one plane, grey or RGB, was expected")
         self._axes = axes
-        self.channel_names = name_channels(names) if self._chosen else ()
+        self.channel_names = name_channels(names, self._channel) if self._chosen else ()
         single = np.zeros((1, 1, 3) if colours and not self._chosen else (1, 1), self._array.dtype)
         self.description = self._decoded(single)
 

@@ -125,8 +125,8 @@ def test_stacks_are_refused_with_a_channel_too(file, axes):
 
 
 def test_each_channel_gets_a_name_of_its_own():
-    assert name_channels(("DAPI", None, " GFP ")) == ("DAPI", "channel_2", "GFP")
-    assert name_channels(("GFP", "GFP", None)) == ("GFP_1", "GFP_2", "channel_3_3")
+    assert name_channels(("DAPI", None, " GFP "), 0) == ("grey", "channel 2", "GFP")
+    assert name_channels(("GFP", "GFP", "grey", "GFP 2"), 1) == ("GFP", "grey", "grey 3", "GFP 2")
 
 
 @pytest.mark.parametrize("layout", ["ome", "imagej", "planar", "contig"])
@@ -134,11 +134,11 @@ def test_all_channels_travel_with_the_chosen_one(file, channels, layout):
     stored = channels if layout != "contig" else np.moveaxis(channels, 0, -1)
     if layout in ("ome", "imagej"):
         (write_ome if layout == "ome" else write_imagej)(file, stored)
-        names = ("DAPI", "GFP", "Cy5")
+        names = ("DAPI", "grey", "Cy5")
     else:
         config = {"planarconfig": "separate" if layout == "planar" else "contig"}
         tifffile.imwrite(file, stored, photometric="minisblack", **config)
-        names = ("channel_1", "channel_2", "channel_3")
+        names = ("channel 1", "grey", "channel 3")
     image = read_image(file, "2")
     assert image.measured_names == names
     assert image.measured.dtype == np.uint16
@@ -160,7 +160,7 @@ def test_colours_are_measured_when_one_is_chosen(tmp_path):
     colours = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "cells.png"), colours[..., ::-1])
     image = read_image(tmp_path / "cells.png", "green")
-    assert image.measured_names == ("red", "green", "blue")
+    assert image.measured_names == ("red", "grey", "blue")
     np.testing.assert_array_equal(image.measured, colours)
 
 
@@ -176,4 +176,4 @@ def test_only_the_chosen_channel_is_read_of_files_beyond_the_limit(file, channel
     write_ome(file, channels)
     image = read_image(file, "GFP")
     np.testing.assert_array_equal(image.measured[..., 0], channels[1])
-    assert image.measured is image.pixels and image.measured_names == ("GFP",)
+    assert image.measured is image.pixels and image.measured_names == ("grey",)
