@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.data.formats import bmp, jpeg, png
-from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel
+from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel, name_channels
 from segmentation.data.formats.decoded import DecodeError, one_line
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
@@ -34,16 +34,32 @@ class Image:
     Attributes
     ----------
     pixels : ndarray of shape (H, W, C) and dtype uint8, uint16 or float32
-        C is 1 (grey) or 3 (RGB). Floats are finite.
+        What is segmented. C is 1 (grey) or 3 (RGB). Floats are finite.
     channel_names : tuple of str
         ``("grey",)`` or ``("red", "green", "blue")``.
     pixel_size_um : float or None
         Side of a pixel in micrometres, where the file tells.
+    all_channels : (H, W, K) ndarray or None
+        All channels of the file, in its own dtype, where `pixels` are one of several.
+    all_names : tuple of str
+        Their names, all different; that of the one in `pixels` is "grey".
     """
 
     pixels: np.ndarray
     channel_names: tuple[str, ...]
     pixel_size_um: float | None
+    all_channels: np.ndarray | None = None
+    all_names: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> np.ndarray:
+        """All channels of the file, (H, W, K) in its own dtype; `pixels` itself where no channel was chosen."""
+        return self.pixels if self.all_channels is None else self.all_channels
+
+    @property
+    def measured_names(self) -> tuple[str, ...]:
+        """The names of the channels of `measured`: of the chosen one "grey", of the others as the file tells."""
+        return self.all_names or self.channel_names
 
 
 def read_image(file, channel=None):
@@ -78,7 +94,12 @@ def read_image(file, channel=None):
     """
     try:
         decoded = _decode(file, channel)
-        pixels = intensities(decoded, channel)
+        pixels = intensities(decoded)
+        channels, names = decoded.channels, decoded.names
+        if channel is not None and not names:
+            index = choose_channel(channel, GREY if pixels.ndim == 2 else RGB)
+            if pixels.ndim == 3:
+                channels, names, pixels = pixels, name_channels(RGB, index), pixels[..., index]
     except SeveralChannels as error:
         raise ImageError(f"{file} {error}; choose one with --channel NAME or --channel NUMBER") from error
     except DecodeError as error:
@@ -86,27 +107,25 @@ def read_image(file, channel=None):
     if pixels.ndim == 3 and is_grey(pixels):
         pixels = pixels[..., 0]
     pixels = np.ascontiguousarray(np.atleast_3d(pixels))
-    return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, decoded.pixel_size_um)
+    return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, decoded.pixel_size_um, channels, names)
 
 
-def intensities(decoded, channel=None):
+def intensities(decoded):
     """Make the intensities of an image of what its file stores, or of a block of it.
 
     Parameters
     ----------
     decoded : Decoded
-    channel : str, optional
-        As in `read_image`.
 
     Returns
     -------
     (H, W) or (H, W, 3) ndarray of uint8, uint16 or float32
-        A palette is applied, 0 is black, and the channel is chosen.
+        A palette is applied, and 0 is black.
 
     Raises
     ------
     DecodeError
-        The values are none that an image has, or there is no such channel.
+        The values are none that an image has.
     """
     pixels = decoded.pixels
     if decoded.palette is not None:
@@ -114,10 +133,7 @@ def intensities(decoded, channel=None):
     pixels = as_image_dtype(pixels)
     if decoded.black is not None:
         pixels = pixels.dtype.type(decoded.black) - pixels
-    if channel is None or decoded.chosen:
-        return pixels
-    index = choose_channel(channel, GREY if pixels.ndim == 2 else RGB)
-    return pixels if pixels.ndim == 2 else pixels[..., index]
+    return pixels
 
 
 def read_label_map(file):

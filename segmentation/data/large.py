@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segmentation.data.formats.channels import GREY, RGB, SeveralChannels
+from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel, name_channels
 from segmentation.data.formats.decoded import MAX_PIXELS, DecodeError
 from segmentation.data.formats.zarr_blocks import ZarrBlocks, is_zarr
 from segmentation.data.images import TIFF_SIGNATURES, ImageError, intensities
@@ -39,6 +39,8 @@ class LargeImage:
         Side of a pixel in micrometres, where the file tells.
     zarr_format : int or None
         2 or 3 where the picture is a Zarr store.
+    measured_names : tuple of str
+        Names of the channels that `read_measured` gives.
     """
 
     file: Path
@@ -47,8 +49,9 @@ class LargeImage:
     channel_names: tuple[str, ...]
     pixel_size_um: float | None
     zarr_format: int | None
+    measured_names: tuple[str, ...]
     _source: object
-    _channel: str | None
+    _colour: int | None  # the one that is read, of red, green and blue
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Read a part of the picture; threads may do so at once.
@@ -68,16 +71,43 @@ class LargeImage:
         ImageError
             If that part of the file is damaged, or holds values that no image has.
         """
-        rows, columns = (
-            slice(max(part.start, 0), min(part.stop, length))
-            for part, length in zip((rows, columns), self.shape, strict=True)
-        )
         try:
-            pixels = intensities(self._source.read(rows, columns), self._channel)
+            pixels = np.atleast_3d(intensities(self._source.read(*self._cut(rows, columns))))
         except (DecodeError, OSError) as error:
             raise ImageError(f"{self.file} {error}") from error
-        pixels = np.atleast_3d(pixels)
-        return np.ascontiguousarray(pixels[..., : len(self.channel_names)])
+        first = self._colour or 0
+        return np.ascontiguousarray(pixels[..., first : first + len(self.channel_names)])
+
+    def read_measured(self, rows: slice, columns: slice) -> np.ndarray:
+        """Read all channels of a part of the picture, as `Image.measured` holds them.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            As in `read`.
+
+        Returns
+        -------
+        (h, w, K) ndarray
+            K is the number of `measured_names`.
+
+        Raises
+        ------
+        ImageError
+            As `read`.
+        """
+        if self.measured_names == self.channel_names:
+            return self.read(rows, columns)
+        try:
+            decoded = self._source.read(*self._cut(rows, columns), all_channels=True)
+            return intensities(decoded) if decoded.channels is None else decoded.channels
+        except (DecodeError, OSError) as error:
+            raise ImageError(f"{self.file} {error}") from error
+
+    def _cut(self, *parts: slice) -> list[slice]:
+        return [
+            slice(max(part.start, 0), min(part.stop, length)) for part, length in zip(parts, self.shape, strict=True)
+        ]
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Go through the whole picture, once: (h, w, C) each."""
@@ -88,7 +118,7 @@ class LargeImage:
 
     def as_grey(self) -> "LargeImage":
         """The same picture with one channel, for one whose three channels are equal everywhere."""
-        return replace(self, channel_names=GREY)
+        return replace(self, channel_names=GREY, measured_names=GREY)
 
     def close(self) -> None:
         """Close the file."""
@@ -127,7 +157,12 @@ def open_large(file: Path, channel: str | None = None, largest_whole: int = LARG
         if source is None:
             return None
         try:
-            pixels = intensities(source.description, channel)
+            pixels = intensities(source.description)
+            names, measured, colour = RGB if pixels.ndim == 3 else GREY, source.channel_names, None
+            if channel is not None and not source.channel_names:
+                index = choose_channel(channel, names)
+                if names == RGB:
+                    measured, colour = name_channels(RGB, index), index
         except BaseException:
             source.close()
             raise
@@ -139,11 +174,12 @@ def open_large(file: Path, channel: str | None = None, largest_whole: int = LARG
         file=file,
         shape=source.shape,
         dtype=pixels.dtype,
-        channel_names=RGB if pixels.ndim == 3 else GREY,
+        channel_names=names if colour is None else GREY,
         pixel_size_um=source.description.pixel_size_um,
         zarr_format=getattr(source, "zarr_format", None),
         _source=source,
-        _channel=channel,
+        measured_names=measured or names,
+        _colour=colour,
     )
 
 

@@ -187,7 +187,7 @@ class _Work:
             del window, channels
             labels, fragments = find_fragments(block, self.grid, labels)
             if self.measure is not None:
-                pixels = self.image.read(block.rows.window, block.columns.window)
-                fragments = replace(fragments, table=self.measure(labels, pixels, self.image.channel_names))
+                pixels = self.image.read_measured(block.rows.window, block.columns.window)
+                fragments = replace(fragments, table=self.measure(labels, pixels, self.image.measured_names))
         with self.timed("write"):
             self.store.write_block(block, labels, fragments)

@@ -42,6 +42,8 @@ def assert_reads_as_whole(file, channel=None):
         np.testing.assert_array_equal(block, whole.pixels[rows, columns])
         assert block.dtype == whole.pixels.dtype and block.dtype.isnative and block.flags.c_contiguous
     np.testing.assert_array_equal(image.read(slice(-5, 9), slice(100, 10_000)), whole.pixels[:9, 100:])
+    assert image.measured_names == whole.measured_names
+    np.testing.assert_array_equal(image.read_measured(slice(3, 9), slice(100, 10_000)), whole.measured[3:9, 100:])
     assert Normalisation().limits_of_blocks(image.blocks) == Normalisation().limits(whole.pixels)
     image.close()
 
@@ -217,6 +219,10 @@ def test_channels_of_ome_zarr(rng, tmp_path, zarr_format):
     part = slice(60, 140), slice(3, 100)
     for channel in ("GFP", "2"):
         np.testing.assert_array_equal(open_large(folder, channel).read(*part)[..., 0], stored[1, 0][part])
+        np.testing.assert_array_equal(
+            open_large(folder, channel).read_measured(*part), stored[:, 0].transpose(1, 2, 0)[part]
+        )
+        assert open_large(folder, channel).measured_names == ("DAPI", "grey", "Cy5")
     with pytest.raises(
         ImageError, match=r"slide\.zarr holds 3 channels .*: 1 \(DAPI\), 2 \(GFP\), 3 \(Cy5\), .* --channel"
     ):
@@ -226,6 +232,7 @@ def test_channels_of_ome_zarr(rng, tmp_path, zarr_format):
     assert image.channel_names == ("red", "green", "blue")
     np.testing.assert_array_equal(image.read(*part), np.moveaxis(stored[:, 0], 0, -1)[part])
     np.testing.assert_array_equal(open_large(folder, "blue").read(*part)[..., 0], stored[2, 0][part])
+    np.testing.assert_array_equal(open_large(folder, "blue").read_measured(*part), image.read(*part))
 
 
 def test_stores_that_hold_no_plane_are_refused(rng, tmp_path):

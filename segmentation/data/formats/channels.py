@@ -52,3 +52,22 @@ def list_channels(names: Sequence[str | None]) -> str:
     '1 (DAPI), 2'
     """
     return ", ".join(f"{number} ({name})" if name else str(number) for number, name in enumerate(names, 1))
+
+
+def name_channels(names: Sequence[str | None], chosen: int) -> tuple[str, ...]:
+    """Return a different name for each channel; "grey" for the chosen one, the index `chosen`, which is segmented.
+
+    Examples
+    --------
+    >>> name_channels(["DAPI", None, "GFP"], chosen=0)
+    ('grey', 'channel 2', 'GFP')
+    >>> name_channels(["GFP", "GFP", "DAPI"], chosen=2)
+    ('GFP', 'GFP 2', 'grey')
+    """
+    found: list[str] = []
+    for index, name in enumerate(names):
+        unique = (name or "").strip() or f"channel {index + 1}"
+        while unique in (*found, *GREY):
+            unique += f" {index + 1}"
+        found.append(GREY[0] if index == chosen else unique)
+    return tuple(found)

@@ -39,8 +39,10 @@ class Decoded:
         The compression changes values, so the pixels cannot be labels.
     pixel_size_um : float or None
         Side of a pixel in micrometres, where the file tells.
-    chosen : bool
-        `pixels` are the one channel that was asked for, of several.
+    channels : ndarray of shape (H, W, K), or None
+        All channels of a picture of which `pixels` is the one asked for, as stored (but bool as 0/255, and 0 is black).
+    names : tuple of str
+        Of these channels.
     """
 
     pixels: np.ndarray
@@ -48,7 +50,8 @@ class Decoded:
     black: float | None = None
     lossy: bool = False
     pixel_size_um: float | None = None
-    chosen: bool = False
+    channels: np.ndarray | None = None
+    names: tuple[str, ...] = ()
 
 
 def check_claim(width, height, claimed_bytes, present_bytes, expansion, unit="pixels", most_pixels=MAX_PIXELS):

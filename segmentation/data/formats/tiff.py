@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
-from segmentation.data.formats.channels import SeveralChannels, choose_channel, list_channels
+from segmentation.data.formats.channels import SeveralChannels, choose_channel, list_channels, name_channels
 from segmentation.data.formats.decoded import (
     DEFLATE_EXPANSION,
     MAX_PIXELS,
@@ -60,22 +60,30 @@ class Plane:
 
     Attributes
     ----------
-    page : tifffile.TiffPage or tifffile.TiffFrame
-        Of the picture's data.
-    sample : int or None
-        Which of the page's samples is the picture; None for all of them: grey or RGB, and perhaps alpha.
-    chosen : bool
-        It is one channel of several.
+    pages : tuple of tifffile.TiffPage or tifffile.TiffFrame
+        That hold the picture: one, or one for each channel.
+    channel : int or None
+        Which channel is the picture, of those that are samples of the page or pages of their own; None where all
+        samples are: grey or RGB, and perhaps alpha.
+    names : tuple of str
+        Of the channels, where one is chosen.
     """
 
-    page: tifffile.TiffPage | tifffile.TiffFrame
-    sample: int | None
-    chosen: bool
+    pages: tuple[tifffile.TiffPage | tifffile.TiffFrame, ...]
+    channel: int | None = None
+    names: tuple[str, ...] = ()
 
     @property
-    def key(self):
-        """The page that describes the data: `page` itself, or the first of several alike."""
-        return self.page.keyframe
+    def alone(self) -> "Plane":
+        """The picture without the pages of other channels."""
+        if len(self.pages) == 1:
+            return self
+        return Plane((self.pages[self.channel],), None, (self.names[self.channel],))
+
+    @property
+    def key(self) -> tifffile.TiffPage:
+        """The page that describes the data of all pages."""
+        return self.pages[0].keyframe
 
 
 def decode_tiff(stream, channel=None):
@@ -105,8 +113,16 @@ def decode_tiff(stream, channel=None):
     try:
         with tifffile.TiffFile(stream) as tiff:
             plane = find_plane(tiff, channel)
-            check_data(tiff, plane.page)
-            return as_decoded(tiff, plane, plane.page.asarray())
+            if len(plane.pages) * math.prod(plane.key.shape) > MAX_PIXELS:
+                plane = plane.alone
+            for page in plane.pages:
+                check_data(tiff, page)
+            if len(plane.pages) == 1:
+                return as_decoded(tiff, plane, plane.pages[0].asarray())
+            channels = np.empty((*plane.key.shape, len(plane.pages)), plane.key.dtype)
+            for index, page in enumerate(plane.pages):
+                channels[..., index] = page.asarray()
+            return as_decoded(tiff, plane, channels)
     except (DecodeError, MemoryError):
         raise
     except Exception as error:  # tifffile and its codecs answer damage with a dozen types
@@ -150,7 +166,7 @@ def find_plane(tiff, channel=None):
     _check_directory(tiff, page)
     one_page = math.prod(entry.shape) == math.prod(page.shape)
     if one_page and page.axes in ("YX", "YXS", "SYX") and _is_grey_or_rgb(page):
-        return Plane(page, None, False)
+        return Plane((page,))
     axes = [(axis, length) for axis, length in zip(entry.axes, entry.shape, strict=True) if axis not in "YX"]
     axes = [(axis, length) for axis, length in axes if length > 1]
     held = f"holds {_what_it_holds(entry.axes, entry.shape)}"
@@ -163,11 +179,11 @@ def find_plane(tiff, channel=None):
         raise SeveralChannels(f"{held}{numbered}, where one plane, grey or RGB, was expected")
     index = choose_channel(channel, names)
     if one_page:
-        return Plane(page, index, True)
-    pages = entry.pages
-    if page.axes != "YX" or len(pages) != len(names) or pages[index] is None:
+        return Plane((page,), index, name_channels(names, index))
+    pages = tuple(entry.pages)
+    if page.axes != "YX" or len(pages) != len(names) or None in pages:
         raise DecodeError(f"{held}, but not as a page each, where a page for each channel was expected")
-    return Plane(pages[index], None, True)
+    return Plane(pages, index, name_channels(names, index))
 
 
 def _channel_names(tiff, count):
@@ -231,8 +247,9 @@ def as_decoded(tiff, plane, pixels):
     page = plane.key
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
-    if plane.sample is not None:
-        pixels = pixels[..., plane.sample]
+    channels = None
+    if plane.channel is not None:
+        channels, pixels = pixels, pixels[..., plane.channel]
     elif pixels.ndim == 3:  # alpha comes last
         pixels = pixels[..., :3] if pixels.shape[-1] > 2 else pixels[..., 0]
     palette = black = None
@@ -241,13 +258,16 @@ def as_decoded(tiff, plane, pixels):
         pixels = pixels.astype(np.uint16 if page.bitspersample > 8 else np.uint8)
     elif page.photometric == PHOTOMETRIC.MINISWHITE:
         black = _black(page, pixels)
+    if channels is not None:
+        channels = _as_measured(page, channels)
     return Decoded(
         pixels,
         palette=palette,
         black=black,
         lossy=page.compression in _JPEG,
         pixel_size_um=tiff_pixel_size(tiff, page),
-        chosen=plane.chosen,
+        channels=channels,
+        names=plane.names,
     )
 
 
@@ -319,3 +339,14 @@ def _black(page, pixels):
     if pixels.dtype == bool:
         return 255
     return 2**page.bitspersample - 1 if pixels.dtype.kind == "u" and page.bitspersample <= 16 else pixels.max()
+
+
+def _as_measured(page, channels):
+    if channels.dtype == bool:
+        channels = channels.astype(np.uint8) * 255
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
+        return (
+            np.array([_black(page, channels[..., index]) for index in range(channels.shape[-1])], channels.dtype)
+            - channels
+        )
+    return channels

@@ -45,13 +45,14 @@ class TiffBlocks:
 
     def __init__(self, file: Path, channel: str | None = None):
         self._lock = threading.Lock()
-        self._cache: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
+        self._cache: OrderedDict[tuple, np.ndarray] = OrderedDict()
         self._cached_bytes = 0
         self._tiff = None
         try:
             self._tiff = tifffile.TiffFile(file)
             self._plane = find_plane(self._tiff, channel)
-            check_data(self._tiff, self._plane.page, most_pixels=None)
+            for page in self._plane.pages:
+                check_data(self._tiff, page, most_pixels=None)
             self._lay_out()
         except Exception as error:  # tifffile answers damage with a dozen types
             self.close()
@@ -82,7 +83,9 @@ class TiffBlocks:
         self._chunks_down = -(-page.imagelength // self._chunk[0])
         # Everything about the picture except its pixels, which are put in for each block.
         empty = np.zeros((self._planes, 1, 1) if page.axes == "SYX" else (1, 1, self._samples), page.dtype)
-        self.description = as_decoded(self._tiff, self._plane, empty[..., 0] if page.axes == "YX" else empty)
+        alone = self._plane.alone
+        self.description = as_decoded(self._tiff, alone, empty[..., 0] if page.axes == "YX" else empty)
+        self.channel_names = self._plane.names
         self.obstacle = self._find_obstacle()
 
     def _find_obstacle(self) -> str | None:
@@ -99,13 +102,15 @@ class TiffBlocks:
             )
         return None
 
-    def read(self, rows: slice, columns: slice) -> Decoded:
+    def read(self, rows: slice, columns: slice, all_channels: bool = False) -> Decoded:
         """Decode a part of the plane; threads may do so at once.
 
         Parameters
         ----------
         rows, columns : slice
             Within the picture, with start and stop.
+        all_channels : bool
+            Read the channels besides the chosen one, too.
 
         Returns
         -------
@@ -117,15 +122,20 @@ class TiffBlocks:
         DecodeError
             A strip or tile is damaged.
         """
-        page = self._plane.key
+        plane = self._plane if all_channels else self._plane.alone
+        parts = [self._read_page(page, rows, columns) for page in plane.pages]
+        return as_decoded(self._tiff, plane, parts[0] if len(parts) == 1 else np.stack(parts, axis=-1))
+
+    def _read_page(self, page, rows: slice, columns: slice) -> np.ndarray:
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        block = np.empty((self._planes, height, width, self._samples), page.dtype)
+        key = self._plane.key
+        block = np.empty((self._planes, height, width, self._samples), key.dtype)
         chunk_height, chunk_width = self._chunk
         for plane in range(self._planes):
             for down in range(rows.start // chunk_height, -(-rows.stop // chunk_height)):
                 for across in range(columns.start // chunk_width, -(-columns.stop // chunk_width)):
                     top, left = down * chunk_height, across * chunk_width
-                    chunk = self._read_chunk(plane, down, across)
+                    chunk = self._read_chunk(page, plane, down, across)
                     here = slice(max(top, rows.start), min(top + chunk_height, rows.stop))
                     there = slice(max(left, columns.start), min(left + chunk_width, columns.stop))
                     block[
@@ -133,18 +143,18 @@ class TiffBlocks:
                         here.start - rows.start : here.stop - rows.start,
                         there.start - columns.start : there.stop - columns.start,
                     ] = chunk[here.start - top : here.stop - top, there.start - left : there.stop - left]
-        pixels = block[..., 0] if page.axes == "SYX" else block[0]
-        return as_decoded(self._tiff, self._plane, pixels[..., 0] if page.axes == "YX" else pixels)
+        pixels = block[..., 0] if key.axes == "SYX" else block[0]
+        return pixels[..., 0] if key.axes == "YX" else pixels
 
-    def _read_chunk(self, plane: int, down: int, across: int) -> np.ndarray:
-        key = plane, down, across
+    def _read_chunk(self, page, plane: int, down: int, across: int) -> np.ndarray:
+        key = page.index, plane, down, across
         with self._lock:
             chunk = self._cache.get(key)
             if chunk is not None:
                 self._cache.move_to_end(key)
                 return chunk
         try:
-            chunk = self._read_rows(plane, down) if self._whole else self._decode_chunk(plane, down, across)
+            chunk = self._read_rows(page, plane, down) if self._whole else self._decode_chunk(page, plane, down, across)
         except (DecodeError, OSError, MemoryError):
             raise
         except Exception as error:
@@ -157,8 +167,7 @@ class TiffBlocks:
                 self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
         return chunk
 
-    def _decode_chunk(self, plane: int, down: int, across: int) -> np.ndarray:
-        page = self._plane.page
+    def _decode_chunk(self, page, plane: int, down: int, across: int) -> np.ndarray:
         index = (plane * self._chunks_down + down) * self._chunks_across + across
         count = page.databytecounts[index]
         with self._lock:
@@ -177,12 +186,12 @@ class TiffBlocks:
             )
         return segment[0]
 
-    def _read_rows(self, plane: int, down: int) -> np.ndarray:
-        page = self._plane.key
+    def _read_rows(self, frame, plane: int, down: int) -> np.ndarray:
+        page = frame.keyframe
         first = down * self._chunk[0]
         height = min(self._chunk[0], page.imagelength - first)
         row_bytes = page.imagewidth * self._samples * page.dtype.itemsize
-        offset = self._plane.page.dataoffsets[0] + (plane * page.imagelength + first) * row_bytes
+        offset = frame.dataoffsets[0] + (plane * page.imagelength + first) * row_bytes
         with self._lock:
             stream = self._tiff.filehandle
             stream.seek(offset)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segmentation.data.formats.channels import RGB, SeveralChannels, choose_channel, list_channels
+from segmentation.data.formats.channels import RGB, SeveralChannels, choose_channel, list_channels, name_channels
 from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
 from segmentation.data.formats.pixel_size import square_pixel_size
 
@@ -78,26 +78,29 @@ class ZarrBlocks:
         if self._chosen:
             self._channel = choose_channel(channel, names)
         elif colours:
-            self._channel = slice(None)
+            self._channel = slice(0, 3)
         elif count == 1:
             self._channel = 0
         else:
             numbered = f": {list_channels(names)}" if any(names) else ""
             raise SeveralChannels(f"{held}{numbered}, where one plane, grey or RGB, was expected")
         self._axes = axes
+        self.channel_names = name_channels(names, self._channel) if self._chosen else ()
         single = np.zeros((1, 1, 3) if colours and not self._chosen else (1, 1), self._array.dtype)
         self.description = self._decoded(single)
 
     def close(self) -> None:
         """Nothing is open between reads."""
 
-    def read(self, rows: slice, columns: slice) -> Decoded:
+    def read(self, rows: slice, columns: slice, all_channels: bool = False) -> Decoded:
         """Decode a part of the plane; threads may do so at once.
 
         Parameters
         ----------
         rows, columns : slice
             Within the picture, with start and stop.
+        all_channels : bool
+            Read the channels besides the chosen one, too.
 
         Returns
         -------
@@ -109,7 +112,7 @@ class ZarrBlocks:
         DecodeError
             A chunk is damaged.
         """
-        where = {"y": rows, "x": columns, "c": self._channel}
+        where = {"y": rows, "x": columns, "c": slice(None) if all_channels else self._channel}
         try:
             pixels = np.asarray(self._array[tuple(where.get(axis, 0) for axis in self._axes)])
         except (OSError, MemoryError):
@@ -118,10 +121,12 @@ class ZarrBlocks:
             raise _undecodable(error) from error
         if pixels.ndim == 3:
             pixels = np.moveaxis(pixels, [axis for axis in self._axes if axis in "cyx"].index("c"), -1)
+        if all_channels and self._chosen:
+            return self._decoded(pixels[..., self._channel], pixels)
         return self._decoded(pixels)
 
-    def _decoded(self, pixels: np.ndarray) -> Decoded:
-        return Decoded(pixels, pixel_size_um=self._pixel_size_um, chosen=self._chosen)
+    def _decoded(self, pixels: np.ndarray, channels: np.ndarray | None = None) -> Decoded:
+        return Decoded(pixels, pixel_size_um=self._pixel_size_um, channels=channels, names=self.channel_names)
 
 
 def _undecodable(error: Exception) -> DecodeError:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from segmentation.data.formats.channels import choose_channel, list_channels
+from segmentation.data.formats.channels import choose_channel, list_channels, name_channels
 from segmentation.data.formats.decoded import DecodeError
 from segmentation.data.images import ImageError, read_image, read_label_map
 
@@ -122,3 +122,58 @@ def test_stacks_are_refused_with_a_channel_too(file, axes):
         ImageError, match=r"(2 planes in Z|3 time points).*, where one plane, grey or RGB, was expected$"
     ):
         read_image(file)
+
+
+def test_each_channel_gets_a_name_of_its_own():
+    assert name_channels(("DAPI", None, " GFP "), 0) == ("grey", "channel 2", "GFP")
+    assert name_channels(("GFP", "GFP", "grey", "GFP 2"), 1) == ("GFP", "grey", "grey 3", "GFP 2")
+
+
+@pytest.mark.parametrize("layout", ["ome", "imagej", "planar", "contig"])
+def test_all_channels_travel_with_the_chosen_one(file, channels, layout):
+    stored = channels if layout != "contig" else np.moveaxis(channels, 0, -1)
+    if layout in ("ome", "imagej"):
+        (write_ome if layout == "ome" else write_imagej)(file, stored)
+        names = ("DAPI", "grey", "Cy5")
+    else:
+        config = {"planarconfig": "separate" if layout == "planar" else "contig"}
+        tifffile.imwrite(file, stored, photometric="minisblack", **config)
+        names = ("channel 1", "grey", "channel 3")
+    image = read_image(file, "2")
+    assert image.measured_names == names
+    assert image.measured.dtype == np.uint16
+    np.testing.assert_array_equal(image.measured, np.moveaxis(channels, 0, -1))
+
+
+def test_other_channels_may_hold_what_no_image_has(file):
+    channels = np.array([[[1, 2, 3]], [[np.nan, -5, 1e9]]])
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "ratio"]}}
+    tifffile.imwrite(file, channels, ome=True, photometric="minisblack", metadata=metadata)
+    image = read_image(file, "DAPI")
+    assert image.pixels.dtype == np.float32 and image.measured.dtype == np.float64
+    np.testing.assert_array_equal(image.measured, np.moveaxis(channels, 0, -1))
+    with pytest.raises(ImageError, match=r"holds 1 values that are NaN"):
+        read_image(file, "ratio")
+
+
+def test_colours_are_measured_when_one_is_chosen(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "cells.png"), colours[..., ::-1])
+    image = read_image(tmp_path / "cells.png", "green")
+    assert image.measured_names == ("red", "grey", "blue")
+    np.testing.assert_array_equal(image.measured, colours)
+
+
+@pytest.mark.parametrize("channel", [None, "1"])
+def test_a_picture_of_one_channel_is_measured_as_it_is_segmented(tmp_path, channel):
+    cv2.imwrite(str(tmp_path / "cells.png"), np.full((4, 5), 7, np.uint8))
+    image = read_image(tmp_path / "cells.png", channel)
+    assert image.measured is image.pixels and image.measured_names == image.channel_names == ("grey",)
+
+
+def test_only_the_chosen_channel_is_read_of_files_beyond_the_limit(file, channels, monkeypatch):
+    monkeypatch.setattr("segmentation.data.formats.tiff.MAX_PIXELS", 2 * 40 * 50)
+    write_ome(file, channels)
+    image = read_image(file, "GFP")
+    np.testing.assert_array_equal(image.measured[..., 0], channels[1])
+    assert image.measured is image.pixels and image.measured_names == ("grey",)
