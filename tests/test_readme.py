@@ -1,12 +1,18 @@
-"""The Python of README.md, run as it stands."""
+"""The Python of README.md and CONTRIBUTING.md, run as it stands."""
 
+import csv
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
+
+import predict_masks
+from segmentation.results import formats
 
 ROOT = Path(__file__).parents[1]
 BUILD = re.search(r"## Build on it\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.DOTALL)[1]
@@ -45,3 +51,18 @@ def test_train_with_a_loss_of_ones_own(folder):
     tiny = "--base-filters 4 --depth 2 --crop-size 32 --batch-size 2 --epochs 1 --output models/mine".split()
     run(folder, "train.py", *tiny)
     assert (folder / "models" / "mine" / "bundle.json").exists()
+
+
+def test_the_output_format_of_contributing(tmp_path, monkeypatch):
+    module, line = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)[:2]
+    centres = ModuleType("segmentation.results.centres")
+    exec(module, centres.__dict__)
+    monkeypatch.setitem(sys.modules, centres.__name__, centres)
+    for name, entry in eval("{" + line + "}").items():
+        monkeypatch.setitem(formats.FORMATS, name, entry)
+    image = ROOT / "data" / "sample" / "test" / "images" / "fluorescence_01.png"
+    assert predict_masks.main([str(image), "--outputs", "centres", "table", "--output", str(tmp_path)]) == 0
+    with (tmp_path / "nuclei.csv").open() as table:
+        expected = [(float(row["centroid_y"]), float(row["centroid_x"])) for row in csv.DictReader(table)]
+    written = np.loadtxt(tmp_path / "centres" / "fluorescence_01.txt")
+    np.testing.assert_allclose(written, expected, atol=0.006)
