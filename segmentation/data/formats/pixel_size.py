@@ -32,6 +32,13 @@ def square_pixel_size(width_um, height_um):
     return float(width_um)
 
 
+def size_from_density(per_metre_x: int, per_metre_y: int) -> float | None:
+    """Return the side of a pixel in micrometres from the pixels in a metre, as PNG and BMP store it, or None."""
+    if per_metre_x <= 0 or per_metre_y <= 0:
+        return None
+    return square_pixel_size(1e6 / per_metre_x, 1e6 / per_metre_y)
+
+
 def tiff_pixel_size(tiff, page):
     """Read the pixel size from OME-XML, else from ImageJ's metadata, else from the resolution tags.
 
