@@ -52,7 +52,7 @@ class TiffBlocks:
             self._tiff = tifffile.TiffFile(file)
             self._plane = find_plane(self._tiff, channel)
             for page in self._plane.pages:
-                check_data(self._tiff, page, most_pixels=None)
+                check_data(self._tiff, self._plane.key, page, most_pixels=None)
             self._lay_out()
         except Exception as error:  # tifffile answers damage with a dozen types
             self.close()
