@@ -2,7 +2,8 @@
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -102,30 +103,31 @@ def decode_tiff(stream: BinaryIO, channel: str | None = None) -> Decoded:
         The file is truncated, damaged, a stack, has several channels other than RGB of which none is chosen, colours
         other than RGB, or a header that claims more than the data can hold.
     """
+    with decode_errors(), tifffile.TiffFile(stream) as tiff:
+        plane = find_plane(tiff, channel)
+        if len(plane.pages) * math.prod(plane.key.shape) > MAX_PIXELS:
+            plane = plane.alone
+        for page in plane.pages:
+            check_data(tiff, plane.key, page)
+        if len(plane.pages) == 1:
+            return as_decoded(tiff, plane, plane.pages[0].asarray())
+        channels = np.empty((*plane.key.shape, len(plane.pages)), plane.key.dtype)
+        for index, page in enumerate(plane.pages):
+            channels[..., index] = page.asarray()
+        return as_decoded(tiff, plane, channels)
+
+
+@contextmanager
+def decode_errors() -> Iterator[None]:
+    """Raise `DecodeError` for the dozen types of errors by which tifffile and its codecs report a damaged file."""
     try:
-        with tifffile.TiffFile(stream) as tiff:
-            plane = find_plane(tiff, channel)
-            if len(plane.pages) * math.prod(plane.key.shape) > MAX_PIXELS:
-                plane = plane.alone
-            for page in plane.pages:
-                check_data(tiff, plane.key, page)
-            if len(plane.pages) == 1:
-                return as_decoded(tiff, plane, plane.pages[0].asarray())
-            channels = np.empty((*plane.key.shape, len(plane.pages)), plane.key.dtype)
-            for index, page in enumerate(plane.pages):
-                channels[..., index] = page.asarray()
-            return as_decoded(tiff, plane, channels)
-    except (DecodeError, MemoryError):
+        yield
+    except (DecodeError, OSError, MemoryError):
         raise
-    except Exception as error:  # tifffile and its codecs answer damage with a dozen types
-        raise undecodable(error) from error
-
-
-def undecodable(error: Exception) -> DecodeError:
-    """Return the error to raise where tifffile or one of its codecs gives up."""
-    return DecodeError(
-        f"is a TIFF that cannot be decoded ({one_line(error)}), where a complete and common one was expected"
-    )
+    except Exception as error:
+        raise DecodeError(
+            f"is a TIFF that cannot be decoded ({one_line(error)}), where a complete and common one was expected"
+        ) from error
 
 
 def find_plane(tiff: tifffile.TiffFile, channel: str | None = None) -> Plane:
