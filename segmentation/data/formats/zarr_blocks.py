@@ -139,7 +139,9 @@ def _open_picture(root: zarr.Group | zarr.Array) -> tuple[zarr.Array, str, Seque
         raise DecodeError(f"is a Zarr store without 'multiscales' in its metadata, where {_WHAT} was expected")
     scales = metadata["multiscales"][0]
     finest = scales["datasets"][0]
-    array: zarr.Array = root[finest["path"]]
+    array = root[finest["path"]]
+    if not isinstance(array, zarr.Array):
+        raise DecodeError(f"holds no array at {finest['path']!r}, where {_WHAT} was expected")
     # Before version 0.4 axes had no units, before 0.3 no names.
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in scales.get("axes", "tczyx"[-array.ndim :])]
     letters = "".join(axis["name"].lower()[:1] for axis in axes)
@@ -153,12 +155,12 @@ def _open_picture(root: zarr.Group | zarr.Array) -> tuple[zarr.Array, str, Seque
         if transformation.get("type") == "scale":
             sides = sides * np.asarray(transformation["scale"], float)
     micrometres = {
-        axis["name"]: side * _MICROMETRES.get(axis.get("unit"), 0) for axis, side in zip(axes, sides, strict=True)
+        axis["name"]: side * _MICROMETRES.get(axis.get("unit", ""), 0) for axis, side in zip(axes, sides, strict=True)
     }
     names = [entry.get("label") for entry in metadata.get("omero", {}).get("channels", [])]
     return array, letters, names, square_pixel_size(micrometres["x"], micrometres["y"])
 
 
 def _ome(group: zarr.Group) -> dict[str, Any]:
-    attributes = dict(group.attrs)
+    attributes: dict[str, Any] = dict(group.attrs)
     return attributes.get("ome", attributes)
