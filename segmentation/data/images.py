@@ -8,14 +8,17 @@ import io
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from segmentation.data.formats import bmp, jpeg, png
 from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel, name_channels
-from segmentation.data.formats.decoded import DecodeError, one_line
+from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
@@ -62,24 +65,34 @@ class Image:
         return self.all_names or self.channel_names
 
 
-def read_image(file, channel=None):
+@contextmanager
+def image_errors(file: object) -> Iterator[None]:
+    """Raise `ImageError`, which names the file, for every `DecodeError`."""
+    try:
+        yield
+    except SeveralChannels as error:
+        raise ImageError(f"{file} {error}; choose one with --channel NAME or --channel NUMBER") from error
+    except DecodeError as error:
+        raise ImageError(f"{file} {error}") from error
+
+
+def read_image(file: Path | zipfile.Path, channel: str | None = None) -> Image:
     """Read one microscope image, or one channel of it.
 
-    A colour image whose three channels are equal everywhere becomes grey. Alpha is dropped, whatever it holds: the
-    stored intensities are what was measured, so a transparent region keeps the colour stored under it. A palette is
-    expanded. Where 0 means white (MinIsWhite in TIFF), values are inverted. bool becomes uint8 0/255, float16 and
-    float64 become float32, and other integers become uint8 (from int8) or uint16 if all their values fit.
+    A colour image whose three channels are equal everywhere becomes grey. Alpha is dropped: a transparent region keeps
+    the intensities stored under it. A palette is applied. Where 0 means white (MinIsWhite in TIFF), values are
+    inverted. bool becomes uint8 0/255, float16 and float64 become float32, and other integers become uint8 (from int8)
+    or uint16 if all their values fit.
 
     The pixel size is read from OME-XML, ImageJ's metadata, the TIFF resolution tags, PNG's pHYs and the BMP header;
-    figures above 20 µm a pixel, such as a screen's 72 dots an inch, and pixels that are not square count as unknown.
+    more than 20 µm a pixel, such as a screen's 72 dots an inch, and pixels that are not square count as unknown.
 
     Parameters
     ----------
     file : pathlib.Path or zipfile.Path
-        Anything with ``read_bytes()``, whose ``str()`` names it.
     channel : str, optional
         Which channel of a picture that has several: its name in OME-XML, in ImageJ's labels or, of colours, "red",
-        "green" or "blue"; or its number, from 1. The image is then grey.
+        "green" or "blue"; or its number, from 1. The image is then grey, and `Image.measured` holds all channels.
 
     Returns
     -------
@@ -89,10 +102,10 @@ def read_image(file, channel=None):
     ------
     ImageError
         The file cannot be read, is not one of the four formats, is truncated or damaged, claims a size that its bytes
-        cannot hold, holds several planes in Z or time, several channels other than RGB of which none is asked for, or
+        cannot hold, holds several planes in Z or time, several channels other than RGB of which none is chosen, or
         values that no image has (complex, negative, above 65,535, NaN, infinite).
     """
-    try:
+    with image_errors(file):
         decoded = _decode(file, channel)
         pixels = intensities(decoded)
         channels, names = decoded.channels, decoded.names
@@ -100,48 +113,30 @@ def read_image(file, channel=None):
             index = choose_channel(channel, GREY if pixels.ndim == 2 else RGB)
             if pixels.ndim == 3:
                 channels, names, pixels = pixels, name_channels(RGB, index), pixels[..., index]
-    except SeveralChannels as error:
-        raise ImageError(f"{file} {error}; choose one with --channel NAME or --channel NUMBER") from error
-    except DecodeError as error:
-        raise ImageError(f"{file} {error}") from error
     if pixels.ndim == 3 and is_grey(pixels):
         pixels = pixels[..., 0]
     pixels = np.ascontiguousarray(np.atleast_3d(pixels))
     return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, decoded.pixel_size_um, channels, names)
 
 
-def intensities(decoded):
-    """Make the intensities of an image of what its file stores, or of a block of it.
+def intensities(decoded: Decoded) -> np.ndarray:
+    """Return the intensities of an image or of a block of it: (H, W) or (H, W, 3) of uint8, uint16 or float32.
 
-    Parameters
-    ----------
-    decoded : Decoded
-
-    Returns
-    -------
-    (H, W) or (H, W, 3) ndarray of uint8, uint16 or float32
-        A palette is applied, and 0 is black.
-
-    Raises
-    ------
-    DecodeError
-        The values are none that an image has.
+    A palette is applied, and 0 is black. `DecodeError` where there are values that no image has.
     """
     pixels = decoded.pixels
     if decoded.palette is not None:
         pixels = _expand(pixels, decoded.palette)
     pixels = as_image_dtype(pixels)
-    if decoded.black is not None:
-        pixels = pixels.dtype.type(decoded.black) - pixels
-    return pixels
+    return pixels if decoded.black is None else pixels.dtype.type(decoded.black) - pixels
 
 
-def read_label_map(file):
+def read_label_map(file: Path | zipfile.Path) -> np.ndarray:
     """Read one label map or mask: the numbers as stored, 0 being background.
 
-    Of a picture with a palette, the indices are the labels if the palette holds colours, as labelling programs write
-    it; if the palette is all grey, the picture is a grey one that was stored sparingly, and its grey levels are
-    the labels. A colour palette that shows black at an index other than 0 is refused: its background is unclear.
+    Of a picture with a palette of colours, as labelling programs write it, the indices are the labels; with a palette
+    of grey levels, these levels are. A colour palette that shows black at an index other than 0 is refused: its
+    background is unclear.
 
     Numbers are never inverted (MinIsWhite in TIFF is only a way of showing them). bool becomes 0/255; grey PNG of less
     than 8 bits is spread over 0..255. Colour with equal channels counts as grey; alpha is dropped.
@@ -149,7 +144,6 @@ def read_label_map(file):
     Parameters
     ----------
     file : pathlib.Path or zipfile.Path
-        Anything with ``read_bytes()``, whose ``str()`` names it.
 
     Returns
     -------
@@ -179,8 +173,8 @@ def read_label_map(file):
         raise ImageError(f"{file} {error}") from error
 
 
-def _decode(file, channel=None):
-    """Give the content of `file` as its format's decoder hands it back; DecodeError where that fails."""
+def _decode(file: Path | zipfile.Path, channel: str | None = None) -> Decoded:
+    """Decode the content of a file in whatever format it is; `DecodeError` where that fails."""
     try:
         if not isinstance(file, Path):
             return _decode_stream(io.BytesIO(file.read_bytes()), channel)
@@ -195,11 +189,11 @@ def _decode(file, channel=None):
         raise DecodeError(f"{kind}, where {_FORMATS} was expected") from error
     except MemoryError as error:
         raise DecodeError("needs more memory than is free, where a picture that fits was expected") from error
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # the latter four from archives
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # the last four from archives
         raise DecodeError(f"cannot be read ({one_line(error)}), where {_FORMATS} was expected") from error
 
 
-def _decode_stream(stream, channel):
+def _decode_stream(stream: BinaryIO, channel: str | None) -> Decoded:
     start = stream.read(64)
     stream.seek(0)
     if start.startswith(TIFF_SIGNATURES):
@@ -213,19 +207,17 @@ def _decode_stream(stream, channel):
         return jpeg.decode_jpeg(stream.read())
     if bmp.is_bmp(start):
         return bmp.decode_bmp(stream.read())
-    raise DecodeError(f"{_what_it_is(start)}, where {_FORMATS} was expected")
-
-
-def _what_it_is(start):
     if not start:
-        return "is empty (0 bytes)"
-    if start.isascii() and all(character.isprintable() or character.isspace() for character in start.decode("ascii")):
-        return f"is a text file that begins with {start[:30].decode('ascii')!r}"
-    return f"is of an unknown format that begins with the bytes {start[:8].hex(' ')}"
+        kind = "is empty (0 bytes)"
+    elif start.isascii() and all(sign.isprintable() or sign.isspace() for sign in start.decode("ascii")):
+        kind = f"is a text file that begins with {start[:30].decode('ascii')!r}"
+    else:
+        kind = f"is of an unknown format that begins with the bytes {start[:8].hex(' ')}"
+    raise DecodeError(f"{kind}, where {_FORMATS} was expected")
 
 
-def _expand(indices, palette):
-    """Give the colours, (H, W, 3) uint8, or (H, W) uint8 of a palette that is all grey."""
+def _expand(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Return the colours, (H, W, 3) uint8, or (H, W) uint8 of a palette that is all grey."""
     highest = int(indices.max())
     if highest >= len(palette):
         raise DecodeError(
@@ -234,7 +226,7 @@ def _expand(indices, palette):
     return palette[:, 0][indices] if is_grey(palette) else palette[indices]
 
 
-def _labels_of_palette(indices, palette):
+def _labels_of_palette(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
     if is_grey(palette):
         return _expand(indices, palette)
     used = np.flatnonzero(np.bincount(indices.ravel()))
@@ -247,29 +239,17 @@ def _labels_of_palette(indices, palette):
     return indices
 
 
-def is_grey(colours):
-    """Tell whether the three channels, last axis of (..., 3), are equal; the first row settles it for most images."""
+def is_grey(colours: np.ndarray) -> bool:
+    """Tell whether the three channels, last axis of (..., 3), are equal; the first row decides it for most images."""
     return all(
         np.array_equal(part[..., 0], part[..., channel]) for part in (colours[:1], colours) for channel in (1, 2)
     )
 
 
-def as_image_dtype(pixels):
-    """Bring numbers to a type in which images are.
+def as_image_dtype(pixels: np.ndarray) -> np.ndarray:
+    """Convert bool, integers or floats to uint8, uint16 or float32 without changing values; True becomes 255.
 
-    Parameters
-    ----------
-    pixels : ndarray of bool, integers or floats
-
-    Returns
-    -------
-    ndarray of uint8, uint16 or float32
-        The same numbers; True becomes 255.
-
-    Raises
-    ------
-    DecodeError
-        If there are NaN or infinite values, or integers below 0 or above 65,535.
+    `DecodeError` if there are NaN or infinite values, or integers below 0 or above 65,535.
     """
     dtype = pixels.dtype
     if dtype.kind == "b":
@@ -283,13 +263,11 @@ def as_image_dtype(pixels):
         if n_bad:
             raise DecodeError(f"holds {n_bad:,} values that are NaN or infinite, where finite float32 was expected")
         return pixels
-    lowest, highest = _range_of_integers(pixels)
-    if lowest < 0 or highest > 65_535:
-        raise DecodeError(f"holds {dtype.name} values from {lowest} to {highest}, where 0 to 65535 was expected")
+    _check_range(pixels, 65_535, "0 to 65535 was")
     return pixels.astype(np.uint8 if dtype.itemsize == 1 else np.uint16)
 
 
-def _as_label_dtype(pixels):
+def _as_label_dtype(pixels: np.ndarray) -> np.ndarray:
     dtype = pixels.dtype
     if dtype.kind == "b":
         return pixels.astype(np.uint8) * 255
@@ -300,15 +278,13 @@ def _as_label_dtype(pixels):
             raise DecodeError(
                 f"holds {fractional:,} {dtype.name} values that are not whole numbers, where labels were expected"
             )
-    lowest, highest = _range_of_integers(pixels)
-    if lowest < 0 or highest > 4_294_967_295:
-        raise DecodeError(
-            f"holds {dtype.name} values from {lowest} to {highest}, where labels from 0 to 4294967295 were expected"
-        )
+    _check_range(pixels, 4_294_967_295, "labels from 0 to 4294967295 were")
     return pixels.astype(f"u{dtype.itemsize}" if dtype.kind in "iu" and dtype.itemsize < 4 else np.uint32, copy=False)
 
 
-def _range_of_integers(pixels):
+def _check_range(pixels: np.ndarray, largest: int, expected: str) -> None:
     if pixels.dtype.kind not in "iuf":
         raise DecodeError(f"holds {pixels.dtype.name} values, where integers or real numbers were expected")
-    return int(pixels.min()), int(pixels.max())
+    lowest, highest = int(pixels.min()), int(pixels.max())
+    if lowest < 0 or highest > largest:
+        raise DecodeError(f"holds {pixels.dtype.name} values from {lowest} to {highest}, where {expected} expected")

@@ -7,19 +7,32 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel, name_channels
-from segmentation.data.formats.decoded import MAX_PIXELS, DecodeError
+from segmentation.data.formats.channels import GREY, RGB, choose_channel, name_channels
+from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError
 from segmentation.data.formats.zarr_blocks import ZarrBlocks, is_zarr
-from segmentation.data.images import TIFF_SIGNATURES, ImageError, intensities
+from segmentation.data.images import TIFF_SIGNATURES, ImageError, image_errors, intensities
 
 # Pictures up to this are read whole, in pixels: a bit more than 8,000 x 8,000.
 LARGEST_WHOLE = 64_000_000
 
-# In which a picture is gone through: whole tiles of whatever size they commonly are, and few rows, as strips are wide.
+# Of `LargeImage.blocks`, in pixels: whole tiles of all common sizes, and few rows, because strips are wide.
 _BLOCK = 512, 16_384
+
+
+class _Source(Protocol):
+    """`TiffBlocks` or `ZarrBlocks`."""
+
+    shape: tuple[int, int]
+    description: Decoded
+    channel_names: tuple[str, ...]
+
+    def read(self, rows: slice, columns: slice, all_channels: bool = False) -> Decoded: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +46,10 @@ class LargeImage:
         Height and width in pixels.
     dtype : numpy.dtype
         Of the pixels that `read` gives: uint8, uint16 or float32.
-    channel_names : tuple of str
-        ``("grey",)`` or ``("red", "green", "blue")``.
-    pixel_size_um : float or None
-        Side of a pixel in micrometres, where the file tells.
+    channel_names, pixel_size_um, measured_names
+        As in `segmentation.data.images.Image`.
     zarr_format : int or None
         2 or 3 where the picture is a Zarr store.
-    measured_names : tuple of str
-        Names of the channels that `read_measured` gives.
     """
 
     file: Path
@@ -50,7 +59,7 @@ class LargeImage:
     pixel_size_um: float | None
     zarr_format: int | None
     measured_names: tuple[str, ...]
-    _source: object
+    _source: _Source
     _colour: int | None  # the one that is read, of red, green and blue
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
@@ -71,53 +80,35 @@ class LargeImage:
         ImageError
             If that part of the file is damaged, or holds values that no image has.
         """
-        try:
-            pixels = np.atleast_3d(intensities(self._source.read(*self._cut(rows, columns))))
-        except (DecodeError, OSError) as error:
-            raise ImageError(f"{self.file} {error}") from error
+        pixels = np.atleast_3d(self._read(rows, columns, all_channels=False))
         first = self._colour or 0
         return np.ascontiguousarray(pixels[..., first : first + len(self.channel_names)])
 
     def read_measured(self, rows: slice, columns: slice) -> np.ndarray:
-        """Read all channels of a part of the picture, as `Image.measured` holds them.
-
-        Parameters
-        ----------
-        rows, columns : slice
-            As in `read`.
-
-        Returns
-        -------
-        (h, w, K) ndarray
-            K is the number of `measured_names`.
-
-        Raises
-        ------
-        ImageError
-            As `read`.
-        """
+        """Read all channels of a part of the picture, as `read` does: (h, w, K), K the number of `measured_names`."""
         if self.measured_names == self.channel_names:
             return self.read(rows, columns)
+        return self._read(rows, columns, all_channels=True)
+
+    def _read(self, rows: slice, columns: slice, all_channels: bool) -> np.ndarray:
+        height, width = self.shape
+        rows = slice(max(rows.start, 0), min(rows.stop, height))
+        columns = slice(max(columns.start, 0), min(columns.stop, width))
         try:
-            decoded = self._source.read(*self._cut(rows, columns), all_channels=True)
+            decoded = self._source.read(rows, columns, all_channels)
             return intensities(decoded) if decoded.channels is None else decoded.channels
         except (DecodeError, OSError) as error:
             raise ImageError(f"{self.file} {error}") from error
 
-    def _cut(self, *parts: slice) -> list[slice]:
-        return [
-            slice(max(part.start, 0), min(part.stop, length)) for part, length in zip(parts, self.shape, strict=True)
-        ]
-
     def blocks(self) -> Iterator[np.ndarray]:
-        """Go through the whole picture, once: (h, w, C) each."""
+        """Yield the blocks of the whole picture, each once: (h, w, C)."""
         height, width = self.shape
         for row in range(0, height, _BLOCK[0]):
             for column in range(0, width, _BLOCK[1]):
                 yield self.read(slice(row, row + _BLOCK[0]), slice(column, column + _BLOCK[1]))
 
     def as_grey(self) -> "LargeImage":
-        """The same picture with one channel, for one whose three channels are equal everywhere."""
+        """Return the same picture with one channel, for one whose three channels are equal everywhere."""
         return replace(self, channel_names=GREY, measured_names=GREY)
 
     def close(self) -> None:
@@ -126,9 +117,7 @@ class LargeImage:
 
 
 def open_large(file: Path, channel: str | None = None, largest_whole: int = LARGEST_WHOLE) -> LargeImage | None:
-    """Open a picture by blocks if it is too large to be read whole.
-
-    Only the metadata are read.
+    """Open a picture by blocks if it is too large to be read whole; only the metadata are read.
 
     Parameters
     ----------
@@ -142,7 +131,7 @@ def open_large(file: Path, channel: str | None = None, largest_whole: int = LARG
     Returns
     -------
     LargeImage or None
-        None if the picture is to be read by `read_image`, which also says what is amiss with a file that is none.
+        None if the picture is to be read by `read_image`, which also reports what is wrong with other files.
 
     Raises
     ------
@@ -152,38 +141,34 @@ def open_large(file: Path, channel: str | None = None, largest_whole: int = LARG
     """
     if not isinstance(file, Path):
         return None
-    try:
+    with image_errors(file):
         source = _open_source(file, channel, largest_whole)
         if source is None:
             return None
         try:
             pixels = intensities(source.description)
             names, measured, colour = RGB if pixels.ndim == 3 else GREY, source.channel_names, None
-            if channel is not None and not source.channel_names:
+            if channel is not None and not measured:
                 index = choose_channel(channel, names)
                 if names == RGB:
                     measured, colour = name_channels(RGB, index), index
         except BaseException:
             source.close()
             raise
-    except SeveralChannels as error:
-        raise ImageError(f"{file} {error}; choose one with --channel NAME or --channel NUMBER") from error
-    except DecodeError as error:
-        raise ImageError(f"{file} {error}") from error
     return LargeImage(
         file=file,
         shape=source.shape,
         dtype=pixels.dtype,
         channel_names=names if colour is None else GREY,
         pixel_size_um=source.description.pixel_size_um,
-        zarr_format=getattr(source, "zarr_format", None),
-        _source=source,
+        zarr_format=source.zarr_format if isinstance(source, ZarrBlocks) else None,
         measured_names=measured or names,
+        _source=source,
         _colour=colour,
     )
 
 
-def _open_source(file: Path, channel: str | None, largest_whole: int):
+def _open_source(file: Path, channel: str | None, largest_whole: int) -> _Source | None:
     if file.is_dir():
         return ZarrBlocks(file, channel) if is_zarr(file) else None
     try:

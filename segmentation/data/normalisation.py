@@ -28,7 +28,7 @@ class Normalisation:
     lower_percentile: float = 1.0
     upper_percentile: float = 99.9
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.lower_percentile < self.upper_percentile <= 100:
             raise ValueError(
                 f"percentiles must satisfy 0 <= lower < upper <= 100, "
@@ -36,7 +36,7 @@ class Normalisation:
             )
 
     def limits(self, pixels: np.ndarray) -> tuple[float, float]:
-        """Measure the intensities that become 0 and 1.
+        """Return the intensities that become 0 and 1.
 
         Parameters
         ----------
@@ -48,16 +48,15 @@ class Normalisation:
         low, high : float
             In units of the image's intensities. The channels share them, so that the hue of a stained image is kept:
             `low` is the least of the channels' lower percentiles, `high` the greatest of their upper ones. Where these
-            are equal, as in a picture of a few nuclei on a background of all zeros, `low` is the least intensity of
-            the image and `high` the greatest; and so are both the least in an image of one single colour, in which
-            there is nothing to see.
+            are equal, as in a picture of a few nuclei on a background of all zeros, they are the least and the greatest
+            intensity of the image. Both are the least in an image of one single colour.
         """
         channels = np.moveaxis(pixels, -1, 0)
         limits = np.array([self._channel_limits(channel) for channel in channels])
         return self._choose(limits, lambda: np.array([(channel.min(), channel.max()) for channel in channels]))
 
     def limits_of_blocks(self, blocks: Callable[[], Iterable[np.ndarray]]) -> tuple[float, float]:
-        """Measure the intensities that become 0 and 1 of an image that does not fit in memory.
+        """Return the intensities that become 0 and 1 of an image that does not fit in memory.
 
         The result is that of `limits` of the whole image, exactly: values are counted, not sampled. Integers take one
         pass, floats two.
@@ -65,54 +64,48 @@ class Normalisation:
         Parameters
         ----------
         blocks : callable
-            Gives, each time it is called, the blocks that together make up the image: (h, w, C) ndarray of uint8,
-            uint16 or float32, in any order and of any size.
+            Gives, each time it is called, the blocks that together make up the image, at least one: (h, w, C) ndarray
+            of uint8, uint16 or float32, in any order and of any size.
 
         Returns
         -------
         low, high : float
         """
-        kind = None
+        counts, is_float = np.zeros((0, 0), np.int64), False
         for block in blocks():
-            values = _countable(block)
-            if kind is None:
-                kind = block.dtype
-                bins = _HALF if kind != np.uint8 else 256
-                counts = np.zeros((block.shape[-1], bins), np.int64)
-            upper = values >> 16 if kind.kind == "f" else values
+            if not counts.size:
+                is_float = block.dtype.kind == "f"
+                counts = np.zeros((block.shape[-1], 256 if block.dtype == np.uint8 else _HALF), np.int64)
+            values = _countable(block) >> 16 if is_float else block
             for channel, count in enumerate(counts):
-                count += np.bincount(upper[..., channel].ravel(), minlength=bins)
-        n_pixels = int(counts[0].sum())
-        ranks = self._ranks(n_pixels)
-        if kind.kind == "f":
+                count += np.bincount(values[..., channel].ravel(), minlength=len(count))
+        ranks = self._ranks(int(counts[0].sum()))
+        if is_float:
             return self._limits_of_float_blocks(blocks, counts, ranks)
         return self._choose(
             np.array([np.searchsorted(np.cumsum(count), ranks) for count in counts]),
             lambda: np.array([np.flatnonzero(count)[[0, -1]] for count in counts]),
         )
 
-    def _limits_of_float_blocks(self, blocks, counts, ranks) -> tuple[float, float]:
-        """Look, in a second pass, into the bins in which the percentiles, the least and the greatest value lie."""
-        n_channels = len(counts)
-        # Besides the two percentiles, the first and the last value.
+    def _limits_of_float_blocks(
+        self, blocks: Callable[[], Iterable[np.ndarray]], counts: np.ndarray, ranks: np.ndarray
+    ) -> tuple[float, float]:
+        """Count, in a second pass, the bins in which the percentiles, the least and the greatest value lie."""
         ranks = np.array([*ranks, 1, counts[0].sum()])
         cumulated = np.cumsum(counts, axis=1)
-        bins = np.array([np.searchsorted(cumulated[channel], ranks) for channel in range(n_channels)])
-        lower = {
-            (channel, index): np.zeros(_HALF, np.int64) for channel in range(n_channels) for index in bins[channel]
-        }
+        bins = np.array([np.searchsorted(channel, ranks) for channel in cumulated])
+        lower = {(channel, int(index)): np.zeros(_HALF, np.int64) for (channel, _), index in np.ndenumerate(bins)}
         for block in blocks():
             values = _countable(block)
             for (channel, index), count in lower.items():
                 inside = values[..., channel][values[..., channel] >> 16 == index]
                 count += np.bincount(inside & (_HALF - 1), minlength=_HALF)
         found = np.empty(bins.shape, np.uint32)
-        for channel in range(n_channels):
-            for column, (index, rank) in enumerate(zip(bins[channel], ranks, strict=True)):
-                before = cumulated[channel, index] - counts[channel, index]
-                position = np.searchsorted(np.cumsum(lower[channel, index]), rank - before)
-                found[channel, column] = index * _HALF + position
-        values = _from_countable(found)
+        for (channel, column), index in np.ndenumerate(bins):
+            before = cumulated[channel, index] - counts[channel, index]
+            position = np.searchsorted(np.cumsum(lower[channel, int(index)]), ranks[column] - before)
+            found[channel, column] = index * _HALF + position
+        values = np.where(found >> 31, found & np.uint32((1 << 31) - 1), ~found).view(np.float32)
         return self._choose(values[:, :2], lambda: values[:, 2:])
 
     def _channel_limits(self, channel: np.ndarray) -> np.ndarray:
@@ -124,13 +117,13 @@ class Normalisation:
         return np.searchsorted(cumulated, self._ranks(cumulated[-1]))
 
     def _ranks(self, n_pixels: int) -> np.ndarray:
-        """Which of the sorted intensities the percentiles are, from 1."""
+        """Return the position, from 1, of the percentiles among the sorted intensities."""
         percentiles = np.array((self.lower_percentile, self.upper_percentile))
         return np.ceil(percentiles / 100 * n_pixels).clip(1)
 
     @staticmethod
     def _choose(limits: np.ndarray, extremes: Callable[[], np.ndarray]) -> tuple[float, float]:
-        """Make one pair of limits of those of the channels, (C, 2), and of their least and greatest values."""
+        """Return one pair of limits from those of the channels, (C, 2), and from their least and greatest values."""
         low, high = limits[:, 0].min(), limits[:, 1].max()
         if (limits[:, 0] == limits[:, 1]).all():
             least, greatest = extremes().T
@@ -169,12 +162,6 @@ class Normalisation:
 
 
 def _countable(pixels: np.ndarray) -> np.ndarray:
-    """Integers that are in the order of the values: of float32 its bits, turned over where it is negative."""
-    if pixels.dtype.kind == "u":
-        return pixels
+    """Return uint32 numbers in the order of float32 values: their bits, inverted where the value is negative."""
     bits = (pixels + np.float32(0)).view(np.uint32)  # -0 becomes 0
     return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-
-
-def _from_countable(values: np.ndarray) -> np.ndarray:
-    return np.where(values >> 31, values & np.uint32((1 << 31) - 1), ~values).view(np.float32)

@@ -1,93 +1,64 @@
-"""BMP: uncompressed, with a palette (1, 4 or 8 bits a pixel) or colours of 24 or 32 bits."""
+"""BMP: uncompressed, with a palette (1, 4 or 8 bits a pixel) or colours of 24 or 32 bits.
+
+No library serves here: Pillow 13 gives wrong pixels for masks of 8 bits with a palette of black and white, and OpenCV
+and imagecodecs apply palettes, whose indices are the labels of a label map.
+"""
 
 import struct
 
 import numpy as np
 
 from segmentation.data.formats.decoded import Decoded, DecodeError, check_claim
-from segmentation.data.formats.pixel_size import square_pixel_size
+from segmentation.data.formats.pixel_size import size_from_density
 
-SIGNATURE = b"BM"
-# Of the header versions in use, OS/2's first (12 bytes) has 16-bit sizes and three bytes a palette entry.
-HEADER_SIZES = frozenset({12, 40, 52, 56, 64, 108, 124})
-
-_FILE_HEADER = 14
-_UNCOMPRESSED, _BITFIELDS = 0, 3
-_BGR_MASKS = (0xFF0000, 0x00FF00, 0x0000FF)
+# Of the header versions in use, OS/2's first (12 bytes) has sizes of 16 bits and three bytes a palette entry.
+_HEADER_SIZES = frozenset({12, 40, 52, 56, 64, 108, 124})
+_BGR_MASKS = struct.pack("<III", 0xFF0000, 0x00FF00, 0x0000FF)
 
 
-def is_bmp(data):
+def is_bmp(data: bytes) -> bool:
     """Tell a BMP from a text that happens to begin with its two letters."""
-    return data[:2] == SIGNATURE and int.from_bytes(data[14:18], "little") in HEADER_SIZES
+    return data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _HEADER_SIZES
 
 
-def decode_bmp(data):
-    """Decode a BMP.
-
-    A fourth byte of 32-bit pixels is dropped: only some programs mean alpha by it. A palette is handed on, not applied.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-
-    Returns
-    -------
-    Decoded
-        uint8.
+def decode_bmp(data: bytes) -> Decoded:
+    """Decode a whole BMP file to uint8: palette indices or RGB; the fourth byte of 32-bit pixels is dropped.
 
     Raises
     ------
     DecodeError
-        Truncated, of a variant other than those above, or a header that claims more than the data can hold.
+        The file is truncated, of another variant than those above, or its header claims more than the data can hold.
     """
-    header_size = int.from_bytes(data[14:18], "little")
-    if len(data) < _FILE_HEADER + header_size:
+    start, header_size = (int.from_bytes(data[first : first + 4], "little") for first in (10, 14))
+    if len(data) < 14 + header_size:
         raise DecodeError(f"is a truncated BMP of {len(data):,} bytes, where a complete header was expected")
-    pixels_start = int.from_bytes(data[10:14], "little")
-    n_colours, pixel_size_um = 0, None
+    compression = n_colours = per_metre_x = per_metre_y = 0
     if header_size == 12:
-        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
-        compression = _UNCOMPRESSED
+        width, height, bits = struct.unpack_from("<HHxxH", data, 18)
     else:
-        width, height, _, bits, compression, _, per_metre_x, per_metre_y, n_colours = struct.unpack_from(
-            "<iiHHIIiiI", data, 18
+        width, height, bits, compression, per_metre_x, per_metre_y, n_colours = struct.unpack_from(
+            "<iixxHI4xiiI", data, 18
         )
-        if per_metre_x > 0 and per_metre_y > 0:
-            pixel_size_um = square_pixel_size(1e6 / per_metre_x, 1e6 / per_metre_y)
-    _check_variant(data, bits, compression)
-
-    top_down, height = height < 0, abs(height)
-    stride = (width * bits + 31) // 32 * 4
-    check_claim(width, height, stride * height, max(0, len(data) - pixels_start), 1)
-    rows = np.frombuffer(data, np.uint8, stride * height, pixels_start).reshape(height, stride).copy()
-    if not top_down:
-        rows = rows[::-1]
-
-    if bits >= 24:
-        samples = bits // 8
-        pixels = rows[:, : width * samples].reshape(height, width, samples)[..., 2::-1]
-        return Decoded(pixels, pixel_size_um=pixel_size_um)
-    entry = 3 if header_size == 12 else 4
-    n_colours = min(n_colours or 2**bits, 2**bits)
-    colours = data[_FILE_HEADER + header_size :][: n_colours * entry]
-    palette = np.frombuffer(colours, np.uint8, len(colours) // entry * entry).reshape(-1, entry)[:, 2::-1]
-    return Decoded(_unpack(rows, bits)[:, :width], palette=palette, pixel_size_um=pixel_size_um)
-
-
-def _check_variant(data, bits, compression):
-    if compression == _BITFIELDS and bits == 32 and struct.unpack("<III", data[54:66].ljust(12, b"\0")) == _BGR_MASKS:
-        return
-    if compression != _UNCOMPRESSED or bits not in (1, 4, 8, 24, 32):
+    is_bgr = compression == 0 or (compression == 3 and bits == 32 and data[54:66] == _BGR_MASKS)
+    if bits not in (1, 4, 8, 24, 32) or not is_bgr:
         raise DecodeError(
             f"is a BMP of {bits} bits a pixel with compression {compression}, "
             "where an uncompressed one of 1, 4, 8, 24 or 32 bits was expected"
         )
+    order, height = 1 if height < 0 else -1, abs(height)
+    stride = (width * bits + 31) // 32 * 4
+    check_claim(width, height, stride * height, max(0, len(data) - start), 1)
+    rows = np.frombuffer(data, np.uint8, stride * height, start).reshape(height, stride)[::order].copy()
 
-
-def _unpack(rows, bits):
-    """Give each pixel a byte: (H, stride) uint8 -> (H, stride * 8 / bits) uint8, the leftmost pixel in the top bits."""
-    if bits == 8:
-        return rows
-    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
-    return (rows[..., None] >> shifts & (2**bits - 1)).reshape(len(rows), -1)
+    pixel_size = size_from_density(per_metre_x, per_metre_y)
+    if bits >= 24:
+        pixels = rows[:, : width * bits // 8].reshape(height, width, bits // 8)[..., 2::-1]
+        return Decoded(pixels, pixel_size_um=pixel_size)
+    if bits == 1:
+        rows = np.unpackbits(rows, axis=1)
+    elif bits == 4:
+        rows = np.stack([rows >> 4, rows & 15], axis=2).reshape(height, -1)
+    entry = 3 if header_size == 12 else 4
+    colours = data[14 + header_size :][: min(n_colours or 256, 2**bits) * entry]
+    palette = np.frombuffer(colours, np.uint8, len(colours) // entry * entry).reshape(-1, entry)[:, 2::-1]
+    return Decoded(rows[:, :width], palette=palette, pixel_size_um=pixel_size)

@@ -13,25 +13,11 @@ class SeveralChannels(DecodeError):
 
 
 def choose_channel(channel: str, names: Sequence[str | None]) -> int:
-    """Find the channel that is asked for.
+    """Return the index of a channel in `names`, which are None where the file tells none.
 
-    Parameters
-    ----------
-    channel : str
-        A name, compared without regard to case, or a number from 1, as Fiji and QuPath count. A name comes first: 405
-        is the channel called so before it is the 405th.
-    names : sequence of str or None
-        Of the channels that there are; None where the file does not tell.
-
-    Returns
-    -------
-    int
-        From 0.
-
-    Raises
-    ------
-    DecodeError
-        There is no such channel, or several of that name.
+    `channel` is a name, compared without regard to case, or a number from 1, as Fiji and QuPath count. Names come
+    first: 405 is the channel of that name, and the 405th only if there is none. `DecodeError` if there is no such
+    channel, or several of that name.
     """
     wanted = channel.strip().casefold()
     matches = [index for index, name in enumerate(names) if name is not None and name.strip().casefold() == wanted]

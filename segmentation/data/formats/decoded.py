@@ -11,9 +11,7 @@ MAX_PIXELS = 400_000_000
 # Deflate cannot shrink data further: at best, two bits stand for a run of 258 bytes.
 DEFLATE_EXPANSION = 1032
 
-
-# The codecs log what they find amiss, and Python prints that to standard error where nobody listens. A file that is
-# amiss gets one sentence, from whoever reads it.
+# The codecs log what is wrong with a file, and Python prints that to standard error unless there is a handler.
 for _codec in ("imagecodecs", "tifffile"):
     logging.getLogger(_codec).addHandler(logging.NullHandler())
 
@@ -40,7 +38,7 @@ class Decoded:
     pixel_size_um : float or None
         Side of a pixel in micrometres, where the file tells.
     channels : ndarray of shape (H, W, K), or None
-        All channels of a picture of which `pixels` is the one asked for, as stored (but bool as 0/255, and 0 is black).
+        All channels, where `pixels` is the one that was chosen; as stored, but bool is 0 and 255, and 0 is black.
     names : tuple of str
         Of these channels.
     """
@@ -54,21 +52,25 @@ class Decoded:
     names: tuple[str, ...] = ()
 
 
-def check_claim(width, height, claimed_bytes, present_bytes, expansion, unit="pixels", most_pixels=MAX_PIXELS):
-    """Hold the size that a header claims against the data that follow it.
+def check_claim(
+    width: int,
+    height: int,
+    claimed_bytes: int,
+    present_bytes: int,
+    expansion: int,
+    unit: str = "pixels",
+    most_pixels: int | None = MAX_PIXELS,
+) -> None:
+    """Compare the size that a header claims with the data that follow it.
 
     Parameters
     ----------
     width, height : int
-        Claimed size in pixels.
-    claimed_bytes : int
-        Size of the decoded picture.
-    present_bytes : int
-        Size of the compressed data in the file.
+        Claimed size in `unit`, which the message names.
+    claimed_bytes, present_bytes : int
+        Size of the decoded picture, and of the compressed data in the file.
     expansion : int
         The most decoded bytes that one compressed byte can stand for.
-    unit : str
-        What is claimed, for the message.
     most_pixels : int or None
         The most that may be claimed; None without a limit.
 
@@ -91,6 +93,6 @@ def check_claim(width, height, claimed_bytes, present_bytes, expansion, unit="pi
         )
 
 
-def one_line(error):
+def one_line(error: Exception) -> str:
     """Fold the message of a library into one line of at most 120 characters."""
     return " ".join(str(error).split())[:120] or type(error).__name__

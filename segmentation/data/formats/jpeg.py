@@ -1,6 +1,7 @@
 """JPEG: grey or RGB, of 8 to 16 bits, turned to RGB but not rotated (the EXIF orientation is ignored)."""
 
 import re
+import struct
 
 import imagecodecs
 
@@ -17,26 +18,16 @@ _MARKER_AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _EXPANSION = 8 * 64
 
 
-def decode_jpeg(data):
-    """Decode a JPEG; refuse an incomplete one, of which decoders would quietly fill the rest with grey.
+def decode_jpeg(data: bytes) -> Decoded:
+    """Decode a whole JPEG file to uint8, or uint16 above 8 bits.
 
-    Damage inside the image data cannot be told from image data: the format has no checksums.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-
-    Returns
-    -------
-    Decoded
-        uint8, or uint16 above 8 bits.
+    An incomplete file is refused: libjpeg fills the missing part with grey. Pillow refuses such files too, but reads
+    8 bits only. Damage inside the image data cannot be told from image data: the format has no checksums.
 
     Raises
     ------
     DecodeError
-        Truncated, damaged, in inks (CMYK) or other numbers of components, or a header that claims more than the data
-        can hold.
+        The file is truncated, damaged, in inks (CMYK), or its header claims more than the data can hold.
     """
     height, width, components = _frame(data)
     if components not in (1, 3):
@@ -44,30 +35,25 @@ def decode_jpeg(data):
         raise DecodeError(f"is a JPEG of {kind}, where grey or RGB was expected")
     check_claim(width, height, width * height, len(data), _EXPANSION)
     try:
-        pixels = imagecodecs.jpeg8_decode(data)
+        return Decoded(imagecodecs.jpeg8_decode(data), lossy=True)
     except (RuntimeError, ValueError) as error:
         raise DecodeError(f"is a damaged JPEG ({one_line(error)}), where a complete one was expected") from error
-    return Decoded(pixels, lossy=True)
 
 
-def _frame(data):
-    """Follow the markers to the end of the image; give the height, width and components that the frame announces."""
-    frame = None
-    position = 2
-    while True:
-        marker = data[position + 1 : position + 2]
-        if data[position : position + 1] != b"\xff" or not marker:
-            break
-        if marker == b"\xff":  # padding
+def _frame(data: bytes) -> tuple[int, int, int]:
+    """Follow the markers to the end of the image; return the height, width and components that the frame announces."""
+    frame, position = None, 2
+    while data[position : position + 1] == b"\xff" and position + 1 < len(data):
+        marker, content = data[position + 1], data[position + 4 : position + 10]
+        if marker == 0xFF:  # padding
             position += 1
             continue
-        if marker[0] == _END_OF_IMAGE and frame is not None:
+        if marker == _END_OF_IMAGE and frame is not None:
             return frame
-        content = data[position + 4 : position + 10]
-        if marker[0] in _START_OF_FRAME and len(content) == 6:
-            frame = int.from_bytes(content[1:3]), int.from_bytes(content[3:5]), content[5]
+        if marker in _START_OF_FRAME and len(content) == 6:
+            frame = struct.unpack(">xHHB", content)
         position += 2 + int.from_bytes(data[position + 2 : position + 4])
-        if marker[0] == _START_OF_SCAN:
+        if marker == _START_OF_SCAN:
             found = _MARKER_AFTER_SCAN.search(data, position)
             position = found.start() if found else len(data)
     raise DecodeError(

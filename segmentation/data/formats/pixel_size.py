@@ -1,6 +1,10 @@
 """The side of a pixel in micrometres, from the metadata of an image file."""
 
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
+
+if TYPE_CHECKING:
+    import tifffile
 
 # Coarser than any lens that shows nuclei. The figures of screens and printers (72 to 1200 dots an inch) all lie above.
 COARSEST_PIXEL_UM = 20.0
@@ -13,61 +17,31 @@ _MICROMETRES = {
 _RESOLUTION_UNITS = {2: "inch", 3: "cm"}  # of the TIFF tag
 
 
-def square_pixel_size(width_um, height_um):
-    """Give one side for a pixel, or None where the figures cannot be those of a microscope.
+def square_pixel_size(width_um: float, height_um: float) -> float | None:
+    """Return `width_um` as the side of a pixel, or None where the figures cannot be those of a microscope.
 
-    Parameters
-    ----------
-    width_um, height_um : float
-        Sides of a pixel in micrometres.
-
-    Returns
-    -------
-    float or None
-        `width_um`; None where a side is not positive, is above `COARSEST_PIXEL_UM` (the 72 or 96 dots an inch that
-        programs write by default), or where the sides differ by more than 1 %.
+    They cannot where a side is not positive, is above `COARSEST_PIXEL_UM` (the 72 or 96 dots an inch that programs
+    write by default), or where the sides differ by more than 1 %.
     """
     if not 0 < width_um <= COARSEST_PIXEL_UM or abs(width_um - height_um) > 0.01 * width_um:
         return None
     return float(width_um)
 
 
-def tiff_pixel_size(tiff, page):
-    """Read the pixel size from OME-XML, else from ImageJ's metadata, else from the resolution tags.
-
-    Parameters
-    ----------
-    tiff : tifffile.TiffFile
-    page : tifffile.TiffPage
-
-    Returns
-    -------
-    float or None
-        Micrometres, or None where the file does not tell.
-    """
-    return (_from_ome(tiff.ome_metadata) if tiff.is_ome else None) or _from_resolution(tiff, page)
-
-
-def _from_ome(xml):
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError:
+def size_from_density(per_metre_x: int, per_metre_y: int) -> float | None:
+    """Return the side of a pixel in micrometres from the pixels in a metre, as PNG and BMP store it, or None."""
+    if per_metre_x <= 0 or per_metre_y <= 0:
         return None
-    for element in root.iter():
-        if element.tag.endswith("}Pixels"):
-            return square_pixel_size(*(_ome_length(element, f"PhysicalSize{axis}") for axis in "XY"))
-    return None
+    return square_pixel_size(1e6 / per_metre_x, 1e6 / per_metre_y)
 
 
-def _ome_length(element, name):
-    unit = element.get(f"{name}Unit", "µm")
-    try:
-        return float(element.get(name, 0)) * _MICROMETRES.get(unit, 0)
-    except ValueError:
-        return 0.0
-
-
-def _from_resolution(tiff, page):
+def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> float | None:
+    """Read the pixel size from OME-XML, else from ImageJ's metadata, else from the resolution tags; None if unknown."""
+    if tiff.is_ome:
+        pixels = ome_pixels(tiff.ome_metadata)
+        size = square_pixel_size(_ome_length(pixels, "PhysicalSizeX"), _ome_length(pixels, "PhysicalSizeY"))
+        if size:
+            return size
     unit = _RESOLUTION_UNITS.get(page.tags.valueof("ResolutionUnit"))
     if tiff.is_imagej:
         unit = str((tiff.imagej_metadata or {}).get("unit", unit)).lower()
@@ -75,3 +49,20 @@ def _from_resolution(tiff, page):
     if unit not in _MICROMETRES or not all(rational and all(rational) for rational in pixels_per_unit):
         return None
     return square_pixel_size(*(_MICROMETRES[unit] * below / above for above, below in pixels_per_unit))
+
+
+def ome_pixels(xml: str | None) -> ElementTree.Element:
+    """Find the first element Pixels of OME-XML; an empty element if there is none or the text is damaged."""
+    try:
+        root = ElementTree.fromstring(xml or "")
+    except ElementTree.ParseError:
+        return ElementTree.Element("Pixels")
+    return next((child for child in root.iter() if child.tag.endswith("}Pixels")), ElementTree.Element("Pixels"))
+
+
+def _ome_length(pixels: ElementTree.Element, name: str) -> float:
+    unit = pixels.get(f"{name}Unit", "µm")
+    try:
+        return float(pixels.get(name, 0)) * _MICROMETRES.get(unit, 0)
+    except ValueError:
+        return 0.0

@@ -1,29 +1,23 @@
-"""TIFF: one plane, grey, RGB or palette, of any depth and compression; its pixel size from whichever metadata tell."""
+"""TIFF: one plane, grey, RGB or palette, of any depth and compression, or one channel of several."""
 
 import math
-import operator
 import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from xml.etree import ElementTree
+from typing import BinaryIO
 
 import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from segmentation.data.formats.channels import SeveralChannels, choose_channel, list_channels, name_channels
-from segmentation.data.formats.decoded import (
-    DEFLATE_EXPANSION,
-    MAX_PIXELS,
-    Decoded,
-    DecodeError,
-    check_claim,
-    one_line,
-)
-from segmentation.data.formats.pixel_size import tiff_pixel_size
+from segmentation.data.formats.decoded import DEFLATE_EXPANSION, MAX_PIXELS, Decoded, DecodeError, check_claim, one_line
+from segmentation.data.formats.pixel_size import ome_pixels, tiff_pixel_size
 
 _JPEG = frozenset({COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY})
 # The most decoded bytes that one stored byte can stand for. An LZW code of 12 bits stands for at most 3,838 bytes.
-_EXPANSION = {
+_EXPANSION: dict[int, int] = {
     COMPRESSION.NONE: 1,
     COMPRESSION.PACKBITS: 64,
     COMPRESSION.LZW: 2_560,
@@ -35,7 +29,7 @@ _EXPANSION_OF_OTHERS = 32_768
 
 _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 
-# tifffile passes over a tag that it cannot read and takes the default of the format, which gives another picture.
+# tifffile ignores a tag that it cannot read and takes the default of the format, which gives another picture.
 _ESSENTIAL_TAGS = {
     256: "ImageWidth",
     257: "ImageLength",
@@ -53,6 +47,8 @@ _CHANNEL_AXES = "CSIQ"
 # Pictures beside the slide, as scanners store them.
 _SIDE_PICTURES = frozenset({"thumbnail", "label", "macro", "overview"})
 
+Page = tifffile.TiffPage | tifffile.TiffFrame
+
 
 @dataclass(frozen=True, eq=False)
 class Plane:
@@ -60,44 +56,41 @@ class Plane:
 
     Attributes
     ----------
+    key : tifffile.TiffPage
+        Describes the data of all pages.
     pages : tuple of tifffile.TiffPage or tifffile.TiffFrame
         That hold the picture: one, or one for each channel.
     channel : int or None
-        Which channel is the picture, of those that are samples of the page or pages of their own; None where all
-        samples are: grey or RGB, and perhaps alpha.
+        The channel to segment, of the samples of the page or of the pages; None: all samples, grey or RGB with or
+        without alpha.
     names : tuple of str
         Of the channels, where one is chosen.
     """
 
-    pages: tuple[tifffile.TiffPage | tifffile.TiffFrame, ...]
+    key: tifffile.TiffPage
+    pages: tuple[Page, ...]
     channel: int | None = None
     names: tuple[str, ...] = ()
 
     @property
     def alone(self) -> "Plane":
         """The picture without the pages of other channels."""
-        if len(self.pages) == 1:
+        if self.channel is None or len(self.pages) == 1:
             return self
-        return Plane((self.pages[self.channel],), None, (self.names[self.channel],))
-
-    @property
-    def key(self) -> tifffile.TiffPage:
-        """The page that describes the data of all pages."""
-        return self.pages[0].keyframe
+        return Plane(self.key, (self.pages[self.channel],), None, (self.names[self.channel],))
 
 
-def decode_tiff(stream, channel=None):
+def decode_tiff(stream: BinaryIO, channel: str | None = None) -> Decoded:
     """Decode a TIFF that holds one plane, or one channel of it.
 
-    Pages marked as reduced copies (thumbnails, the lower levels of a pyramid) are passed over; the orientation tag is
-    ignored. A palette is handed on, not applied.
+    Pages marked as reduced copies (thumbnails, the lower levels of a pyramid) are ignored, and so is the orientation.
 
     Parameters
     ----------
     stream : binary file
         At its beginning; only what is needed is read.
     channel : str, optional
-        As `choose_channel` takes it.
+        As `choose_channel` takes it. The other channels are decoded too, unless all of them together are too large.
 
     Returns
     -------
@@ -107,51 +100,40 @@ def decode_tiff(stream, channel=None):
     Raises
     ------
     DecodeError
-        Truncated, damaged, a stack, more channels than a colour has and none of them asked for, in colours other than
-        RGB, or a header that claims more than the data can hold.
+        The file is truncated, damaged, a stack, has several channels other than RGB of which none is chosen, colours
+        other than RGB, or a header that claims more than the data can hold.
     """
+    with decode_errors(), tifffile.TiffFile(stream) as tiff:
+        plane = find_plane(tiff, channel)
+        if len(plane.pages) * math.prod(plane.key.shape) > MAX_PIXELS:
+            plane = plane.alone
+        for page in plane.pages:
+            check_data(tiff, plane.key, page)
+        if len(plane.pages) == 1:
+            return as_decoded(tiff, plane, plane.pages[0].asarray())
+        channels = np.empty((*plane.key.shape, len(plane.pages)), plane.key.dtype)
+        for index, page in enumerate(plane.pages):
+            channels[..., index] = page.asarray()
+        return as_decoded(tiff, plane, channels)
+
+
+@contextmanager
+def decode_errors() -> Iterator[None]:
+    """Raise `DecodeError` for the dozen types of errors by which tifffile and its codecs report a damaged file."""
     try:
-        with tifffile.TiffFile(stream) as tiff:
-            plane = find_plane(tiff, channel)
-            if len(plane.pages) * math.prod(plane.key.shape) > MAX_PIXELS:
-                plane = plane.alone
-            for page in plane.pages:
-                check_data(tiff, page)
-            if len(plane.pages) == 1:
-                return as_decoded(tiff, plane, plane.pages[0].asarray())
-            channels = np.empty((*plane.key.shape, len(plane.pages)), plane.key.dtype)
-            for index, page in enumerate(plane.pages):
-                channels[..., index] = page.asarray()
-            return as_decoded(tiff, plane, channels)
-    except (DecodeError, MemoryError):
+        yield
+    except (DecodeError, OSError, MemoryError):
         raise
-    except Exception as error:  # tifffile and its codecs answer damage with a dozen types
-        raise undecodable(error) from error
+    except Exception as error:
+        raise DecodeError(
+            f"is a TIFF that cannot be decoded ({one_line(error)}), where a complete and common one was expected"
+        ) from error
 
 
-def undecodable(error):
-    """What to raise where tifffile or one of its codecs gives up."""
-    return DecodeError(
-        f"is a TIFF that cannot be decoded ({one_line(error)}), where a complete and common one was expected"
-    )
+def find_plane(tiff: tifffile.TiffFile, channel: str | None = None) -> Plane:
+    """Find the picture in a file; refuse a file that holds several, and say what they are.
 
-
-def find_plane(tiff, channel=None):
-    """Find the picture in a file; refuse one that holds several, saying what they are.
-
-    Parameters
-    ----------
-    tiff : tifffile.TiffFile
-    channel : str, optional
-        As `choose_channel` takes it. Of grey and RGB pictures none is chosen here.
-
-    Returns
-    -------
-    Plane
-
-    Raises
-    ------
-    DecodeError
+    Of grey and RGB pictures no channel is chosen here. Errors are those of `decode_tiff`.
     """
     if not tiff.pages:
         raise DecodeError(
@@ -164,13 +146,15 @@ def find_plane(tiff, channel=None):
         raise DecodeError(f"holds {len(series)} pictures ({sizes}), where one was expected")
     entry, page = series[0], series[0].keyframe
     _check_directory(tiff, page)
-    one_page = math.prod(entry.shape) == math.prod(page.shape)
-    if one_page and page.axes in ("YX", "YXS", "SYX") and _is_grey_or_rgb(page):
-        return Plane((page,))
-    axes = [(axis, length) for axis, length in zip(entry.axes, entry.shape, strict=True) if axis not in "YX"]
-    axes = [(axis, length) for axis, length in axes if length > 1]
-    held = f"holds {_what_it_holds(entry.axes, entry.shape)}"
-    if len(axes) != 1 or axes[0][0] not in _CHANNEL_AXES or page.axes not in ("YX", "YXS", "SYX"):
+    is_plane, one_page = page.axes in ("YX", "YXS", "SYX"), math.prod(entry.shape) == math.prod(page.shape)
+    if is_plane and one_page and _is_grey_or_rgb(page):
+        return Plane(page, (page,))
+    axes = [
+        (axis, length) for axis, length in zip(entry.axes, entry.shape, strict=True) if axis not in "YX" and length > 1
+    ]
+    counts = " x ".join(f"{length} {_AXES.get(axis, 'pages')}" for axis, length in axes) or "an unknown arrangement"
+    held = f"holds {counts} (axes {entry.axes}, shape {tuple(entry.shape)})"
+    if len(axes) != 1 or axes[0][0] not in _CHANNEL_AXES or not is_plane:
         never = "" if channel is None else "; a channel is chosen from pictures without Z and time alone"
         raise DecodeError(f"{held}, where one plane, grey or RGB, was expected{never}")
     names = _channel_names(tiff, axes[0][1])
@@ -179,39 +163,25 @@ def find_plane(tiff, channel=None):
         raise SeveralChannels(f"{held}{numbered}, where one plane, grey or RGB, was expected")
     index = choose_channel(channel, names)
     if one_page:
-        return Plane((page,), index, name_channels(names, index))
-    pages = tuple(entry.pages)
-    if page.axes != "YX" or len(pages) != len(names) or None in pages:
+        return Plane(page, (page,), index, name_channels(names, index))
+    pages = tuple(single for single in entry.pages if single is not None)
+    if page.axes != "YX" or not len(pages) == len(entry.pages) == len(names):
         raise DecodeError(f"{held}, but not as a page each, where a page for each channel was expected")
-    return Plane(pages, index, name_channels(names, index))
+    return Plane(page, pages, index, name_channels(names, index))
 
 
-def _channel_names(tiff, count):
-    """Names of the channels as OME-XML or ImageJ tell them; None for each that is not told."""
-    names = []
+def _channel_names(tiff: tifffile.TiffFile, count: int) -> Sequence[str | None]:
+    """Return the names of the channels in OME-XML or ImageJ's labels; None for each that has none."""
+    names: list[str | None] = []
     if tiff.is_ome:
-        try:
-            root = ElementTree.fromstring(tiff.ome_metadata)
-        except ElementTree.ParseError:
-            root = ElementTree.Element("OME")
-        pixels = next((element for element in root.iter() if element.tag.endswith("}Pixels")), ())
-        names = [element.get("Name") for element in pixels if element.tag.endswith("}Channel")]
+        names = [child.get("Name") for child in ome_pixels(tiff.ome_metadata) if child.tag.endswith("}Channel")]
     elif tiff.is_imagej:
         labels = (tiff.imagej_metadata or {}).get("Labels") or []
         names = [str(label) or None for label in ([labels] if isinstance(labels, str) else labels)]
-    return tuple(names) if len(names) == count else (None,) * count
+    return names if len(names) == count else [None] * count
 
 
-def _what_it_holds(axes, shape):
-    counts = [
-        f"{length} {_AXES.get(axis, 'pages')}"
-        for axis, length in zip(axes, shape, strict=True)
-        if axis not in "YX" and length > 1
-    ]
-    return f"{' x '.join(counts) or 'an unknown arrangement'} (axes {axes}, shape {tuple(shape)})"
-
-
-def _check_directory(tiff, page):
+def _check_directory(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
     """Refuse a page whose directory lists what tifffile left out: a tag it could not read, a page that is not there."""
     layout, stream = tiff.tiff, tiff.filehandle
     stream.seek(page.offset)
@@ -230,36 +200,25 @@ def _check_directory(tiff, page):
         )
 
 
-def as_decoded(tiff, plane, pixels):
-    """Make of the samples of a page, or of a part of it, what is handed on: alpha dropped, the palette beside them.
-
-    Parameters
-    ----------
-    tiff : tifffile.TiffFile
-    plane : Plane
-    pixels : (H, W), (H, W, S) or (S, H, W) ndarray
-        As the page stores them.
-
-    Returns
-    -------
-    Decoded
-    """
+def as_decoded(tiff: tifffile.TiffFile, plane: Plane, pixels: np.ndarray) -> Decoded:
+    """Convert the samples of a plane or of a part of it, as stored: (H, W), (H, W, S) or (S, H, W); drop alpha."""
     page = plane.key
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
-    channels = None
+    channels = palette = black = None
     if plane.channel is not None:
         channels, pixels = pixels, pixels[..., plane.channel]
     elif pixels.ndim == 3:  # alpha comes last
         pixels = pixels[..., :3] if pixels.shape[-1] > 2 else pixels[..., 0]
-    palette = black = None
+    if channels is not None and channels.dtype == bool:
+        channels = channels.astype(np.uint8) * 255
     if page.photometric == PHOTOMETRIC.PALETTE:
         palette = _palette(page)
         pixels = pixels.astype(np.uint16 if page.bitspersample > 8 else np.uint8)
     elif page.photometric == PHOTOMETRIC.MINISWHITE:
-        black = _black(page, pixels)
-    if channels is not None:
-        channels = _as_measured(page, channels)
+        black = _black(page, pixels).item()
+        if channels is not None:
+            channels = _black(page, channels).astype(channels.dtype) - channels
     return Decoded(
         pixels,
         palette=palette,
@@ -271,7 +230,7 @@ def as_decoded(tiff, plane, pixels):
     )
 
 
-def _is_grey_or_rgb(page):
+def _is_grey_or_rgb(page: tifffile.TiffPage) -> bool:
     """Whether the samples are grey or RGB; refuse values that are no numbers, and colours other than RGB."""
     samples, photometric = page.samplesperpixel, page.photometric
     if page.dtype is None:
@@ -280,73 +239,59 @@ def _is_grey_or_rgb(page):
             "where integers or real numbers of 1 to 64 bits were expected"
         )
     if photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE):
-        return samples == 1 or (samples == 2 and page.extrasamples[:1] and page.extrasamples[0] in _ALPHA)
+        return samples == 1 or (samples == 2 and len(page.extrasamples) > 0 and page.extrasamples[0] in _ALPHA)
     if photometric == PHOTOMETRIC.RGB or (photometric == PHOTOMETRIC.YCBCR and page.compression in _JPEG):
         return samples in (3, 4)
     name = getattr(photometric, "name", photometric)
     raise DecodeError(f"stores its colours as {name}, where grey, RGB or a palette was expected")
 
 
-def check_data(tiff, page, most_pixels=MAX_PIXELS):
-    """Hold the size that a page claims against its strips or tiles, and these against the file.
+def check_data(
+    tiff: tifffile.TiffFile, key: tifffile.TiffPage, page: Page, most_pixels: int | None = MAX_PIXELS
+) -> None:
+    """Compare the size that the description `key` claims with the strips or tiles of a page, and these with the file.
 
-    Parameters
-    ----------
-    tiff : tifffile.TiffFile
-    page : tifffile.TiffPage or tifffile.TiffFrame
-    most_pixels : int or None
-        The most that may be claimed; None without a limit.
-
-    Raises
-    ------
-    DecodeError
+    At most `most_pixels` may be claimed; None is no limit. `DecodeError` where they do not agree.
     """
-    offsets, counts, file_size = page.dataoffsets, page.databytecounts, tiff.filehandle.size
-    page = page.keyframe
-    width, height = page.imagewidth, page.imagelength
-    picture_bytes = height * ((width * page.samplesperpixel * page.bitspersample + 7) // 8)
-    expansion = _EXPANSION.get(page.compression, _EXPANSION_OF_OTHERS)
-    check_claim(width, height, picture_bytes, min(sum(counts), file_size), expansion, most_pixels=most_pixels)
-    if page.is_tiled:  # of which one alone can claim more than the picture
-        width, height = page.tilewidth, page.tilelength
-        samples = 1 if page.axes == "SYX" else page.samplesperpixel
-        tile_bytes = height * ((width * samples * page.bitspersample + 7) // 8)
-        check_claim(width, height, tile_bytes, min(max(counts), file_size), expansion, unit="pixels a tile")
+    counts, file_size = page.databytecounts, tiff.filehandle.size
+    width, height = key.imagewidth, key.imagelength
+    expansion = _EXPANSION.get(key.compression, _EXPANSION_OF_OTHERS)
+    size = height * ((width * key.samplesperpixel * key.bitspersample + 7) // 8)
+    check_claim(width, height, size, min(sum(counts), file_size), expansion, most_pixels=most_pixels)
+    if key.is_tiled:  # of which one alone can claim more than the picture
+        width, height = key.tilewidth, key.tilelength
+        samples = 1 if key.axes == "SYX" else key.samplesperpixel
+        size = height * ((width * samples * key.bitspersample + 7) // 8)
+        check_claim(width, height, size, min(max(counts), file_size), expansion, unit="pixels a tile")
 
-    expected_end = max(map(operator.add, offsets, counts))
+    expected_end = max(offset + count for offset, count in zip(page.dataoffsets, counts, strict=False))
     if expected_end > file_size:
         raise DecodeError(f"is a truncated TIFF of {file_size:,} bytes, where at least {expected_end:,} were expected")
-    n_expected, n_present = math.prod(page.chunked), len(counts) - counts.count(0)
+    n_expected, n_present = math.prod(key.chunked), len(counts) - counts.count(0)
     if n_present < n_expected:
         raise DecodeError(
             f"is an incomplete TIFF with {n_present:,} strips or tiles of data, where {n_expected:,} were expected"
         )
 
 
-def _palette(page):
-    """Give the colour map as (N, 3) uint8; some programs fill its 16-bit entries with 8-bit values."""
-    colours = page.colormap.T
-    if page.dtype.kind not in "bu" or page.bitspersample > 16 or colours.shape != (2**page.bitspersample, 3):
+def _palette(page: tifffile.TiffPage) -> np.ndarray:
+    """Return the colour map as (N, 3) uint8; some programs fill its 16-bit entries with 8-bit values."""
+    colours, dtype = np.asarray(page.colormap).T, np.dtype(page.dtype)
+    if dtype.kind not in "bu" or page.bitspersample > 16 or colours.shape != (2**page.bitspersample, 3):
         raise DecodeError(
-            f"is a damaged TIFF with {page.dtype} pixels and a palette of shape {colours.shape}, "
+            f"is a damaged TIFF with {dtype} pixels and a palette of shape {colours.shape}, "
             "where one entry (red, green, blue) for each possible value was expected"
         )
     return (colours if colours.max() < 256 else colours >> 8).astype(np.uint8)
 
 
-def _black(page, pixels):
-    """Give the value that is black where 0 is white; where the type has no natural end, the largest value present."""
-    if pixels.dtype == bool:
-        return 255
-    return 2**page.bitspersample - 1 if pixels.dtype.kind == "u" and page.bitspersample <= 16 else pixels.max()
+def has_natural_white(page: tifffile.TiffPage) -> bool:
+    """Whether the type of the pixels says which value is the opposite of 0."""
+    return page.dtype == bool or (np.dtype(page.dtype).kind == "u" and page.bitspersample <= 16)
 
 
-def _as_measured(page, channels):
-    if channels.dtype == bool:
-        channels = channels.astype(np.uint8) * 255
-    if page.photometric == PHOTOMETRIC.MINISWHITE:
-        return (
-            np.array([_black(page, channels[..., index]) for index in range(channels.shape[-1])], channels.dtype)
-            - channels
-        )
-    return channels
+def _black(page: tifffile.TiffPage, pixels: np.ndarray) -> np.ndarray:
+    """Return the value that is black where 0 is white; without a natural one, the largest in each channel."""
+    if has_natural_white(page):
+        return np.array(255 if page.dtype == bool else 2**page.bitspersample - 1)
+    return pixels.max(axis=(0, 1))

@@ -1,12 +1,19 @@
 """OME-Zarr by blocks: the finest level of a picture in a folder, version 0.4 (Zarr 2) or 0.5 (Zarr 3)."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segmentation.data.formats.channels import RGB, SeveralChannels, choose_channel, list_channels, name_channels
 from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
 from segmentation.data.formats.pixel_size import square_pixel_size
+
+if TYPE_CHECKING:
+    import zarr
 
 _METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 _MICROMETRES = {"nanometer": 1e-3, "micrometer": 1, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
@@ -32,21 +39,19 @@ class ZarrBlocks:
 
     Attributes
     ----------
-    shape : (int, int)
-        Height and width in pixels.
+    shape, description, channel_names
+        As in `segmentation.data.formats.tiff_blocks.TiffBlocks`.
     zarr_format : int
         2 or 3.
-    description : Decoded
-        What `read` gives, with a single pixel of zeros.
 
     Raises
     ------
     DecodeError
         The folder holds no such picture, several pictures, several planes, or several channels other than red, green
-        and blue, none of which is asked for.
+        and blue, none of which is chosen.
     """
 
-    def __init__(self, folder: Path, channel: str | None = None):
+    def __init__(self, folder: Path, channel: str | None = None) -> None:
         try:
             import zarr
         except ImportError as error:
@@ -55,64 +60,44 @@ class ZarrBlocks:
             ) from error
         try:
             root = zarr.open(str(folder), mode="r")
-            self._array, axes, names, self._pixel_size_um = _open_picture(root)
+            self._array, self._axes, names, self._pixel_size_um = _open_picture(root)
         except DecodeError:
             raise
         except Exception as error:  # whatever the metadata lack shows as one of many types
             raise _undecodable(error) from error
         self.zarr_format = root.metadata.zarr_format
-        lengths = dict(zip(axes, self._array.shape, strict=True))
+        lengths = dict(zip(self._axes, self._array.shape, strict=True))
         self.shape = lengths["y"], lengths["x"]
         if 0 in self._array.shape:
             raise DecodeError(f"holds a picture of shape {self._array.shape}, where at least 1 x 1 was expected")
-        held = [f"{length} {_HELD[axis]}" for axis, length in lengths.items() if axis not in "yx" and length > 1]
-        held = f"holds {' x '.join(held)} (axes {axes.upper()}, shape {self._array.shape})"
+        counts = " x ".join(f"{lengths[a]} {_HELD[a]}" for a in self._axes if a in _HELD and lengths[a] > 1)
+        held = f"holds {counts} (axes {self._axes.upper()}, shape {self._array.shape})"
         if lengths.get("t", 1) > 1 or lengths.get("z", 1) > 1:
             never = "" if channel is None else "; a channel is chosen from pictures without Z and time alone"
             raise DecodeError(f"{held}, where one plane, grey or RGB, was expected{never}")
 
         count = lengths.get("c", 1)
-        names = names if len(names) == count else (None,) * count
-        colours = tuple(str(name).strip().lower() for name in names) == RGB
-        self._chosen = channel is not None and count > 1
-        if self._chosen:
-            self._channel = choose_channel(channel, names)
-        elif colours:
-            self._channel = slice(0, 3)
-        elif count == 1:
-            self._channel = 0
-        else:
+        names = names if len(names) == count else [None] * count
+        self.channel_names: tuple[str, ...] = ()
+        self._channels: int | slice = 0
+        if channel is not None and count > 1:
+            self._channels = choose_channel(channel, names)
+            self.channel_names = name_channels(names, self._channels)
+        elif tuple(str(name).strip().lower() for name in names) == RGB:
+            self._channels = slice(None)
+        elif count > 1:
             numbered = f": {list_channels(names)}" if any(names) else ""
             raise SeveralChannels(f"{held}{numbered}, where one plane, grey or RGB, was expected")
-        self._axes = axes
-        self.channel_names = name_channels(names, self._channel) if self._chosen else ()
-        single = np.zeros((1, 1, 3) if colours and not self._chosen else (1, 1), self._array.dtype)
+        single = np.zeros((1, 1, 3) if isinstance(self._channels, slice) else (1, 1), self._array.dtype)
         self.description = self._decoded(single)
 
     def close(self) -> None:
-        """Nothing is open between reads."""
+        """Do nothing: between reads no file is open."""
 
     def read(self, rows: slice, columns: slice, all_channels: bool = False) -> Decoded:
-        """Decode a part of the plane; threads may do so at once.
-
-        Parameters
-        ----------
-        rows, columns : slice
-            Within the picture, with start and stop.
-        all_channels : bool
-            Read the channels besides the chosen one, too.
-
-        Returns
-        -------
-        Decoded
-            Pixels ``(h, w)`` or ``(h, w, 3)``, in the dtype of the store.
-
-        Raises
-        ------
-        DecodeError
-            A chunk is damaged.
-        """
-        where = {"y": rows, "x": columns, "c": slice(None) if all_channels else self._channel}
+        """Decode a part of the plane; as `segmentation.data.formats.tiff_blocks.TiffBlocks.read`."""
+        all_channels = all_channels and isinstance(self._channels, int)
+        where = {"y": rows, "x": columns, "c": slice(None) if all_channels else self._channels}
         try:
             pixels = np.asarray(self._array[tuple(where.get(axis, 0) for axis in self._axes)])
         except (OSError, MemoryError):
@@ -121,8 +106,8 @@ class ZarrBlocks:
             raise _undecodable(error) from error
         if pixels.ndim == 3:
             pixels = np.moveaxis(pixels, [axis for axis in self._axes if axis in "cyx"].index("c"), -1)
-        if all_channels and self._chosen:
-            return self._decoded(pixels[..., self._channel], pixels)
+            if all_channels:
+                return self._decoded(pixels[..., self._channels], pixels)
         return self._decoded(pixels)
 
     def _decoded(self, pixels: np.ndarray, channels: np.ndarray | None = None) -> Decoded:
@@ -133,8 +118,8 @@ def _undecodable(error: Exception) -> DecodeError:
     return DecodeError(f"is a Zarr store that cannot be read ({one_line(error)}), where {_WHAT} was expected")
 
 
-def _open_picture(root):
-    """Give the array of the finest level, its axes as letters, the channels' names and the pixel size."""
+def _open_picture(root: zarr.Group | zarr.Array) -> tuple[zarr.Array, str, Sequence[str | None], float | None]:
+    """Return the array of the finest level, its axes as letters, the channels' names and the pixel size."""
     import zarr
 
     if isinstance(root, zarr.Array):
@@ -147,29 +132,21 @@ def _open_picture(root):
     if "multiscales" not in metadata and "0" in root:  # as bioformats2raw lays out a file of several pictures
         if "1" in root and isinstance(root["1"], zarr.Group):
             raise DecodeError(f"holds several pictures, where {_WHAT} was expected: name the folders within")
-        if isinstance(root["0"], zarr.Group):
-            root = root["0"]
-            metadata = _ome(root)
+        first = root["0"]
+        if isinstance(first, zarr.Group):
+            root, metadata = first, _ome(first)
     if not metadata.get("multiscales"):
         raise DecodeError(f"is a Zarr store without 'multiscales' in its metadata, where {_WHAT} was expected")
     scales = metadata["multiscales"][0]
     finest = scales["datasets"][0]
     array = root[finest["path"]]
+    if not isinstance(array, zarr.Array):
+        raise DecodeError(f"holds no array at {finest['path']!r}, where {_WHAT} was expected")
     # Before version 0.4 axes had no units, before 0.3 no names.
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in scales.get("axes", "tczyx"[-array.ndim :])]
-    names = "".join(axis["name"].lower()[:1] for axis in axes)
-    if len(names) != array.ndim or not set("yx") <= set(names) <= set("tczyx"):
-        raise DecodeError(f"is a Zarr picture with axes {names!r} of shape {array.shape}, where 'tczyx' was expected")
-    channels = metadata.get("omero", {}).get("channels", [])
-    return array, names, tuple(entry.get("label") for entry in channels), _pixel_size(scales, finest, axes)
-
-
-def _ome(group) -> dict:
-    attributes = dict(group.attrs)
-    return attributes.get("ome", attributes)
-
-
-def _pixel_size(scales, finest, axes) -> float | None:
+    letters = "".join(axis["name"].lower()[:1] for axis in axes)
+    if len(letters) != array.ndim or not set("yx") <= set(letters) <= set("tczyx"):
+        raise DecodeError(f"is a Zarr picture with axes {letters!r} of shape {array.shape}, where 'tczyx' was expected")
     sides = np.ones(len(axes))
     for transformation in (
         *finest.get("coordinateTransformations", []),
@@ -177,5 +154,13 @@ def _pixel_size(scales, finest, axes) -> float | None:
     ):
         if transformation.get("type") == "scale":
             sides = sides * np.asarray(transformation["scale"], float)
-    sides = {axis["name"]: side * _MICROMETRES.get(axis.get("unit"), 0) for axis, side in zip(axes, sides, strict=True)}
-    return square_pixel_size(sides["x"], sides["y"])
+    micrometres = {
+        axis["name"]: side * _MICROMETRES.get(axis.get("unit", ""), 0) for axis, side in zip(axes, sides, strict=True)
+    }
+    names = [entry.get("label") for entry in metadata.get("omero", {}).get("channels", [])]
+    return array, letters, names, square_pixel_size(micrometres["x"], micrometres["y"])
+
+
+def _ome(group: zarr.Group) -> dict[str, Any]:
+    attributes: dict[str, Any] = dict(group.attrs)
+    return attributes.get("ome", attributes)

@@ -62,13 +62,27 @@ def test_four_bits_top_down_and_pixel_size(tmp_path):
     assert image.pixel_size_um == 0.25
 
 
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_mask_with_a_palette_of_black_and_white(tmp_path, bits):
+    # Of 8 bits, Pillow 13 reads it as if each pixel had one.
+    mask = np.random.default_rng(0).integers(0, 2, (4, 8), dtype=np.uint8)
+    packed = {1: np.packbits(mask, axis=1), 4: mask[:, ::2] << 4 | mask[:, 1::2], 8: mask}[bits]
+    rows = np.zeros((4, 4 if bits < 8 else 8), np.uint8)
+    rows[:, : packed.shape[1]] = packed[::-1]
+    start = bytearray(header(8, 4, bits, palette=bytes([0, 0, 0, 0, 255, 255, 255, 0])))
+    start[46:50] = (2).to_bytes(4, "little")
+    (tmp_path / "mask.bmp").write_bytes(bytes(start) + rows.tobytes())
+    np.testing.assert_array_equal(read_label_map(tmp_path / "mask.bmp"), mask * 255)
+    np.testing.assert_array_equal(read_image(tmp_path / "mask.bmp").pixels[..., 0], mask * 255)
+
+
 def test_os2_header(tmp_path):
     data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 26) + struct.pack("<IHHHH", 12, 1, 1, 1, 24) + bytes([1, 2, 3, 0])
     (tmp_path / "cells.bmp").write_bytes(data)
     assert read_image(tmp_path / "cells.bmp").pixels.tolist() == [[[3, 2, 1]]]
 
 
-@pytest.mark.parametrize("kept", [20, 50, 60, -1])
+@pytest.mark.parametrize("kept", [15, 20, 50, 60, -1])
 def test_truncated_bmp_is_refused(tmp_path, colours, kept):
     Pillow.fromarray(colours).save(tmp_path / "cells.bmp")
     (tmp_path / "cells.bmp").write_bytes((tmp_path / "cells.bmp").read_bytes()[:kept])
