@@ -39,7 +39,31 @@ class Survey:
     images : pandas.DataFrame
         A row an image:
 
-        ===========================  ============================================================================"""
+        ===========================  ===================================================================================
+        `id`, `subset`, `kind`       `kind` is categorical, the most frequent first; `subset` may be `NO_SUBSET`
+        `group`, `field`             group as the split has it; field as found in the pixels by `find_groups`
+        `height`, `width`            in pixels
+        `nuclei`, `objects`          number of nuclei, and of connected components of the foreground (8 neighbours)
+        `foreground`, `touching`     share of pixels that belong to nuclei; share of nuclei that touch another, or NaN
+        `diameter`                   median over the nuclei that the edge does not cut, in pixels; NaN without any
+        `background`, `brightness`   median intensity of background and nuclei in the file, mean of the channels, as a
+                                     share of the largest value of the integer type (floats: in the image), or NaN
+        `background_red` to          mean colour of background and nuclei, likewise
+        `nuclei_blue`
+        `lightness`, `chroma`        CIELAB, of the normalised image: median lightness, 0 (black) to 100 (white), and
+                                     mean chroma, 0 for grey
+        ===========================  ===================================================================================
+    nuclei : pandas.DataFrame
+        A row a nucleus, images in order, labels ascending: `image` (its row in `images`) and its `kind`; `label`,
+        `area`, `bbox_...`, `solidity` and `touches_edge` as in nuclei.csv; `diameter` of the disk of equal area, in
+        pixels; whether it is `touching` another; and `contrast`, -1 to 1, see `measures.local_contrast`.
+    cached : CachedImages
+        Pixels and label maps, in the order of `images`, as are `samples` and `fingerprints`.
+    problems : list of Problem
+        What is wrong with the data set, unusable samples included.
+    split_origin : str
+        Where the split comes from, as part of a sentence.
+    """
 
     path: Path
     images: pd.DataFrame
