@@ -27,18 +27,10 @@ _MIN_VOTES = 0.3
 
 
 def encode(label_map: np.ndarray) -> np.ndarray:
-    """Turn a label map into the channels that a network learns.
+    """Encode a label map: foreground (0 or 1), offset to the centre of the nucleus, binary logarithm of its radius.
 
-    Parameters
-    ----------
-    label_map : (H, W) ndarray of int
-        0 = background.
-
-    Returns
-    -------
-    (H, W, 4) ndarray of float32
-        Foreground (0 or 1); offset from the pixel to the centre of its nucleus, rows and columns, in units of
-        `OFFSET_SCALE` pixels; binary logarithm of the radius of the nucleus in pixels. All zero in the background.
+    Offsets are along rows and columns, in units of `OFFSET_SCALE` pixels; the radius is in pixels. All are 0 in the
+    background.
     """
     nuclei = measure_nuclei(label_map)
     targets = np.zeros((*label_map.shape, len(channels)), np.float32)
@@ -55,23 +47,11 @@ def encode(label_map: np.ndarray) -> np.ndarray:
 
 
 def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
-    """Turn predicted channels back into a label map.
+    """Decode channels.
 
     Each foreground pixel jumps to the pixel that its offset points at, and from there by the offset found there; pixels
     that end at one place are one nucleus. The place after 2 n jumps follows from that after n. Sixteen jumps gave an
     AP50 of 0.746 on validation images of the 2018 Data Science Bowl, four 0.743.
-
-    Parameters
-    ----------
-    predicted : (H, W, 4) ndarray of float32
-        As from `encode`; the foreground is a probability.
-    foreground : float
-        Foreground is where the probability is greater than this.
-
-    Returns
-    -------
-    (H, W) ndarray of int32
-        Label map, 0 = background, 1..n.
     """
     is_foreground = predicted[..., 0] > foreground
     height, width = (np.int32(length) for length in is_foreground.shape)
@@ -94,17 +74,7 @@ def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
 def median_diameter(predicted: np.ndarray, foreground: float = 0.5) -> float | None:
     """Return the median over the foreground pixels of the predicted diameter of their nucleus.
 
-    Large nuclei have more pixels and so more weight.
-
-    Parameters
-    ----------
-    predicted, foreground
-        As in `decode`.
-
-    Returns
-    -------
-    float or None
-        In pixels; None without foreground.
+    In pixels; None without foreground. Large nuclei have more pixels and so more weight.
     """
     log_radius = predicted[..., 3][predicted[..., 0] > foreground]
     return float(2 * np.exp2(np.median(log_radius))) if log_radius.size else None

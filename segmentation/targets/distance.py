@@ -25,18 +25,9 @@ _DEPTH = 0.3
 
 
 def encode(label_map: np.ndarray) -> np.ndarray:
-    """Turn a label map into the channels that a network learns.
+    """Encode a label map: foreground (0 or 1), and distance to the edge of the nucleus over the largest one in it.
 
-    Parameters
-    ----------
-    label_map : (H, W) ndarray of int
-        0 = background.
-
-    Returns
-    -------
-    (H, W, 2) ndarray of float32
-        Foreground (0 or 1); distance from the centre of the pixel to the edge of its nucleus, divided by the largest
-        one in the nucleus, 0 in the background. The border of the image is no edge.
+    Distances are those of pixel centres, 0 in the background. The border of the image is no edge.
     """
     targets = np.zeros((*label_map.shape, len(channels)), np.float32)
     rows, columns = np.nonzero(label_map)
@@ -52,22 +43,7 @@ def encode(label_map: np.ndarray) -> np.ndarray:
 
 
 def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
-    """Turn predicted channels back into a label map.
-
-    The nuclei are the hills of the predicted distance, see `segmentation.targets.watershed.divide_hills`.
-
-    Parameters
-    ----------
-    predicted : (H, W, 2) ndarray of float32
-        As from `encode`; the foreground is a probability.
-    foreground : float
-        Foreground is where the probability is greater than this.
-
-    Returns
-    -------
-    (H, W) ndarray of int32
-        Label map, 0 = background, 1..n.
-    """
+    """Decode channels: the nuclei are the hills of the predicted distance."""
     return divide_hills(predicted[..., 1], predicted[..., 0] > foreground, _DEPTH)
 
 

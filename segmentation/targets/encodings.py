@@ -89,24 +89,10 @@ class Encoding:
         min_area: int = 0,
         cut: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Decode to a label map whose nuclei are in one piece and have no holes.
+        """Decode as `decode` does, to nuclei in one piece and without holes.
 
-        Parameters
-        ----------
-        predicted, thresholds, min_area
-            As in `decode`.
-        cut : (H, W) ndarray of bool, optional
-            Pixels at whose side the image continues, see `segmentation.targets.connected.make_connected`.
-
-        Returns
-        -------
-        (H, W) ndarray of int32
-            0 = background, 1..n = nuclei.
-
-        Raises
-        ------
-        ValueError
-            As in `decode`.
+        `cut`, (H, W) bool, marks pixels at whose side the image continues, see
+        `segmentation.targets.connected.make_connected`.
         """
         return drop_small(make_connected(self._label(predicted, thresholds), cut), min_area)
 
@@ -119,18 +105,9 @@ class Encoding:
         return self._decode(predicted, **(thresholds or {}))
 
     def resize(self, channels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """Resize channels; lengths in pixels are scaled along.
+        """Resize (H, W, C) float32 channels to `shape`, a height and width; lengths in pixels are scaled along.
 
-        Parameters
-        ----------
-        channels : (H, W, C) ndarray of float32
-        shape : (int, int)
-            Height and width of the result.
-
-        Returns
-        -------
-        (height, width, C) ndarray of float32
-            Averaged over the area of each pixel where the image shrinks, else interpolated linearly.
+        They are averaged over the area of each pixel where the image shrinks, else interpolated linearly.
         """
         height, width = channels.shape[:2]
         shrinks = shape[0] * shape[1] < height * width
@@ -149,16 +126,8 @@ class Encoding:
         """Flip or turn channels: pixels move, and vectors turn with them.
 
         ``turn(encode(label_map), symmetry)`` equals ``encode`` of the turned label map, except for nuclei with several
-        pixels equally near to their centroid, of which `encode` takes the first.
-
-        Parameters
-        ----------
-        channels : (..., H, W, C) ndarray of float32
-        symmetry : Symmetry
-
-        Returns
-        -------
-        (..., H, W, C) or (..., W, H, C) ndarray of float32
+        pixels equally near to their centroid, of which `encode` takes the first. `channels` are (..., H, W, C) float32;
+        rows and columns change place where the symmetry says so.
         """
         moved = symmetry(channels)
         turned = moved.copy()

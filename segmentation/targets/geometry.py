@@ -28,17 +28,7 @@ class Nuclei:
 
 
 def measure_nuclei(label_map: np.ndarray) -> Nuclei:
-    """Find centre and radius of the nucleus of every foreground pixel.
-
-    Parameters
-    ----------
-    label_map : (H, W) ndarray of int
-        0 = background; any positive numbers for the nuclei.
-
-    Returns
-    -------
-    Nuclei
-    """
+    """Find centre and radius of the nucleus of every foreground pixel of a label map, (H, W) int, 0 = background."""
     rows, columns = np.nonzero(label_map)
     _, nucleus = np.unique(label_map[rows, columns], return_inverse=True)
     area = np.bincount(nucleus)
@@ -52,15 +42,7 @@ def measure_nuclei(label_map: np.ndarray) -> Nuclei:
 def median_diameter_of(label_map: np.ndarray) -> float | None:
     """Return the median over the foreground pixels of the diameter of the disk with the area of the pixel's nucleus.
 
-    Parameters
-    ----------
-    label_map : (H, W) ndarray of int
-        0 = background, 1..n.
-
-    Returns
-    -------
-    float or None
-        In pixels; None without foreground.
+    `label_map` is (H, W) int, 0 = background, 1..n. In pixels; None without foreground.
     """
     own = label_map[label_map > 0]
     return float(np.median(2 * np.sqrt(np.bincount(own)[own] / np.pi))) if own.size else None

@@ -31,19 +31,10 @@ _PULL = 1e-3
 
 
 def encode(label_map: np.ndarray) -> np.ndarray:
-    """Turn a label map into the channels that a network learns.
+    """Encode a label map: foreground and border, both 0 or 1.
 
-    Parameters
-    ----------
-    label_map : (H, W) ndarray of int
-        0 = background.
-
-    Returns
-    -------
-    (H, W, 2) ndarray of float32
-        Foreground and border, both 0 or 1. The border is 1 to 3 pixels wide in each of two nuclei that touch, but
-        leaves each nucleus in one piece and at least its centre pixel; it includes background between nuclei at most
-        3 pixels apart.
+    The border is 1 to 3 pixels wide in each of two nuclei that touch, but leaves each nucleus in one piece and at least
+    its centre pixel; it includes background between nuclei at most 3 pixels apart.
     """
     targets = np.zeros((*label_map.shape, len(channels)), np.float32)
     nuclei = measure_nuclei(label_map)
@@ -69,23 +60,7 @@ def encode(label_map: np.ndarray) -> np.ndarray:
 
 
 def decode(predicted: np.ndarray, foreground: float = 0.5) -> np.ndarray:
-    """Turn predicted channels back into a label map.
-
-    Foreground without border makes the seeds; a watershed divides the rest, see
-    `segmentation.targets.watershed.divide_hills`.
-
-    Parameters
-    ----------
-    predicted : (H, W, 2) ndarray of float32
-        Probabilities.
-    foreground : float
-        Foreground is where the probability is greater than this.
-
-    Returns
-    -------
-    (H, W) ndarray of int32
-        Label map, 0 = background, 1..n.
-    """
+    """Decode channels: foreground without border makes the seeds, and a watershed divides the rest."""
     is_foreground = predicted[..., 0] > foreground
     if not is_foreground.any():
         return np.zeros(is_foreground.shape, np.int32)
