@@ -121,12 +121,13 @@ def read_run_length_table(file: File) -> dict[str, tuple[str, ...]]:
     An image whose row is blank has no nuclei: an empty tuple. Raise DatasetError if the table cannot be read or a row
     lacks one of the columns.
     """
-    table = read_table(file, COLUMNS, "a table of run lengths")[list(COLUMNS)]
-    wrong = table.index[table.isna().any(axis=1) | (table["ImageId"] == "")]
-    if len(wrong):
-        raise DatasetError(f"{file}, line {wrong[0]}: expected the columns {' and '.join(COLUMNS)}.")
-    by_id = table["EncodedPixels"].groupby(table["ImageId"].map(_image_id), sort=False)
-    return {image_id: tuple(runs[runs.str.strip() != ""]) for image_id, runs in by_id}
+    found: dict[str, list[str]] = {}
+    for line, row in read_table(file, COLUMNS, "a table of run lengths").items():
+        image, runs = row["ImageId"], row["EncodedPixels"]
+        if not image or runs is None:
+            raise DatasetError(f"{file}, line {line}: expected the columns {' and '.join(COLUMNS)}.")
+        found.setdefault(_image_id(image), []).extend([runs] if runs.strip() else [])
+    return {image: tuple(runs) for image, runs in found.items()}
 
 
 def _image_id(name: str) -> str:

@@ -33,21 +33,23 @@ def read_split(file: Path | str) -> dict[str, SplitRow]:
         If the file cannot be read, lacks a column, is empty, names an id twice, or has another subset than train, val
         or test; with the line.
     """
-    table = read_table(Path(file), COLUMNS[:2], "a split").fillna("").reindex(columns=COLUMNS, fill_value="")
-    ids, subsets = table["id"].str.strip(), table["subset"].str.strip()
-    for line in table.index[(ids == "") | ~subsets.isin(SUBSETS) | ids.duplicated()]:
-        if not ids[line]:
+    split: dict[str, SplitRow] = {}
+    lines: dict[str, int] = {}
+    for line, row in read_table(Path(file), COLUMNS[:2], "a split").items():
+        sample_id, subset = (row["id"] or "").strip(), (row["subset"] or "").strip()
+        if not sample_id:
             raise DatasetError(f"{file}, line {line}: the id is empty.")
-        if subsets[line] not in SUBSETS:
+        if subset not in SUBSETS:
+            raise DatasetError(f"{file}, line {line}: the subset is {subset!r}, expected one of {', '.join(SUBSETS)}.")
+        if sample_id in split:
             raise DatasetError(
-                f"{file}, line {line}: the subset is {subsets[line]!r}, expected one of {', '.join(SUBSETS)}."
+                f"{file}, line {line}: the id {sample_id} is named twice, first in line {lines[sample_id]}."
             )
-        first = table.index[ids == ids[line]][0]
-        raise DatasetError(f"{file}, line {line}: the id {ids[line]} is named twice, first in line {first}.")
-    if table.empty:
+        lines[sample_id] = line
+        split[sample_id] = SplitRow(subset, row.get("kind") or None, row.get("group") or None)
+    if not split:
         raise DatasetError(f"{file}: the split names no image.")
-    rows = zip(ids, subsets, table["kind"], table["group"], strict=True)
-    return {sample_id: SplitRow(subset, kind or None, group or None) for sample_id, subset, kind, group in rows}
+    return split
 
 
 def write_split(split: Mapping[str, SplitRow], file: Path | str) -> None:
