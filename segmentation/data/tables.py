@@ -29,7 +29,8 @@ def read_table(file: File, columns: Collection[str], what: str) -> dict[int, dic
                 f"{file}, line 1: the column {' and the column '.join(missing)} is missing; expected for {what}, "
                 f"got {', '.join(present)[:80] or 'nothing'}."
             )
-        rows = {reader.line_num: row for row in reader if any(row.values())}
+        numbered = ((row, reader.line_num) for row in reader)
+        rows = {line: row for row, line in numbered if any(row.values())}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file}: cannot be read as {what}: {error}.") from error
     for line, row in rows.items():

@@ -22,7 +22,7 @@ class Symmetry:
         return self
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """Move the pixels of an (..., H, W, C) array; return a view, (..., W, H, C) if rows and columns change place."""
+        """Move the pixels of an (..., H, W, C) array; return a view, (..., W, H, C) if it transposes."""
         if self.transpose:
             picture = picture.swapaxes(-3, -2)
         rows, columns = (slice(None, None, -1 if flip else 1) for flip in (self.flip_rows, self.flip_columns))
