@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from typing import BinaryIO
 
 import numpy as np
@@ -24,6 +25,12 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, in both byte orders
 _FORMATS = "a PNG, JPEG, BMP or TIFF image"
+
+
+class Readable(Protocol):
+    """A file on disk or in an archive; ``str()`` names it in messages."""
+
+    def read_bytes(self) -> bytes: ...
 
 
 class ImageError(ValueError):
@@ -76,7 +83,7 @@ def image_errors(file: object) -> Iterator[None]:
         raise ImageError(f"{file} {error}") from error
 
 
-def read_image(file: Path | zipfile.Path, channel: str | None = None) -> Image:
+def read_image(file: Readable, channel: str | None = None) -> Image:
     """Read one microscope image, or one channel of it.
 
     A colour image whose three channels are equal everywhere becomes grey. Alpha is dropped: a transparent region keeps
@@ -89,7 +96,7 @@ def read_image(file: Path | zipfile.Path, channel: str | None = None) -> Image:
 
     Parameters
     ----------
-    file : pathlib.Path or zipfile.Path
+    file : pathlib.Path, or the member of an archive
     channel : str, optional
         Which channel of a picture that has several: its name in OME-XML, in ImageJ's labels or, of colours, "red",
         "green" or "blue"; or its number, from 1. The image is then grey, and `Image.measured` holds all channels.
@@ -131,7 +138,7 @@ def intensities(decoded: Decoded) -> np.ndarray:
     return pixels if decoded.black is None else pixels.dtype.type(decoded.black) - pixels
 
 
-def read_label_map(file: Path | zipfile.Path) -> np.ndarray:
+def read_label_map(file: Readable) -> np.ndarray:
     """Read one label map or mask: the numbers as stored, 0 being background.
 
     Of a picture with a palette of colours, as labelling programs write it, the indices are the labels; with a palette
@@ -143,7 +150,7 @@ def read_label_map(file: Path | zipfile.Path) -> np.ndarray:
 
     Parameters
     ----------
-    file : pathlib.Path or zipfile.Path
+    file : pathlib.Path, or the member of an archive
 
     Returns
     -------
@@ -173,7 +180,7 @@ def read_label_map(file: Path | zipfile.Path) -> np.ndarray:
         raise ImageError(f"{file} {error}") from error
 
 
-def _decode(file: Path | zipfile.Path, channel: str | None = None) -> Decoded:
+def _decode(file: Readable, channel: str | None = None) -> Decoded:
     """Decode the content of a file in whatever format it is; `DecodeError` where that fails."""
     try:
         if not isinstance(file, Path):
