@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
