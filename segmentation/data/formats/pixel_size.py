@@ -51,13 +51,18 @@ def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> flo
     return square_pixel_size(*(_MICROMETRES[unit] * below / above for above, below in pixels_per_unit))
 
 
-def ome_pixels(xml: str | None) -> ElementTree.Element:
-    """Find the first element Pixels of OME-XML; an empty element if there is none or the text is damaged."""
+def all_ome_pixels(xml: str | None) -> list[ElementTree.Element]:
+    """Find the elements Pixels of OME-XML; none if the text is damaged."""
     try:
         root = ElementTree.fromstring(xml or "")
     except ElementTree.ParseError:
-        return ElementTree.Element("Pixels")
-    return next((child for child in root.iter() if child.tag.endswith("}Pixels")), ElementTree.Element("Pixels"))
+        return []
+    return [child for child in root.iter() if child.tag.endswith("}Pixels")]
+
+
+def ome_pixels(xml: str | None) -> ElementTree.Element:
+    """Find the first element Pixels of OME-XML; an empty element if there is none."""
+    return next(iter(all_ome_pixels(xml)), ElementTree.Element("Pixels"))
 
 
 def _ome_length(pixels: ElementTree.Element, name: str) -> float:

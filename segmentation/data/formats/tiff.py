@@ -14,6 +14,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 from segmentation.data.formats.channels import SeveralChannels, choose_channel, list_channels, name_channels
 from segmentation.data.formats.decoded import DEFLATE_EXPANSION, MAX_PIXELS, Decoded, DecodeError, check_claim, one_line
 from segmentation.data.formats.pixel_size import ome_pixels, tiff_pixel_size
+from segmentation.data.formats.tiff_pages import open_tiff
 
 _JPEG = frozenset({COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY})
 # The most decoded bytes that one stored byte can stand for. An LZW code of 12 bits stands for at most 3,838 bytes.
@@ -103,7 +104,7 @@ def decode_tiff(stream: BinaryIO, channel: str | None = None) -> Decoded:
         The file is truncated, damaged, a stack, has several channels other than RGB of which none is chosen, colours
         other than RGB, or a header that claims more than the data can hold.
     """
-    with decode_errors(), tifffile.TiffFile(stream) as tiff:
+    with decode_errors(), open_tiff(stream) as tiff:
         plane = find_plane(tiff, channel)
         if len(plane.pages) * math.prod(plane.key.shape) > MAX_PIXELS:
             plane = plane.alone

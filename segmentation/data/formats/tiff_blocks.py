@@ -6,10 +6,10 @@ from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
-import tifffile
 
 from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError
 from segmentation.data.formats.tiff import Page, as_decoded, check_data, decode_errors, find_plane, has_natural_white
+from segmentation.data.formats.tiff_pages import open_tiff
 
 # Decoded strips and tiles that are kept, because the next block needs them again: a row of blocks 2,000 pixels high
 # and 32,768 pixels wide in 16 bits.
@@ -38,7 +38,7 @@ class TiffBlocks:
         self._cache: OrderedDict[tuple[int, int, int, int], np.ndarray] = OrderedDict()
         self._cached_bytes = 0
         with decode_errors():
-            self._tiff = tifffile.TiffFile(file)
+            self._tiff = open_tiff(file)
         try:
             with decode_errors():
                 self._plane = find_plane(self._tiff, channel)
