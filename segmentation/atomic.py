@@ -24,10 +24,6 @@ def written_whole(file: Path | str) -> Iterator[Path]:
     ----------
     file : Path
         In a folder that exists. The path to write to begins with a dot and has the same suffix.
-
-    Yields
-    ------
-    Path
     """
     file = Path(file)
     # A name of its own each time, as another process may be writing the same file; and no longer than names may be.
@@ -55,10 +51,6 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
     ----------
     folder : Path
         Does not exist yet; its parents are made.
-
-    Yields
-    ------
-    Path
     """
     prefix = f".{folder.name}-"
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,6 @@ class CachedImages:
 
     Parameters
     ----------
-    entries : sequence of Entry
     pixels, labels : (N,) ndarray of uint8
         The bytes of all images and of all label maps, one after another: in memory, or memory-mapped files.
     """
@@ -168,8 +167,6 @@ def prepare(
 
     Parameters
     ----------
-    data_set : DataSet
-    normalisation : Normalisation
     cache_folder : Path
         Gets a subfolder for each data set.
     memory_limit : int

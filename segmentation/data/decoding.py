@@ -48,7 +48,6 @@ def load_samples(samples: Sequence[Sample], threads: int | None = None) -> Itera
 
     Parameters
     ----------
-    samples : sequence of Sample
     threads : int, optional
         Defaults to the number of processors, at most 8.
     """

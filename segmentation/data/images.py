@@ -95,14 +95,9 @@ def read_image(file: Readable, channel: str | None = None) -> Image:
 
     Parameters
     ----------
-    file : pathlib.Path, or the member of an archive
     channel : str, optional
         Which channel of a picture that has several: its name in OME-XML, in ImageJ's labels or, of colours, "red",
         "green" or "blue"; or its number, from 1. The image is then grey, and `Image.measured` holds all channels.
-
-    Returns
-    -------
-    Image
 
     Raises
     ------
@@ -146,10 +141,6 @@ def read_label_map(file: Readable) -> np.ndarray:
 
     Numbers are never inverted (MinIsWhite in TIFF is only a way of showing them). bool becomes 0/255; grey PNG of less
     than 8 bits is spread over 0..255. Colour with equal channels counts as grey; alpha is dropped.
-
-    Parameters
-    ----------
-    file : pathlib.Path, or the member of an archive
 
     Returns
     -------

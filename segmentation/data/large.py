@@ -41,7 +41,6 @@ class LargeImage:
 
     Attributes
     ----------
-    file : Path
     shape : (int, int)
         Height and width in pixels.
     dtype : numpy.dtype

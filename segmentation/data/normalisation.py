@@ -66,10 +66,6 @@ class Normalisation:
         blocks : callable
             Gives, each time it is called, the blocks that together make up the image, at least one: (h, w, C) ndarray
             of uint8, uint16 or float32, in any order and of any size.
-
-        Returns
-        -------
-        low, high : float
         """
         counts, is_float = np.zeros((0, 0), np.int64), False
         for block in blocks():

@@ -20,7 +20,6 @@ class TrainingData:
 
     Attributes
     ----------
-    train, val : CachedImages
     split : dict of str to SplitRow
         Where each usable sample belongs, the test images included.
     digest : str
@@ -55,7 +54,6 @@ def load_training_data(
     split_file : Path, optional
         A split for `read_split`. Without it one is drawn by `seed`, stratified by kind, with tiles of one field kept
         together.
-    seed : int
     skip_bad : bool
         Leave out the samples with fatal problems instead of refusing the data set.
     cache_folder, memory_limit, progress

@@ -53,7 +53,6 @@ def predict_large(
     ----------
     name, digest : str
         Name of the results, and SHA-256 of the picture's content.
-    image : LargeImage
     folder : Path
         Where the blocks are kept; remove it once the results are written. Blocks of an earlier call on the same content
         with the same settings are not done again.

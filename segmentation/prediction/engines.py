@@ -60,7 +60,6 @@ def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None
 
     Parameters
     ----------
-    bundle : Bundle
     name : {"auto", "openvino", "keras"}
         "auto" is OpenVINO.
     precision : {"f32", "bf16"}, optional

@@ -137,7 +137,6 @@ def open_predictor(
 
     Parameters
     ----------
-    bundle : Bundle
     engine : Engine, optional
         Runs the bundle's network; by default the one of `segmentation.prediction.engines.open_engine`.
     threshold, min_area, diameter, tta

@@ -263,3 +263,25 @@ def test_the_digest_is_of_the_content(tmp_path):
         (tmp_path / name / "0" / "c").write_bytes(b"data" if name != "three" else b"Data")
     digests = [content_digest(tmp_path / name) for name in ("one", "two", "three")]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_an_ome_zarr_that_claims_more_than_it_stores_is_refused(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    array = zarr.create_array(tmp_path / "a.zarr", shape=(1_000_000, 1_000_000), chunks=(32, 32), dtype="u2")
+    array[:64, :64] = 7
+    with pytest.raises(ImageError, match=r"claims a shape of \(1000000, 1000000\), .* bytes, but stores"):
+        open_large(tmp_path / "a.zarr")
+
+
+def test_chunks_too_large_to_decode_are_refused(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    zarr.create_array(tmp_path / "a.zarr", shape=(40, 50), chunks=(40_000, 40_000), dtype="u1")
+    with pytest.raises(ImageError, match="stores chunks of 40000 x 40000 pixels, where at most"):
+        open_large(tmp_path / "a.zarr")
+
+
+def test_a_channel_label_that_is_no_text_is_read_as_text(rng, tmp_path):
+    stored = rng.integers(0, 200, (2, 30, 40), np.uint8)
+    write_zarr(tmp_path / "a.zarr", stored, "cyx", 2, names=(405, None))
+    image = open_large(tmp_path / "a.zarr", "405")
+    assert np.array_equal(image.read(slice(0, 30), slice(0, 40))[..., 0], stored[0])

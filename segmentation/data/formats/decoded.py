@@ -10,6 +10,8 @@ MAX_PIXELS = 400_000_000
 
 # Deflate cannot shrink data further: at best, two bits stand for a run of 258 bytes.
 DEFLATE_EXPANSION = 1032
+# Other codecs have no such bound; Zstandard's runs of 128 KiB in four bytes go furthest in practice.
+EXPANSION_OF_CODECS = 32_768
 
 # The codecs log what is wrong with a file, and Python prints that to standard error unless there is a handler.
 for _codec in ("imagecodecs", "tifffile"):

@@ -12,7 +12,15 @@ import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from segmentation.data.formats.channels import SeveralChannels, choose_channel, list_channels, name_channels
-from segmentation.data.formats.decoded import DEFLATE_EXPANSION, MAX_PIXELS, Decoded, DecodeError, check_claim, one_line
+from segmentation.data.formats.decoded import (
+    DEFLATE_EXPANSION,
+    EXPANSION_OF_CODECS,
+    MAX_PIXELS,
+    Decoded,
+    DecodeError,
+    check_claim,
+    one_line,
+)
 from segmentation.data.formats.pixel_size import ome_pixels, tiff_pixel_size
 from segmentation.data.formats.tiff_pages import open_tiff
 
@@ -25,8 +33,6 @@ _EXPANSION: dict[int, int] = {
     COMPRESSION.ADOBE_DEFLATE: DEFLATE_EXPANSION,
     COMPRESSION.DEFLATE: DEFLATE_EXPANSION,
 }
-# The other codecs have no such bound; Zstandard's runs of 128 KiB in four bytes go furthest in practice.
-_EXPANSION_OF_OTHERS = 32_768
 
 _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 
@@ -256,7 +262,7 @@ def check_data(
     """
     counts, file_size = page.databytecounts, tiff.filehandle.size
     width, height = key.imagewidth, key.imagelength
-    expansion = _EXPANSION.get(key.compression, _EXPANSION_OF_OTHERS)
+    expansion = _EXPANSION.get(key.compression, EXPANSION_OF_CODECS)
     size = height * ((width * key.samplesperpixel * key.bitspersample + 7) // 8)
     check_claim(width, height, size, min(sum(counts), file_size), expansion, most_pixels=most_pixels)
     if key.is_tiled:  # of which one alone can claim more than the picture

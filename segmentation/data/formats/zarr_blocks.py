@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segmentation.data.formats.channels import RGB, SeveralChannels, choose_channel, list_channels, name_channels
-from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
+from segmentation.data.formats.decoded import EXPANSION_OF_CODECS, MAX_PIXELS, Decoded, DecodeError, one_line
 from segmentation.data.formats.pixel_size import square_pixel_size
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ class ZarrBlocks:
 
     Parameters
     ----------
-    folder : Path
     channel : str, optional
         As `segmentation.data.formats.channels.choose_channel` takes it.
 
@@ -61,6 +61,7 @@ class ZarrBlocks:
         try:
             root = zarr.open(str(folder), mode="r")
             self._array, self._axes, names, self._pixel_size_um = _open_picture(root)
+            _check_sizes(folder, self._array)
         except DecodeError:
             raise
         except Exception as error:  # whatever the metadata lack shows as one of many types
@@ -114,6 +115,23 @@ class ZarrBlocks:
         return Decoded(pixels, pixel_size_um=self._pixel_size_um, channels=channels, names=self.channel_names)
 
 
+def _check_sizes(folder: Path, array: zarr.Array) -> None:
+    """Compare the claimed size of an array with what is stored, and that of its chunks with what is read at once."""
+    chunk = math.prod(array.chunks)
+    if chunk > MAX_PIXELS // 4:
+        raise DecodeError(
+            f"stores chunks of {' x '.join(map(str, array.chunks))} pixels, where at most {MAX_PIXELS // 4:,} were "
+            "expected: save it with smaller chunks"
+        )
+    stored = sum(file.stat().st_size for file in (folder / array.path).rglob("*") if file.is_file())
+    claimed = math.prod(array.shape) * array.dtype.itemsize
+    if claimed > stored * EXPANSION_OF_CODECS:
+        raise DecodeError(
+            f"claims a shape of {array.shape}, {claimed:,} bytes, but stores {stored:,} bytes, where at least "
+            f"{-(-claimed // EXPANSION_OF_CODECS):,} were expected: it is empty, incomplete or not what it claims to be"
+        )
+
+
 def _undecodable(error: Exception) -> DecodeError:
     return DecodeError(f"is a Zarr store that cannot be read ({one_line(error)}), where {_WHAT} was expected")
 
@@ -157,7 +175,10 @@ def _open_picture(root: zarr.Group | zarr.Array) -> tuple[zarr.Array, str, Seque
     micrometres = {
         axis["name"]: side * _MICROMETRES.get(axis.get("unit", ""), 0) for axis, side in zip(axes, sides, strict=True)
     }
-    names = [entry.get("label") for entry in metadata.get("omero", {}).get("channels", [])]
+    names = [
+        None if entry.get("label") is None else str(entry["label"])
+        for entry in metadata.get("omero", {}).get("channels", [])
+    ]
     return array, letters, names, square_pixel_size(micrometres["x"], micrometres["y"])
 
 
