@@ -1,7 +1,6 @@
 """TIFF: one plane, grey, RGB or palette, of any depth and compression, or one channel of several."""
 
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,40 +11,14 @@ import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from segmentation.data.formats.channels import SeveralChannels, choose_channel, list_channels, name_channels
-from segmentation.data.formats.decoded import (
-    DEFLATE_EXPANSION,
-    EXPANSION_OF_CODECS,
-    MAX_PIXELS,
-    Decoded,
-    DecodeError,
-    check_claim,
-    one_line,
-)
+from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError, one_line
 from segmentation.data.formats.pixel_size import ome_pixels, tiff_pixel_size
+from segmentation.data.formats.tiff_checks import Page, check_data, check_directory, check_streams
 from segmentation.data.formats.tiff_pages import open_tiff
 
 _JPEG = frozenset({COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY})
-# The most decoded bytes that one stored byte can stand for. An LZW code of 12 bits stands for at most 3,838 bytes.
-_EXPANSION: dict[int, int] = {
-    COMPRESSION.NONE: 1,
-    COMPRESSION.PACKBITS: 64,
-    COMPRESSION.LZW: 2_560,
-    COMPRESSION.ADOBE_DEFLATE: DEFLATE_EXPANSION,
-    COMPRESSION.DEFLATE: DEFLATE_EXPANSION,
-}
 
 _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
-
-# tifffile ignores a tag that it cannot read and takes the default of the format, which gives another picture.
-_ESSENTIAL_TAGS = {
-    256: "ImageWidth",
-    257: "ImageLength",
-    258: "BitsPerSample",
-    259: "Compression",
-    262: "PhotometricInterpretation",
-    277: "SamplesPerPixel",
-    317: "Predictor",
-}
 
 _AXES = {"T": "time points", "Z": "planes in Z", "C": "channels", "S": "channels"}
 # Axes that may be channels: those that are, and those of pages about which the file says nothing.
@@ -53,8 +26,6 @@ _CHANNEL_AXES = "CSIQ"
 
 # Pictures beside the slide, as scanners store them.
 _SIDE_PICTURES = frozenset({"thumbnail", "label", "macro", "overview"})
-
-Page = tifffile.TiffPage | tifffile.TiffFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +87,7 @@ def decode_tiff(stream: BinaryIO, channel: str | None = None) -> Decoded:
             plane = plane.alone
         for page in plane.pages:
             check_data(tiff, plane.key, page)
+            check_streams(tiff, plane.key, page)
         if len(plane.pages) == 1:
             return as_decoded(tiff, plane, plane.pages[0].asarray())
         channels = np.empty((*plane.key.shape, len(plane.pages)), plane.key.dtype)
@@ -152,7 +124,7 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None) -> Plane:
         sizes = ", ".join(f"{entry.axes} {entry.shape}" for entry in series[:5])
         raise DecodeError(f"holds {len(series)} pictures ({sizes}), where one was expected")
     entry, page = series[0], series[0].keyframe
-    _check_directory(tiff, page)
+    check_directory(tiff, page)
     is_plane, one_page = page.axes in ("YX", "YXS", "SYX"), math.prod(entry.shape) == math.prod(page.shape)
     if is_plane and one_page and _is_grey_or_rgb(page):
         return Plane(page, (page,))
@@ -186,25 +158,6 @@ def _channel_names(tiff: tifffile.TiffFile, count: int) -> Sequence[str | None]:
         labels = (tiff.imagej_metadata or {}).get("Labels") or []
         names = [str(label) or None for label in ([labels] if isinstance(labels, str) else labels)]
     return names if len(names) == count else [None] * count
-
-
-def _check_directory(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
-    """Refuse a page whose directory lists what tifffile left out: a tag it could not read, a page that is not there."""
-    layout, stream = tiff.tiff, tiff.filehandle
-    stream.seek(page.offset)
-    (n_tags,) = struct.unpack(layout.tagnoformat, stream.read(layout.tagnosize))
-    entries = stream.read(n_tags * layout.tagsize)
-    for position in range(0, len(entries), layout.tagsize):
-        (code,) = struct.unpack_from(layout.byteorder + "H", entries, position)
-        if code in _ESSENTIAL_TAGS and code not in page.tags:
-            raise DecodeError(
-                f"is a damaged TIFF whose tag {_ESSENTIAL_TAGS[code]} cannot be read, where a complete one was expected"
-            )
-    (next_page,) = struct.unpack(layout.offsetformat, stream.read(layout.offsetsize))
-    if next_page and len(tiff.pages) == 1:
-        raise DecodeError(
-            "is a truncated or damaged TIFF whose second page is missing, where a complete one was expected"
-        )
 
 
 def as_decoded(tiff: tifffile.TiffFile, plane: Plane, pixels: np.ndarray) -> Decoded:
@@ -251,34 +204,6 @@ def _is_grey_or_rgb(page: tifffile.TiffPage) -> bool:
         return samples in (3, 4)
     name = getattr(photometric, "name", photometric)
     raise DecodeError(f"stores its colours as {name}, where grey, RGB or a palette was expected")
-
-
-def check_data(
-    tiff: tifffile.TiffFile, key: tifffile.TiffPage, page: Page, most_pixels: int | None = MAX_PIXELS
-) -> None:
-    """Compare the size that the description `key` claims with the strips or tiles of a page, and these with the file.
-
-    At most `most_pixels` may be claimed; None is no limit. `DecodeError` where they do not agree.
-    """
-    counts, file_size = page.databytecounts, tiff.filehandle.size
-    width, height = key.imagewidth, key.imagelength
-    expansion = _EXPANSION.get(key.compression, EXPANSION_OF_CODECS)
-    size = height * ((width * key.samplesperpixel * key.bitspersample + 7) // 8)
-    check_claim(width, height, size, min(sum(counts), file_size), expansion, most_pixels=most_pixels)
-    if key.is_tiled:  # of which one alone can claim more than the picture
-        width, height = key.tilewidth, key.tilelength
-        samples = 1 if key.axes == "SYX" else key.samplesperpixel
-        size = height * ((width * samples * key.bitspersample + 7) // 8)
-        check_claim(width, height, size, min(max(counts), file_size), expansion, unit="pixels a tile")
-
-    expected_end = max(offset + count for offset, count in zip(page.dataoffsets, counts, strict=False))
-    if expected_end > file_size:
-        raise DecodeError(f"is a truncated TIFF of {file_size:,} bytes, where at least {expected_end:,} were expected")
-    n_expected, n_present = math.prod(key.chunked), len(counts) - counts.count(0)
-    if n_present < n_expected:
-        raise DecodeError(
-            f"is an incomplete TIFF with {n_present:,} strips or tiles of data, where {n_expected:,} were expected"
-        )
 
 
 def _palette(page: tifffile.TiffPage) -> np.ndarray:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError
-from segmentation.data.formats.tiff import Page, as_decoded, check_data, decode_errors, find_plane, has_natural_white
+from segmentation.data.formats.streams import check_stream
+from segmentation.data.formats.tiff import as_decoded, decode_errors, find_plane, has_natural_white
+from segmentation.data.formats.tiff_checks import Page, check_data
 from segmentation.data.formats.tiff_pages import open_tiff
 
 # Decoded strips and tiles that are kept, because the next block needs them again: a row of blocks 2,000 pixels high
@@ -154,6 +156,7 @@ class TiffBlocks:
         index = (plane * n_down + down) * n_across + across
         count = page.databytecounts[index]
         data = self._read_bytes(page.dataoffsets[index], count)
+        check_stream(data, *self._chunk)
         segment, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
         # Beyond the edge of the picture a tile holds padding, which the decoder may have cut off.
         height, width = (

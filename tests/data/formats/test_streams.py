@@ -1,0 +1,50 @@
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+
+from segmentation.data.formats.streams import announced_size
+from segmentation.data.images import ImageError, read_image
+from segmentation.data.large import open_large
+
+ENCODERS = {
+    "png": imagecodecs.png_encode,
+    "jpeg": lambda pixels: imagecodecs.jpeg8_encode(pixels, level=90),
+    "jpeg2000": lambda pixels: imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="j2k"),
+    "jp2": lambda pixels: imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="jp2"),
+}
+
+
+@pytest.mark.parametrize("codec", ENCODERS)
+@pytest.mark.parametrize("shape", [(17, 40), (300, 5), (64, 64, 3)])
+def test_the_announced_size_is_that_of_the_pixels(codec, shape):
+    pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    assert announced_size(ENCODERS[codec](pixels)) == shape[:2]
+
+
+def test_other_streams_and_truncated_ones_announce_nothing():
+    assert announced_size(imagecodecs.zstd_encode(bytes(1000), 3)) is None
+    for encode in ENCODERS.values():
+        stream = encode(np.zeros((9, 9), np.uint8))
+        assert all(announced_size(stream[:length]) in (None, (9, 9)) for length in range(len(stream)))
+
+
+@pytest.mark.parametrize("compression, codec", [("png", "png"), ("jpeg", "jpeg"), ("jpeg2000", "jpeg2000")])
+@pytest.mark.parametrize("by_blocks", [False, True])
+def test_a_tile_that_holds_many_more_pixels_is_refused_before_it_is_decoded(compression, codec, by_blocks, tmp_path):
+    stream = ENCODERS[codec](np.zeros((3000, 2000), np.uint8))
+    file = tmp_path / "bomb.tif"
+    options = {"shape": (64, 64), "dtype": "uint8", "tile": (64, 64), "photometric": "minisblack", "metadata": None}
+    tifffile.imwrite(file, iter([stream]), compression=compression, **options)
+    with pytest.raises(ImageError, match=r"bomb\.tif holds a strip or tile of 2,000 x 3,000 pixels, where 64 x 64"):
+        if by_blocks:
+            open_large(file, None, 0).read(slice(0, 64), slice(0, 64))
+        else:
+            read_image(file)
+
+
+@pytest.mark.parametrize("compression", ["png", "jpeg2000", "zstd", "zlib"])
+def test_good_tiles_are_read(compression, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 90), np.uint8)
+    tifffile.imwrite(tmp_path / "good.tif", pixels, tile=(32, 32), compression=compression, metadata=None)
+    assert np.array_equal(read_image(tmp_path / "good.tif").pixels[..., 0], pixels)
