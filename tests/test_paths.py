@@ -1,11 +1,30 @@
 from pathlib import Path
 
+import pytest
+
 from segmentation import paths
 
+ROOT = Path(__file__).parents[1]
 
-def test_the_released_model_is_that_of_the_checkout_or_else_that_of_the_installed_package(tmp_path, monkeypatch):
-    assert paths.released_model() == Path(__file__).parents[1] / "models" / "nuclei"
-    monkeypatch.setattr(paths, "_PACKAGE", tmp_path / "site-packages" / "segmentation")
-    assert paths.released_model() == tmp_path / "site-packages" / "segmentation" / "models" / "nuclei"
-    (tmp_path / "site-packages" / "models" / "nuclei").mkdir(parents=True)
-    assert paths.released_model() == tmp_path / "site-packages" / "models" / "nuclei"
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """The package as if it were installed, with its own model and sample images."""
+    package = tmp_path / "site-packages" / "segmentation"
+    for folder in ("models/nuclei", "data/sample"):
+        (package / folder).mkdir(parents=True)
+    monkeypatch.setattr(paths, "_PACKAGE", package)
+    monkeypatch.setattr(paths, "_CHECKOUT", package.parent)
+    return package
+
+
+def test_in_a_checkout_all_is_beside_the_package():
+    assert paths.released_model() == ROOT / "models" / "nuclei"
+    assert paths.sample_data() == ROOT / "data" / "sample"
+    assert paths.data_folder() == ROOT / "data"
+
+
+def test_an_installed_package_has_its_own_and_keeps_downloads_elsewhere(installed):
+    assert paths.released_model() == installed / "models" / "nuclei"
+    assert paths.sample_data() == installed / "data" / "sample"
+    assert not paths.data_folder().is_relative_to(installed.parent)

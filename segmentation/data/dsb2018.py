@@ -17,6 +17,7 @@ from pathlib import Path
 from segmentation.atomic import folder_written_whole
 from segmentation.data.archive import unpack
 from segmentation.data.problems import DatasetError
+from segmentation.paths import sample_data
 
 RETRIES = 3
 MARKER = ".fetched.json"
@@ -51,10 +52,10 @@ SOURCES = {
 def locate(data: str, folder: Path) -> Path:
     """Return the path of the data set that ``train.py --data`` names; raise DatasetError if it cannot be fetched.
 
-    `data` is "sample", a name in `SOURCES`, or the path of a folder or zip; `folder` is ``data/`` of this repository.
+    `data` is "sample", a name in `SOURCES`, or the path of a folder or zip; downloads are kept in `folder`.
     """
     if data == "sample":
-        return folder / "sample" / "train"
+        return sample_data() / "train"
     return fetch(data, folder) if data in SOURCES else Path(data)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segmentation.command_line import Parser, refuse
+from segmentation.paths import released_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from segmentation.bundle import Bundle
     from segmentation.exploration.survey import Survey
 
-ROOT = Path(__file__).resolve().parents[2]
 _END = (
     "---\n\nWritten by `python -m segmentation.exploration.report`; the notebook `exploratory_analysis.ipynb` shows "
     "the same with pictures.\n"
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="a folder or zip of images and masks")
     add("--split", type=Path, metavar="CSV", help="with the columns id and subset, and kind and group")
-    add("--model", type=Path, default=ROOT / "models" / "nuclei", metavar="FOLDER", help="a trained model")
+    add("--model", type=Path, default=released_model(), metavar="FOLDER", help="a trained model")
     add("--output", type=Path, default=Path("report.md"), metavar="FILE", help="Markdown file to write")
     add("--title", help="of the page (default: the name of the data)")
     options = parser.parse_args(argv)

@@ -18,11 +18,11 @@ from segmentation.data.problems import DatasetError, Problem
 from segmentation.data.samples import Sample
 from segmentation.data.splits import SUBSETS, SplitRow, draw_split, read_split
 from segmentation.exploration.measures import local_contrast, touching
+from segmentation.paths import data_folder
 from segmentation.results.measurement import measure_nuclei
 
-ROOT = Path(__file__).resolve().parents[2]
 # Splits that are used without being asked for, where they name the images.
-KNOWN_SPLITS = (ROOT / "data" / "dsb2018_split.csv",)
+KNOWN_SPLITS = (data_folder() / "dsb2018_split.csv",)
 NO_SUBSET = "no subset"
 COLOURS = ("red", "green", "blue")
 _SHAPE = ["label", "area", "bbox_min_y", "bbox_min_x", "bbox_max_y", "bbox_max_x", "solidity", "touches_edge"]
@@ -88,7 +88,7 @@ def open_survey(
     path: Path | str,
     split_file: Path | str | None = None,
     *,
-    cache_folder: Path = ROOT / "data" / "cache",
+    cache_folder: Path = data_folder() / "cache",
     progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
     """Decode a data set, or find it in the cache of the training, and measure it.
