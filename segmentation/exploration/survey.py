@@ -23,6 +23,7 @@ from segmentation.results.measurement import measure_nuclei
 
 # Splits that are used without being asked for, where they name the images.
 KNOWN_SPLITS = (data_folder() / "dsb2018_split.csv",)
+CACHE = data_folder() / "cache"
 NO_SUBSET = "no subset"
 COLOURS = ("red", "green", "blue")
 _SHAPE = ["label", "area", "bbox_min_y", "bbox_min_x", "bbox_max_y", "bbox_max_x", "solidity", "touches_edge"]
@@ -88,7 +89,7 @@ def open_survey(
     path: Path | str,
     split_file: Path | str | None = None,
     *,
-    cache_folder: Path = data_folder() / "cache",
+    cache_folder: Path = CACHE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
     """Decode a data set, or find it in the cache of the training, and measure it.
