@@ -32,39 +32,28 @@ class TakenError(ValueError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image: "done" now, "skipped" because an earlier call did it, or "failed".
-
-    `reason` is one sentence that names the file. `scale` and `diameter` are those of `Record`.
-    """
+    """What became of one image: "done" now, "skipped" because an earlier call did it, or "failed"."""
 
     input: Input
     status: str
     nuclei: int = 0
-    reason: str = ""
-    scale: float = 1.0
+    reason: str = ""  # one sentence that names the file
+    scale: float = 1.0  # as in `Prediction`
     diameter: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """What all images of a call share: the arguments of `predict_folder`, and two things more.
-
-    Attributes
-    ----------
-    kept_tables : tuple of Path
-        Tables and pages of the present settings that this call does not write. They are removed together with the first
-        result that they cover.
-    seconds : dict of str to float
-        Time spent in each stage, all threads together.
-    """
+    """What all images of a call share: arguments of `predict_folder`, and what follows from them."""
 
     folder: Path
     predictor: Predictor
     outputs: Mapping[str, Output]
     overwrite: bool = False
     largest_whole: int = LARGEST_WHOLE
+    # Tables and pages of the same settings that this call does not write; removed with the first result they cover.
     kept_tables: tuple[Path, ...] = ()
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # of all threads, by stage
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -94,9 +83,8 @@ class Call:
         record = self.records.load(source.name)
         if record is None:
             return None
-        settings, outputs = self.predictor.settings, self.outputs
-        if self.records.is_finished(record, sha256, settings, outputs) and all(
-            has_part(record, key, output) for key, output in outputs.items()
+        if self.records.is_finished(record, sha256, self.predictor.settings, self.outputs) and all(
+            has_part(record, key, output) for key, output in self.outputs.items()
         ):
             return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
         if record.sha256 != sha256 and not _is_of(record, source):
@@ -109,7 +97,7 @@ class Call:
     def save(self, source: Input, sha256: str, prediction: "Prediction | LargePrediction") -> Outcome:
         """Write all outputs of an image, then the record that says that they are finished."""
         settings = self.predictor.settings
-        nuclei, scale, diameter = prediction.nuclei, prediction.scale, prediction.diameter
+        scale, diameter = prediction.scale, prediction.diameter
         with self.timed("write"):
             earlier = self.records.load(source.name)
             files: dict[str, dict[str, int]] = {}
@@ -123,9 +111,10 @@ class Call:
                 files[key] = {
                     file.relative_to(self.folder).as_posix(): file.stat().st_size for file in members if file.is_file()
                 }
-            record = Record(source.name, str(source.file), sha256, settings, nuclei, files, scale, diameter)
-            self.records.store(record)
-        return Outcome(source, DONE, nuclei, scale=scale, diameter=diameter)
+            self.records.store(
+                Record(source.name, str(source.file), sha256, settings, prediction.nuclei, files, scale, diameter)
+            )
+        return Outcome(source, DONE, prediction.nuclei, scale=scale, diameter=diameter)
 
     def fail(self, source: Input, error: Exception) -> Outcome:
         """Say why an image failed; results of an earlier call are removed if the file has changed since."""
@@ -153,7 +142,7 @@ def has_part(record: Record, key: str, output: Output) -> bool:
 
 
 def _is_of(record: Record, source: Input) -> bool:
-    """Tell whether a record is of the file with this path, whatever its content is now."""
+    """Tell whether a record is of the file with this path, whatever the content."""
     return os.path.abspath(record.input) == os.path.abspath(str(source.file))
 
 
@@ -161,7 +150,7 @@ def _has_changed(source: Input, record: Record) -> bool:
     """Tell whether a file can be read and has another content than the one that was predicted."""
     file = source.file
     try:
-        sha256 = content_digest(file) if isinstance(file, Path) else hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = content_digest(file) if isinstance(file, Path) else hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError:
         return False
-    return sha256 != record.sha256
+    return digest != record.sha256

@@ -47,22 +47,11 @@ class Shard:
 def find_inputs(
     arguments: Sequence[str], subset: Collection[str] | None = None, ignored: Collection[Path] = ()
 ) -> list[Input]:
-    """List the images that the arguments of a call name, each once.
+    """List the images that the arguments of a call name, each once: by argument, and by name within each.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        Files; globs; Zarr stores; folders, for the images in them but not in folders below; data sets in the Bowl's
-        layout, folder or zip, and folders that hold ``images/``, for their images.
-    subset : collection of str, optional
-        Take only images with these ids (file names without suffix).
-    ignored : collection of Path
-        Folders whose files are skipped: those that results are written to.
-
-    Returns
-    -------
-    list of Input
-        In the order of the arguments, and by name within each.
+    An argument is a file, a glob, a Zarr store, a folder (for the images in it or in its ``images/``, not in folders
+    below), or a data set in the Bowl's layout, folder or zip. Of these images, only those of a `subset` of ids (file
+    names without suffix) are taken; files in the `ignored` folders, those of the results, are not.
 
     Raises
     ------
@@ -82,14 +71,11 @@ def find_inputs(
             key = file.resolve() if isinstance(file, Path) else str(file)
             if not (isinstance(key, Path) and key.parent in skipped):
                 files.setdefault(key, (identifier, file))
-    found = list(files.values())
-    if not found:
+    if not files:
         raise InputError(f"There are no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {', '.join(arguments)}")
-    if subset is not None:
-        count = len(found)
-        found = [(identifier, file) for identifier, file in found if identifier in subset]
-        if not found:
-            raise InputError(f"None of the {count} images is among the {len(subset)} ids of the subset")
+    found = [(identifier, file) for identifier, file in files.values() if subset is None or identifier in subset]
+    if subset is not None and not found:
+        raise InputError(f"None of the {len(files)} images is among the {len(subset)} ids of the subset")
     names = unique_names([(identifier, str(file)) for identifier, file in found])
     return [Input(name, file) for name, (_, file) in zip(names, found, strict=True)]
 

@@ -20,29 +20,15 @@ RECORDS = ".records"
 
 @dataclass(frozen=True)
 class Record:
-    """How the results of an image, of that `name`, were made.
+    """How the results of an image were made."""
 
-    Attributes
-    ----------
-    input, sha256 : str
-        The image file, as the call named it, and the digest of its content.
-    settings : dict
-        All that decides the label map besides the image.
-    files : dict of str to dict of str to int
-        For each output, the files written (relative to the folder, with forward slashes) and their sizes in bytes.
-    scale : float
-        Pixels that the network saw for each pixel of the image.
-    diameter : float, optional
-        Of the nuclei, in pixels, where the predictor looked for it and found nuclei.
-    """
-
-    name: str
-    input: str
-    sha256: str
-    settings: dict
+    name: str  # of the results
+    input: str  # the image file, as the call named it
+    sha256: str  # of its content
+    settings: dict  # all that decides the label map besides the image
     nuclei: int
-    files: dict[str, dict[str, int]]
-    scale: float = 1.0
+    files: dict[str, dict[str, int]]  # by output: the files, from the folder, with forward slashes, and their bytes
+    scale: float = 1.0  # as in `Prediction`
     diameter: float | None = None
 
     @property
@@ -66,11 +52,8 @@ class Records:
 
     def all(self) -> Iterator[Record]:
         """Yield all records, in natural order of the names."""
-        files = [file for file in (self.folder / RECORDS).glob("*.json") if not is_unfinished(file)]
-        for name in sorted((file.stem for file in files), key=natural_order):
-            record = self.load(name)
-            if record:
-                yield record
+        files = (file for file in (self.folder / RECORDS).glob("*.json") if not is_unfinished(file))
+        yield from filter(None, map(self.load, sorted((file.stem for file in files), key=natural_order)))
 
     def store(self, record: Record) -> None:
         """Write a record, whole or not at all, and remove files that only the earlier record of the image lists."""
@@ -114,6 +97,10 @@ class Records:
 
 
 def natural_order(name: str) -> tuple[list[str | int], str]:
-    """Return the key that sorts names by the numbers in them, ``cell2`` before ``cell10``, whatever the case."""
-    parts = re.split(r"(\d+)", name.casefold())
+    """Return the key that sorts names by the numbers in them, ``cell2`` before ``cell10``, whatever the case.
+
+    Names with a digest, 32 or more hexadecimal characters, sort as text.
+    """
+    text = name.casefold()
+    parts = [text] if re.search("[0-9a-f]{32}", text) else re.split(r"(\d+)", text)
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
