@@ -116,10 +116,10 @@ def predict(options: argparse.Namespace) -> int:
         return refuse("predict_masks.py", error)
 
     skipped, failed = (sum(outcome.status == status for outcome in outcomes) for status in ("skipped", "failed"))
-    nuclei = sum(outcome.nuclei for outcome in outcomes)
     images = f"{count:,} {'image' if count == 1 else 'images'}"
     earlier = f", {skipped:,} {'was' if skipped == 1 else 'were'} done before" if skipped else ""
     done = f"{count - skipped - failed:,} of {images} done with {engine.name} in {engine.precision}"
+    nuclei = sum(outcome.nuclei for outcome in outcomes)
     print(f"{done}{earlier}, {failed:,} failed\n{nuclei:,} {'nucleus' if nuclei == 1 else 'nuclei'} found")
     print(f"results in {options.output}{os.sep}")
     if failed:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segmentation.batch.outputs import Prediction, TableOutput
-from segmentation.results.large_tables import measure_areas
+from segmentation.results.large_measurement import measure_areas
 
 if TYPE_CHECKING:
     from segmentation.large.result import LargePrediction
@@ -35,7 +35,7 @@ def image_rows(prediction: "Prediction | LargePrediction") -> list[Sequence[str]
 
 
 def failed_row(name: str, file: str, reason: str) -> Sequence[str]:
-    """Return the row of an image that failed."""
+    """Return the row of an image that failed, with its `reason`."""
     return name, file, "failed", *[""] * (len(COLUMNS) - 4), reason
 
 

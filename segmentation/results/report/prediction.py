@@ -13,10 +13,10 @@ from urllib.parse import quote
 import numpy as np
 
 from segmentation.batch.outputs import PageOutput, Prediction
-from segmentation.batch.records import Record
+from segmentation.batch.records import Record, natural_order
 from segmentation.bundle import Bundle
-from segmentation.results.large_tables import measure_areas
-from segmentation.results.overview import reduced_copy
+from segmentation.results.large_measurement import measure_areas
+from segmentation.results.overlays import reduced_copy
 from segmentation.results.report.charts import Chart, counted, histogram, number, quantile
 from segmentation.results.report.page import write_page
 from segmentation.results.report.pictures import LABELS_SIDE, draw_picture
@@ -50,11 +50,8 @@ _NUCLEI, _IMAGES = ("nucleus", "nuclei"), ("image", "images")
 def image_part(prediction: Prediction) -> dict:
     """Return what the page needs of one image, in JSON's types.
 
-    Returns
-    -------
-    dict
-        ``picture``: from `draw_picture`. ``areas``: pairs of an area in pixels and how many nuclei have it.
-        ``pixel_size_um``: of the image.
+    These are ``picture``, from `draw_picture`; ``areas``, pairs of an area in pixels and how many nuclei have it; and
+    ``pixel_size_um``.
     """
     areas = np.bincount(prediction.labels.ravel())[1:]
     image = prediction.image
@@ -76,20 +73,10 @@ def _part(picture: dict, areas: np.ndarray, pixel_size_um: float | None) -> dict
 def write_prediction_page(
     file: Path, summaries: Sequence[dict], images: Sequence[tuple[Record, dict]], count: int, *, bundle: Bundle
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the page, whole or not at all, into the folder of the results, which it links to.
 
-    Parameters
-    ----------
-    file : Path
-        In the folder of the results, which it links to.
-    summaries : sequence of dict
-        Contents of ``summary.json``, or of the summaries of all shards that have ended.
-    images : sequence of (Record, dict)
-        Each finished image, and its `image_part`.
-    count : int
-        Number of images, those that failed or are not done yet included.
-    bundle : Bundle
-        The model.
+    `summaries` are the contents of ``summary.json``, or those of all shards that have ended; `images` each finished
+    image and its `image_part`; `count` the number of images, those that failed or are not done yet included.
     """
     unit, areas, means = _areas([part for _, part in images])
     shown = _shown_names([record.input for record, _ in images])
@@ -105,6 +92,18 @@ def write_prediction_page(
         figures.append(("Time of the last call" if skipped else "Time", _time(summaries)))
     if waiting := count - len(images) - len(failures):
         figures.append(("Not done yet", f"{waiting:,}"))
+    pictures: list[dict] = [
+        {
+            "file": name,
+            "path": record.input,
+            "nuclei": record.nuclei,
+            "mean_area": mean,
+            "facts": counted(record.nuclei, *_NUCLEI) + ("" if mean is None else f", mean area {number(mean)} {unit}"),
+            "links": _links(record.files),
+            "picture": part["picture"],
+        }
+        for (record, part), name, mean in zip(images, shown, means, strict=True)
+    ]
     write_page(
         file,
         "prediction.html.j2",
@@ -118,19 +117,7 @@ def write_prediction_page(
             "views": _VIEWS,
             "view": "outlines",
             "orders": _ORDERS,
-            "images": [
-                {
-                    "file": name,
-                    "path": record.input,
-                    "nuclei": record.nuclei,
-                    "mean_area": mean,
-                    "facts": counted(record.nuclei, *_NUCLEI)
-                    + ("" if mean is None else f", mean area {number(mean)} {unit}"),
-                    "links": _links(record.files),
-                    "picture": part["picture"],
-                }
-                for (record, part), name, mean in zip(images, shown, means, strict=True)
-            ],
+            "images": sorted(pictures, key=lambda picture: natural_order(picture["file"])),
             "hint": "Press a picture to change only that one. Neighbours have different colours.",
         },
         settings=_settings(bundle, summaries),
