@@ -104,6 +104,7 @@ def write_prediction_page(
         }
         for (record, part), name, mean in zip(images, shown, means, strict=True)
     ]
+    pictures.sort(key=lambda picture: natural_order(picture["file"]))
     write_page(
         file,
         "prediction.html.j2",
@@ -117,7 +118,7 @@ def write_prediction_page(
             "views": _VIEWS,
             "view": "outlines",
             "orders": _ORDERS,
-            "images": sorted(pictures, key=lambda picture: natural_order(picture["file"])),
+            "images": pictures,
             "hint": "Press a picture to change only that one. Neighbours have different colours.",
         },
         settings=_settings(bundle, summaries),
