@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import threading
 import time
 from collections import defaultdict
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from segmentation.batch.inputs import Input
+from segmentation.batch.inputs import Input, is_special, printable
 from segmentation.batch.outputs import ImageOutput, Output, Prediction
 from segmentation.batch.records import Record, Records
 from segmentation.data.images import Image
@@ -84,7 +85,7 @@ class Call:
         if record is None:
             return None
         if self.records.is_finished(record, sha256, self.predictor.settings, self.outputs) and all(
-            has_part(record, key, output) for key, output in self.outputs.items()
+            self.has_part(record, key, output) for key, output in self.outputs.items()
         ):
             return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
         if record.sha256 != sha256 and not _is_of(record, source):
@@ -93,6 +94,13 @@ class Call:
                 f"{record.input}; name another folder with --output, or replace them with --overwrite"
             )
         return None
+
+    def has_part(self, record: Record, key: str, output: Output) -> bool:
+        """Tell whether the part of a table or page is among an image's results, in the present format."""
+        if isinstance(output, ImageOutput):
+            return True
+        part = output.part_file(record.name)
+        return part in record.files.get(key, ()) and output.is_part(self.folder / part)
 
     def save(self, source: Input, sha256: str, prediction: "Prediction | LargePrediction") -> Outcome:
         """Write all outputs of an image, then the record that says that they are finished."""
@@ -103,7 +111,7 @@ class Call:
             files: dict[str, dict[str, int]] = {}
             if earlier and (earlier.sha256, earlier.settings) == (sha256, settings):
                 files |= earlier.files
-            else:  # results of other content or settings go before the first of them is replaced
+            elif earlier:  # results of other content or settings go before the first of them is replaced
                 self._discard(source.name)
             for key, output in self.outputs.items():
                 written = output.save(self.folder, prediction)
@@ -121,24 +129,16 @@ class Call:
         record = self.records.load(source.name)
         if record and _is_of(record, source) and _has_changed(source, record):
             self._discard(source.name)
-        reason = " ".join(str(error).split()) or "no message"
-        if str(source.file) not in reason:
-            reason = f"{source.file} failed: {type(error).__name__}, {reason}"
+        file = printable(str(source.file))
+        reason = printable(re.sub(r"\s*[\n\r\t]\s*", " ", str(error).replace(str(source.file), file)).strip())
+        if file not in reason:
+            reason = f"{file} failed: {type(error).__name__}, {reason or 'no message'}"
         return Outcome(source, FAILED, reason=reason)
 
     def _discard(self, name: str) -> None:
-        if self.records.load(name):
-            for table in self.kept_tables:
-                table.unlink(missing_ok=True)
+        for table in self.kept_tables:
+            table.unlink(missing_ok=True)
         self.records.discard(name)
-
-
-def has_part(record: Record, key: str, output: Output) -> bool:
-    """Tell whether the part of a table or page is among an image's results, in the present format.
-
-    Versions before 1.0 kept rows without a header, under another name.
-    """
-    return isinstance(output, ImageOutput) or output.part_file(record.name) in record.files.get(key, ())
 
 
 def _is_of(record: Record, source: Input) -> bool:
@@ -149,6 +149,8 @@ def _is_of(record: Record, source: Input) -> bool:
 def _has_changed(source: Input, record: Record) -> bool:
     """Tell whether a file can be read and has another content than the one that was predicted."""
     file = source.file
+    if isinstance(file, Path) and is_special(file):
+        return False
     try:
         digest = content_digest(file) if isinstance(file, Path) else hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError:

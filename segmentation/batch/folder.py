@@ -9,16 +9,20 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from segmentation.atomic import is_unfinished
 from segmentation.batch.call import Call, Outcome
 from segmentation.batch.inputs import Input, Shard
+from segmentation.batch.locks import shared_lock
 from segmentation.batch.outputs import ImageOutput, Output
 from segmentation.batch.pipeline import run_pipeline
-from segmentation.batch.records import RECORDS
-from segmentation.batch.stages import finish, predict, predict_by_blocks, read
+from segmentation.batch.records import RECORDS, is_inside, is_regular
+from segmentation.batch.stages import finish, lacks_memory, predict, predict_by_blocks, read
 from segmentation.batch.tables import read_summary, summary_name, write_tables
 from segmentation.data.large import LARGEST_WHOLE
 from segmentation.prediction.cores import available_cores
@@ -73,69 +77,86 @@ def predict_folder(
         If the folder cannot be written to, or holds files that no prediction wrote where results belong.
     """
     started = time.perf_counter()
+    folder = Path(folder)
     own = shard.select(inputs) if shard else inputs
-    engine = StoppableEngine(predictor.engine)
-    try:
-        _prepare_folder(Path(folder), outputs.values(), clean=shard is None)
-        kept = _remove_tables(Path(folder), predictor.settings, outputs.values(), summary_name(shard))
-    except OSError as error:
-        raise FolderError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
-    call = Call(Path(folder), predictor.with_engine(engine), outputs, overwrite, largest_whole, kept)
-    by_index: dict[int, Outcome] = {}
-    for index, outcome in _predict_all(call, own, engine, report_block):
-        by_index[index] = outcome
-        report(outcome)
-    outcomes = [by_index[index] for index in sorted(by_index)]
-    try:
-        write_tables(call, inputs, outcomes, shard, started, warn)
-    except OSError as error:
-        raise FolderError(
-            f"Tables and summary cannot be written to the output folder {folder} ({error.strerror}); the images that "
-            "are done are kept, and the same command goes on from there"
-        ) from error
+    with ExitStack() as stack:
+        try:
+            folders = _make_folders(folder, outputs.values())
+            # Other processes may be writing; with shards even on other machines, where locks may not reach.
+            clean = partial(_remove_unfinished, [] if shard else folders)
+            stack.enter_context(shared_lock(folder / RECORDS / "lock", clean))
+            kept = _remove_tables(folder, predictor.settings, outputs.values(), summary_name(shard))
+        except OSError as error:
+            raise FolderError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
+        call = Call(folder, predictor, outputs, overwrite, largest_whole, kept)
+        by_index: dict[int, Outcome] = {}
+        for index, outcome in _predict_all(call, own, report_block):
+            by_index[index] = outcome
+            report(outcome)
+        outcomes = [by_index[index] for index in sorted(by_index)]
+        try:
+            write_tables(call, inputs, outcomes, shard, started, warn)
+        except OSError as error:
+            raise FolderError(
+                f"Tables and summary cannot be written to the output folder {folder} ({error.strerror}); the images "
+                "that are done are kept, and the same command goes on from there"
+            ) from error
     return outcomes
 
 
 def _predict_all(
-    call: Call, sources: Sequence[Input], engine: StoppableEngine, report_block: Callable[[str, int, int], None]
+    call: Call, sources: Sequence[Input], report_block: Callable[[str, int, int], None]
 ) -> Iterator[tuple[int, Outcome]]:
     """Predict the images that are read whole, overlapped, then the others by blocks; yield index and outcome."""
     threads = min(MOST_THREADS, available_cores())
-    large = []
-    for index, result in run_pipeline(
-        len(sources),
-        lambda index: read(call, sources[index]),
-        partial(predict, call),
-        partial(finish, call),
-        threads,
-        engine.streams,
-        engine.batch_pixels,
-        engine.stop,
-    ):
+    large, alone = [], []
+    for index, result in _predict_whole(call, sources, threads, call.predictor.engine.streams):
         if result is None:
             large.append(index)
+        elif lacks_memory(result):
+            alone.append(index)
         else:
+            yield index, call.fail(sources[index], result) if isinstance(result, Exception) else result
+        del result  # the traceback of an error keeps what was in memory
+    # One large image must not make others fail that were in memory at the same time: each gets all of it now.
+    for index in alone:
+        for _, result in _predict_whole(call, [sources[index]], 1, 1):
             yield index, call.fail(sources[index], result) if isinstance(result, Exception) else result
     by_blocks = predict_by_blocks(call, [sources[index] for index in large], max(1, threads // 2), report_block)
     yield from zip(large, by_blocks, strict=True)
 
 
-def _prepare_folder(folder: Path, outputs: Collection[Output], clean: bool) -> None:
+def _predict_whole(call: Call, sources: Sequence[Input], threads: int, streams: int) -> Iterator[tuple[int, Any]]:
+    engine = StoppableEngine(call.predictor.engine)
+    call = replace(call, predictor=call.predictor.with_engine(engine))
+    stages = (lambda index: read(call, sources[index])), partial(predict, call), partial(finish, call)
+    return run_pipeline(len(sources), *stages, threads, streams, engine.batch_pixels, engine.stop)
+
+
+def _make_folders(folder: Path, outputs: Collection[Output]) -> list[Path]:
     """Make the folders and see that files can be written there; refuse folders with files of others."""
     folders = [folder / output.folder for output in outputs if isinstance(output, ImageOutput)]
     for own in [] if (folder / RECORDS).exists() else folders:
         if own.is_dir() and any(own.iterdir()):
             raise FolderError(f"{own} holds files that no prediction wrote; name another folder with --output")
-    for own in (folder, folder / RECORDS, *folders):
+    folders = [folder, folder / RECORDS, *folders]
+    for own in folders:
         own.mkdir(parents=True, exist_ok=True)
-        if clean:  # what a killed process left unfinished; other shards may be writing theirs
-            for unfinished in filter(is_unfinished, list(own.iterdir())):
-                if unfinished.is_dir():
-                    shutil.rmtree(unfinished)
-                else:
-                    unfinished.unlink()
+        if not is_inside(own, folder):
+            raise FolderError(f"{own} is a link to a folder outside {folder}; remove it, or name another --output")
         with tempfile.TemporaryFile(dir=own):  # a folder may exist and yet take no file
             pass
+    return folders
+
+
+def _remove_unfinished(folders: Collection[Path]) -> None:
+    """Remove what killed processes left unfinished."""
+    for own in folders:
+        for unfinished in filter(is_unfinished, list(own.iterdir())):
+            if unfinished.is_dir() and not unfinished.is_symlink():
+                shutil.rmtree(unfinished)
+            else:
+                unfinished.unlink()
 
 
 def _remove_tables(folder: Path, settings: dict, outputs: Collection[Output], summary_file: str) -> tuple[Path, ...]:
@@ -143,9 +164,9 @@ def _remove_tables(folder: Path, settings: dict, outputs: Collection[Output], su
     written = {output.file for output in outputs if not isinstance(output, ImageOutput)}
     kept: list[Path] = []
     for file in folder.glob("summary*.json"):
-        summary = read_summary(file) or {}
-        tables = [folder / Path(name).name for name in summary.get("tables", ())]
-        if summary.get("settings") == settings:
+        summary = read_summary(file) or {"tables": [], "settings": None}
+        tables = [table for name in summary["tables"] if is_regular(table := folder / Path(name).name)]
+        if summary["settings"] == settings:
             kept += tables
         else:
             for table in tables:

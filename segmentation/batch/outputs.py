@@ -9,12 +9,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from segmentation.atomic import written_whole
-from segmentation.batch.records import RECORDS
+from segmentation.batch.records import RECORDS, read_json
 from segmentation.data.images import Image
 
 if TYPE_CHECKING:
@@ -101,10 +101,13 @@ class TableOutput:
         rows = self.rows(prediction) if isinstance(prediction, Prediction) else self.rows_large(prediction)
         file = folder / self.part_file(prediction.name)
         with written_whole(file) as temporary, open_csv(temporary, "w") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow((*self.header, *self.further_columns(prediction)))
-            writer.writerows(rows)
+            write_rows(stream, [(*self.header, *self.further_columns(prediction))])
+            write_rows(stream, rows)
         return file
+
+    def is_part(self, file: Path) -> bool:
+        """Tell whether a file is a part that `save` wrote."""
+        return read_header(file)[: len(self.header)] == list(self.header)
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,15 @@ class PageOutput:
     `part` and `part_large` return what the page says of an image, and of one that was predicted by blocks: a dict of
     JSON's types. ``write(file, summaries, images, count)`` writes the page from the summaries of the calls that have
     ended (several if shards share the work), the record and the part of each finished image in natural order of the
-    names, and the number of all images, those that failed or are not done yet included.
+    names, and the number of all images, those that failed or are not done yet included. `form` is that of a part, for
+    `has_form`; a part without it counts as not there.
     """
 
     file: str
     part: Callable[[Prediction], dict]
     part_large: "Callable[[LargePrediction], dict]"
     write: Callable[..., None]
+    form: Any = dict
 
     def part_file(self, name: str) -> str:
         """Return the path, from the output folder, of the part about one image; not ``.json``, in which records end."""
@@ -133,6 +138,10 @@ class PageOutput:
         with written_whole(file) as temporary:
             temporary.write_text(json.dumps(part, separators=(",", ":")))
         return file
+
+    def is_part(self, file: Path) -> bool:
+        """Tell whether a file is a part that `save` wrote."""
+        return read_json(file, self.form) is not None
 
 
 Output = ImageOutput | TableOutput | PageOutput
@@ -152,3 +161,20 @@ def check_outputs(image: "LargeImage", outputs: Mapping[str, Output]) -> None:
 def open_csv(file: Path, mode: str) -> IO[str]:
     """Open a table as text. Names of files need not be text: bytes that are no characters stay as they are."""
     return file.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
+
+
+def read_header(file: Path) -> list[str]:
+    """Return the columns of a table; none if it cannot be read."""
+    try:
+        with open_csv(file, "r") as stream:
+            return next(csv.reader(stream), [])
+    except (OSError, csv.Error):
+        return []
+
+
+def write_rows(stream: IO[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write rows of a table; those with a carriage return in quotes, which `csv` forgets before Python 3.13."""
+    plain = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in map(list, rows):
+        (quoted if "\r" in "".join(map(str, row)) else plain).writerow(row)

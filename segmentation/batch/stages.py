@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from segmentation.batch.call import Call, Outcome
-from segmentation.batch.inputs import Input
+from segmentation.batch.inputs import Input, is_special
+from segmentation.batch.locks import exclusive_lock
 from segmentation.batch.outputs import Prediction, TableOutput, check_outputs
 from segmentation.batch.pipeline import ReadImage
 from segmentation.batch.records import RECORDS
@@ -54,6 +55,8 @@ def read(call: Call, source: Input) -> ReadImage | Outcome | None:
     """Read and normalise an image; return its outcome if it is finished, or None if it is to be predicted by blocks."""
     with call.timed("read"):
         if isinstance(source.file, Path):
+            if is_special(source.file):
+                raise ImageError(f"{source.file} is a pipe, a socket or a device, where an image file was expected")
             large = open_large(source.file, call.predictor.channel, call.largest_whole)
             if large is not None:
                 large.close()
@@ -89,6 +92,15 @@ def finish(call: Call, job: Job, fit: ScaledOutput) -> Outcome:
     return call.save(job.source, job.sha256, prediction)
 
 
+def lacks_memory(result: object) -> bool:
+    """Tell whether a result is an error for lack of memory; OpenVINO and OpenCV have errors of their own."""
+    while isinstance(result, BaseException):
+        if isinstance(result, MemoryError) or "alloc" in str(result):
+            return True
+        result = result.__cause__ or result.__context__
+    return False
+
+
 def predict_by_blocks(
     call: Call, sources: Sequence[Input], threads: int, report: Callable[[str, int, int], None]
 ) -> Iterator[Outcome]:
@@ -117,7 +129,9 @@ def _predict(
     large = open_large(file, channel, call.largest_whole) if isinstance(file, Path) else None
     if large is None:
         raise ImageError(f"{file} was replaced by a smaller image during the call; run the same command again")
-    with closing(large):
+    blocks = call.folder / RECORDS / f"{source.name}.blocks"
+    # Another process on the same folder that comes to this image waits, and then finds it finished.
+    with closing(large), exclusive_lock(blocks.with_name(f"{blocks.name}.lock")):
         with call.timed("read"):
             sha256 = content_digest(large.file)
         finished = call.find_finished(source, sha256)
@@ -127,7 +141,6 @@ def _predict(
         image = call.with_pixel_size(large)
         measures = (output.measure for output in call.outputs.values() if isinstance(output, TableOutput))
         measure = next(filter(None, measures), None)
-        blocks = call.folder / RECORDS / f"{source.name}.blocks"
         prediction = predict_large(
             source.name,
             image,

@@ -5,6 +5,7 @@ there. Results of other settings are left out, so that no table mixes settings.
 """
 
 import csv
+import itertools
 import json
 import platform
 import shutil
@@ -16,10 +17,20 @@ from pathlib import Path
 
 from segmentation import __version__
 from segmentation.atomic import written_whole
-from segmentation.batch.call import DONE, FAILED, SKIPPED, Call, Outcome, has_part
+from segmentation.batch.call import DONE, FAILED, SKIPPED, Call, Outcome
 from segmentation.batch.inputs import Input, Shard
-from segmentation.batch.outputs import PageOutput, TableOutput, open_csv
-from segmentation.batch.records import RECORDS, natural_order
+from segmentation.batch.outputs import PageOutput, TableOutput, open_csv, read_header, write_rows
+from segmentation.batch.records import RECORDS, natural_order, read_json
+
+# What is read of the summary of another call.
+_SUMMARY = {
+    "images": {str: int},
+    "failures": [{"name": str, "file": str, "reason": str}],
+    "settings": dict,
+    "tables": [str],
+    "seconds": {"total": float},
+    "libraries": {str: str},
+}
 
 
 def summary_name(shard: Shard | None) -> str:
@@ -29,11 +40,7 @@ def summary_name(shard: Shard | None) -> str:
 
 def read_summary(file: Path) -> dict | None:
     """Return the summary of an earlier call; None if there is none, or none that this code wrote."""
-    try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return summary if isinstance(summary, dict) else None
+    return read_json(file, _SUMMARY)
 
 
 def write_tables(
@@ -44,7 +51,7 @@ def write_tables(
     started: float,
     warn: Callable[[str], None],
 ) -> None:
-    """Write the tables, the summary and the pages; tables and pages again if other shards finish images meanwhile.
+    """Write the tables, the summary and the pages; tables and pages again if another process finished images meanwhile.
 
     `inputs` are all images of the call, `outcomes` those of this shard; the call began at `started`, a time of
     `time.perf_counter`. `warn` is told in one sentence of results that the tables do not cover.
@@ -72,12 +79,12 @@ def write_tables(
                 part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         summaries = [summary for _, summary in sorted({**others, summary_name(shard): summary}.items())]
         for key, page in pages.items():
-            records = [record for record in map(call.records.load, names[key]) if record]
-            parts = [json.loads((call.folder / page.part_file(record.name)).read_text()) for record in records]
+            parts = {name: read_json(call.folder / page.part_file(name), page.form) for name in names[key]}
+            records = filter(None, map(call.records.load, names[key]))
+            images = [(record, parts[record.name]) for record in records if parts[record.name] is not None]
             count = len({*names[key], *(source.name for source in inputs)})
-            page.write(call.folder / page.file, summaries, list(zip(records, parts, strict=True)), count)
-        if shard:
-            found = _look(call, collected, failed, shard)
+            page.write(call.folder / page.file, summaries, images, count)
+        found = _look(call, collected, failed, shard)
     if +left_out:
         count = max(left_out.values())
         files = ", ".join(collected[key].file for key in +left_out)
@@ -106,7 +113,7 @@ def _look(
         # Of an image whose files were all deleted, only the parts of tables remain: it is no result any more.
         files = {file for file in record.sizes if not file.startswith(RECORDS)} or record.sizes.keys()
         for key, output in collected.items():
-            if is_own and has_part(record, key, output):
+            if is_own and call.has_part(record, key, output):
                 names[key].append(record.name)
             else:
                 left_out[key] += bool(files & there)
@@ -119,23 +126,19 @@ def _write_table(folder: Path, table: TableOutput, names: Sequence[str], failure
     failed: dict[str, Sequence] = {}
     if table.failed_row:
         failed = {one["name"]: table.failed_row(one["name"], one["file"], one["reason"]) for one in failures}
-    columns = dict.fromkeys(table.header)
-    for part in parts.values():
-        with open_csv(part, "r") as stream:
-            columns |= dict.fromkeys(next(csv.reader(stream)))
+    columns = list(dict.fromkeys([*table.header, *itertools.chain.from_iterable(map(read_header, parts.values()))]))
     with written_whole(folder / table.file) as temporary, open_csv(temporary, "w") as stream:
-        writer = csv.DictWriter(stream, list(columns), restval="", lineterminator="\n")
-        writer.writeheader()
+        write_rows(stream, [columns])
         for name in sorted(parts.keys() | failed.keys(), key=natural_order):
             if name not in parts:
-                writer.writerow(dict(zip(table.header, failed[name], strict=False)))
+                write_rows(stream, [[*failed[name], *[""] * (len(columns) - len(failed[name]))]])
                 continue
             with open_csv(parts[name], "r") as kept:
                 rows = csv.DictReader(kept)
-                if rows.fieldnames == writer.fieldnames:
+                if rows.fieldnames == columns:
                     shutil.copyfileobj(kept, stream)
                 else:
-                    writer.writerows(rows)
+                    write_rows(stream, ([row.get(column) or "" for column in columns] for row in rows))
 
 
 def _summarise(

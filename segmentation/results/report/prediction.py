@@ -65,6 +65,18 @@ def large_image_part(prediction: "LargePrediction") -> dict:
     return _part(picture, measure_areas(prediction), prediction.image.pixel_size_um)
 
 
+_PART = {
+    "picture": {
+        "width": int,
+        "height": int,
+        "image": str,
+        "outlines": {"width": float, "height": float, "paths": [str]},
+    },
+    "areas": [[int, int]],
+    "pixel_size_um": (float, None),
+}
+
+
 def _part(picture: dict, areas: np.ndarray, pixel_size_um: float | None) -> dict:
     pairs = np.stack(np.unique(areas[areas > 0], return_counts=True), axis=1)
     return {"picture": picture, "areas": pairs.tolist(), "pixel_size_um": pixel_size_um}
@@ -128,7 +140,7 @@ def write_prediction_page(
 def _areas(parts: Sequence[dict]) -> tuple[str, tuple[np.ndarray, np.ndarray], list[float | None]]:
     """Return the unit, all areas and how often each occurs, and the mean area of each image, None without nuclei."""
     in_um = bool(parts) and all(part["pixel_size_um"] is not None for part in parts)
-    tables = [np.array(part["areas"], float).reshape(-1, 2) for part in parts]
+    tables = [np.array([pair for pair in part["areas"] if all(pair)], float).reshape(-1, 2) for part in parts]
     for table, part in zip(tables, parts, strict=True):
         table[:, 0] *= part["pixel_size_um"] ** 2 if in_um else 1
     means = [float(table[:, 0] @ table[:, 1] / table[:, 1].sum()) if len(table) else None for table in tables]
@@ -205,4 +217,4 @@ def _time(summaries: Sequence[dict]) -> str:
 
 
 # `segmentation.results.formats.open_outputs` binds the bundle.
-OUTPUT = PageOutput("report.html", image_part, large_image_part, write_prediction_page)
+OUTPUT = PageOutput("report.html", image_part, large_image_part, write_prediction_page, _PART)
