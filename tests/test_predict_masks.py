@@ -289,7 +289,7 @@ def test_nobody_reads_what_is_printed(images, model, tmp_path, stream, end):
     command = [sys.executable, ROOT / "predict_masks.py", images, "--model", model, "--output", tmp_path / "out"]
     reader, writer = os.pipe()
     os.close(reader)
-    with open("/dev/full", "w") if end == "full" else open(writer, "w") as nowhere:  # noqa: PTH123
+    with open("/dev/full", "w") if end == "full" else open(writer, "w") as nowhere:
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: nowhere}
         result = subprocess.run(command, cwd=ROOT, text=True, check=False, **streams)
     assert result.returncode == 1, "one image failed"

@@ -22,7 +22,7 @@ from segmentation.batch.locks import shared_lock
 from segmentation.batch.outputs import ImageOutput, Output
 from segmentation.batch.pipeline import run_pipeline
 from segmentation.batch.records import RECORDS, is_inside, is_regular
-from segmentation.batch.stages import finish, lacks_memory, predict, predict_by_blocks, read
+from segmentation.batch.stages import finish, may_succeed_alone, predict, predict_by_blocks, read
 from segmentation.batch.tables import read_summary, summary_name, write_tables
 from segmentation.data.large import LARGEST_WHOLE
 from segmentation.prediction.cores import available_cores
@@ -113,7 +113,7 @@ def _predict_all(
     for index, result in _predict_whole(call, sources, threads, call.predictor.engine.streams):
         if result is None:
             large.append(index)
-        elif lacks_memory(result):
+        elif may_succeed_alone(result):
             alone.append(index)
         else:
             yield index, call.fail(sources[index], result) if isinstance(result, Exception) else result

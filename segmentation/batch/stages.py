@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from segmentation.batch.call import Call, Outcome
+from segmentation.batch.call import Call, Outcome, TakenError
 from segmentation.batch.inputs import Input, is_special
 from segmentation.batch.locks import exclusive_lock
 from segmentation.batch.outputs import Prediction, TableOutput, check_outputs
@@ -92,13 +92,14 @@ def finish(call: Call, job: Job, fit: ScaledOutput) -> Outcome:
     return call.save(job.source, job.sha256, prediction)
 
 
-def lacks_memory(result: object) -> bool:
-    """Tell whether a result is an error for lack of memory; OpenVINO and OpenCV have errors of their own."""
-    while isinstance(result, BaseException):
-        if isinstance(result, MemoryError) or "alloc" in str(result):
-            return True
-        result = result.__cause__ or result.__context__
-    return False
+def may_succeed_alone(result: object) -> bool:
+    """Tell whether an image may have failed because others took the memory, which libraries say in many ways."""
+    if isinstance(result, ImageError):
+        cause: BaseException | None = result
+        while cause and not isinstance(cause, MemoryError):
+            cause = cause.__cause__
+        return cause is not None
+    return isinstance(result, Exception) and not isinstance(result, OSError | TakenError)
 
 
 def predict_by_blocks(

@@ -31,6 +31,11 @@ from tests.batch.test_folder import (
 
 __all__ = ["images"]
 DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
+RESTS = [
+    *(f'{nuclei}, "files": {{}}}}' for nuclei in ("null", "-1", "true", "1e400", "1" * 5000)),
+    *(f'1, "files": {files}}}' for files in ("null", '{"masks": null}', '{"masks": {"masks/cell03.png": null}}')),
+    '1, "files": {"masks": {"masks/cell03.\\u0000/a": 1}}}',
+]
 PAGE = PageOutput(
     "page.html", lambda p: {"nuclei": p.nuclei}, None, lambda file, *rest: file.write_text("page"), {"nuclei": int}
 )
@@ -76,12 +81,9 @@ def test_a_record_removes_no_file_but_those_of_its_image(images, tmp_path, where
         "1e999",
         '{"name": null}',
         '"\ud800"',
-        *('{"name": "cell03", "input": "a", "sha256": "b", "settings": {}, "nuclei": %s, "files": %s}' % pair for pair in [
-            ("null", "{}"), ("-1", "{}"), ("true", "{}"), ("1e400", "{}"), ("1" * 5000, "{}"), ("1", "null"),
-            ("1", '{"masks": null}'), ("1", '{"masks": {"masks/cell03.png": null}}'), ("1", '{"masks": {"\\u0000": 1}}'),
-        ]),
+        *('{"name": "cell03", "input": "a", "sha256": "b", "settings": {}, "nuclei": ' + rest for rest in RESTS),
     ],
-)  # fmt: skip
+)
 def test_damaged_state_counts_as_not_there(images, tmp_path, text):
     out, fresh = tmp_path / "out", tmp_path / "fresh"
     go(images, fresh)
