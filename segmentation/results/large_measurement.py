@@ -82,12 +82,12 @@ def _measure_one(prediction: "LargePrediction", label: int, box: np.ndarray) -> 
     """Measure one nucleus on the finished label map; a very large one by bands, and its shape on a coarser copy."""
     top, left, bottom, right = map(int, box)
     step = int(np.ceil(np.sqrt((bottom - top) * (right - left) / _LARGEST_BOX)))
-    names = prediction.image.channel_names
+    names = prediction.image.measured_names
     labels, pixels, bands = [], [], []
     for first in range(top, bottom, 256 * step):
         rows, columns = slice(first, min(first + 256 * step, bottom)), slice(left, right)
         seen = (prediction.read(rows, columns) == label).astype(np.int32)
-        values = prediction.image.read(rows, columns)
+        values = prediction.image.read_measured(rows, columns)
         if step > 1:
             bands.append(_moved(measure_nuclei(seen, values, names), (first, left)))
         labels.append(seen[::step, ::step])

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from segmentation.data.images import Image
-from segmentation.data.large import LargeImage
 from segmentation.results.convex_area import convex_area
 from segmentation.results.label_runs import Runs, bounding_boxes, find_runs
 
@@ -220,24 +219,6 @@ def _perimeter(padded: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return np.bincount(np.searchsorted(numbers, label), _PERIMETER_WEIGHTS[code], len(numbers))
 
 
-def measured_names(image: Image | LargeImage) -> list[str]:
-    """Return the names of the channels that `measure_image` measures: those of the pixels, then others of the file."""
-    names = list(image.channel_names)
-    # Without a choice of a channel, the pixels are all that is measured.
-    others = getattr(image, "measured_names", image.channel_names)
-    if tuple(others) != tuple(names):
-        for number, name in enumerate(others, 1):
-            names.append(f"{name}_{number}" if name in names else name)
-    return names
-
-
 def measure_image(labels: np.ndarray, image: Image) -> dict[str, np.ndarray]:
-    """Measure the nuclei of an image, (H, W) labels of any integers, as `measure_nuclei` in all channels of its file.
-
-    Where one of several channels was chosen, that one is ``grey``, and each channel is measured under its own name too.
-    """
-    names = measured_names(image)
-    pixels = image.pixels
-    if len(names) > pixels.shape[2]:
-        pixels = np.concatenate([pixels, getattr(image, "measured", pixels)], axis=2)
-    return measure_nuclei(labels, pixels, names, image.pixel_size_um)
+    """Measure the nuclei of an image, (H, W) labels of any integers, in all channels of its file."""
+    return measure_nuclei(labels, image.measured, image.measured_names, image.pixel_size_um)

@@ -6,7 +6,7 @@ import numpy as np
 
 from segmentation.batch.outputs import TableOutput
 from segmentation.results.large_measurement import measure_large
-from segmentation.results.measurement import column_names, measure_image, measure_nuclei, measured_names
+from segmentation.results.measurement import column_names, measure_image, measure_nuclei
 
 # Every nuclei.csv has these columns, whatever the images are, so that tables of several calls can be joined.
 COLUMNS = ("image", *column_names(("grey", "red", "green", "blue")))
@@ -51,5 +51,5 @@ OUTPUT = TableOutput(
     lambda p: table_rows(p.name, measure_image(p.labels, p.image)),
     measure_nuclei,
     lambda p: table_rows(p.name, measure_large(p)),
-    lambda p: further_columns(measured_names(p.image)),
+    lambda p: further_columns(p.image.measured_names),
 )

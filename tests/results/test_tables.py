@@ -1,13 +1,13 @@
 import csv
 import io
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from skimage.measure import regionprops
 
 from data.draw_samples import draw_stained
-from segmentation.results.measurement import measure_image, measure_nuclei, measured_names, merge_parts
+from segmentation.data.images import Image
+from segmentation.results.measurement import measure_image, measure_nuclei, merge_parts
 from segmentation.results.nuclei_csv import COLUMNS, further_columns, table_rows
 
 RGB = ("red", "green", "blue")
@@ -264,26 +264,17 @@ def test_other_channels_have_columns_after_all_others():
     assert row["mean_intensity_grey"] == ""
 
 
-def test_a_chosen_channel_is_grey_and_all_channels_have_their_names():
+def test_all_channels_of_the_file_are_measured_under_their_names():
     pixels, labels = drawn()
-    image = SimpleNamespace(
-        pixels=pixels[..., 1:2],
-        channel_names=("grey",),
-        pixel_size_um=0.5,
-        measured=pixels,
-        measured_names=("grey", "DAPI", "DAPI"),
-    )
-    assert measured_names(image) == ["grey", "grey_1", "DAPI", "DAPI_3"]
+    image = Image(pixels[..., 1:2], ("grey",), 0.5, pixels, ("DAPI", "grey", "GFP"))
     table = measure_image(labels, image)
-    for name, channel in (("grey", 1), ("grey_1", 0), ("DAPI", 1), ("DAPI_3", 2)):
+    for name, channel in (("DAPI", 0), ("grey", 1), ("GFP", 2)):
         assert table[f"mean_intensity_{name}"][0] == pytest.approx(pixels[labels == 1, channel].mean())
     rows = list(table_rows("a", table))
-    assert {len(row) for row in rows} == {len(COLUMNS) + len(further_columns(measured_names(image)))}
+    assert {len(row) for row in rows} == {len(COLUMNS) + len(further_columns(image.measured_names))}
 
 
-def test_without_a_choice_no_channel_is_measured_twice():
+def test_without_a_choice_the_pixels_are_measured():
     pixels, labels = drawn()
-    image = SimpleNamespace(pixels=pixels, channel_names=RGB, pixel_size_um=None, measured=pixels, measured_names=RGB)
-    table, expected = measure_image(labels, image), measure_nuclei(labels, pixels, RGB)
+    table, expected = measure_image(labels, Image(pixels, RGB, None)), measure_nuclei(labels, pixels, RGB)
     assert list(table) == list(expected)
-    assert further_columns(measured_names(image)) == []
