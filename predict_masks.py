@@ -68,8 +68,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--diameter", type=types.diameter, default="auto", metavar="PIXELS|auto|none", help=diameter)
     pixel_size = "side of a pixel in micrometres, whatever the files say; auto starts from nuclei of 10 micrometres"
     add("--pixel-size", type=types.micrometres, metavar="UM", help=pixel_size)
-    tta = "flip and turn each image in all eight ways and average: slightly more accurate, eight times as slow"
-    add("--tta", action="store_true", help=tta)
+    add("--tta", action="store_true", help="average over 8 flips and turns: slightly more accurate, 8 times as slow")
     add("--engine", choices=("auto", "openvino", "keras"), default="auto", help="keras is for a GPU")
     precision = "of the arithmetic (default: f32, or bf16 if the model was validated with it and the processor gains)"
     add("--precision", choices=("f32", "bf16"), help=precision)
@@ -83,7 +82,7 @@ def predict(options: argparse.Namespace) -> int:
     """Find the images, open the model, predict the folder, and say what was done; return the exit status."""
     from segmentation.batch.folder import FolderError, predict_folder
     from segmentation.batch.inputs import InputError, find_inputs, read_subset
-    from segmentation.batch.progress import Progress
+    from segmentation.batch.progress import Progress, write_line
     from segmentation.bundle import BundleError, load_bundle
     from segmentation.data.problems import DatasetError
     from segmentation.prediction.cores import streams_for
@@ -116,14 +115,14 @@ def predict(options: argparse.Namespace) -> int:
         return refuse("predict_masks.py", error)
 
     skipped, failed = (sum(outcome.status == status for outcome in outcomes) for status in ("skipped", "failed"))
-    nuclei = sum(outcome.nuclei for outcome in outcomes)
     images = f"{count:,} {'image' if count == 1 else 'images'}"
     earlier = f", {skipped:,} {'was' if skipped == 1 else 'were'} done before" if skipped else ""
     done = f"{count - skipped - failed:,} of {images} done with {engine.name} in {engine.precision}"
-    print(f"{done}{earlier}, {failed:,} failed\n{nuclei:,} {'nucleus' if nuclei == 1 else 'nuclei'} found")
-    print(f"results in {options.output}{os.sep}")
+    nuclei = sum(outcome.nuclei for outcome in outcomes)
+    found = f"{nuclei:,} {'nucleus' if nuclei == 1 else 'nuclei'} found\nresults in {options.output}{os.sep}"
+    write_line(f"{done}{earlier}, {failed:,} failed\n{found}", sys.stdout)
     if failed:
-        print(f"{failed:,} of {images} failed", file=sys.stderr)
+        write_line(f"{failed:,} of {images} failed", sys.stderr)
     return 1 if failed else 0
 
 

@@ -279,3 +279,19 @@ def test_requirements_predict_suffice(images, model, tmp_path):
 
 def test_requirements_include_those_of_prediction():
     assert "-r requirements-predict.txt" in (ROOT / "requirements.txt").read_text().splitlines()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("end", ["full", "closed"])
+def test_nobody_reads_what_is_printed(images, model, tmp_path, stream, end):
+    (images / "bad.png").write_bytes(b"")
+    command = [sys.executable, ROOT / "predict_masks.py", images, "--model", model, "--output", tmp_path / "out"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open("/dev/full", "w") if end == "full" else open(writer, "w") as nowhere:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: nowhere}
+        result = subprocess.run(command, cwd=ROOT, text=True, check=False, **streams)
+    assert result.returncode == 1, "one image failed"
+    assert "Traceback" not in f"{result.stdout}{result.stderr}" and "Exception" not in f"{result.stdout}{result.stderr}"
+    assert (tmp_path / "out" / "nuclei.csv").exists() and (tmp_path / "out" / "summary.json").exists()

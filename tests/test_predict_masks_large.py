@@ -74,10 +74,9 @@ def test_a_picture_above_the_limit_goes_by_blocks(call, tmp_path, monkeypatch, c
     from segmentation.data import large
 
     limited = large.open_large
-    for module in ("whole_file", "by_blocks"):
-        monkeypatch.setattr(
-            f"segmentation.batch.{module}.open_large", lambda file, channel, most: limited(file, channel, 10_000)
-        )
+    monkeypatch.setattr(
+        "segmentation.batch.stages.open_large", lambda file, channel, most: limited(file, channel, 10_000)
+    )
     tifffile.imwrite(tmp_path / "slide.tif", draw((200, 240)), tile=(64, 64))
     assert call(tmp_path / "slide.tif", "--output", tmp_path / "out") == 0
     with tifffile.TiffFile(tmp_path / "out" / "labels" / "slide.tif") as tiff:

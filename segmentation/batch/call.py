@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import threading
 import time
 from collections import defaultdict
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from segmentation.batch.inputs import Input
+from segmentation.batch.inputs import Input, is_special, printable
 from segmentation.batch.outputs import ImageOutput, Output, Prediction
 from segmentation.batch.records import Record, Records
 from segmentation.data.images import Image
@@ -32,39 +33,28 @@ class TakenError(ValueError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image: "done" now, "skipped" because an earlier call did it, or "failed".
-
-    `reason` is one sentence that names the file. `scale` and `diameter` are those of `Record`.
-    """
+    """What became of one image: "done" now, "skipped" because an earlier call did it, or "failed"."""
 
     input: Input
     status: str
     nuclei: int = 0
-    reason: str = ""
-    scale: float = 1.0
+    reason: str = ""  # one sentence that names the file
+    scale: float = 1.0  # as in `Prediction`
     diameter: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """What all images of a call share: the arguments of `predict_folder`, and two things more.
-
-    Attributes
-    ----------
-    kept_tables : tuple of Path
-        Tables and pages of the present settings that this call does not write. They are removed together with the first
-        result that they cover.
-    seconds : dict of str to float
-        Time spent in each stage, all threads together.
-    """
+    """What all images of a call share: arguments of `predict_folder`, and what follows from them."""
 
     folder: Path
     predictor: Predictor
     outputs: Mapping[str, Output]
     overwrite: bool = False
     largest_whole: int = LARGEST_WHOLE
+    # Tables and pages of the same settings that this call does not write; removed with the first result they cover.
     kept_tables: tuple[Path, ...] = ()
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # of all threads, by stage
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -94,9 +84,8 @@ class Call:
         record = self.records.load(source.name)
         if record is None:
             return None
-        settings, outputs = self.predictor.settings, self.outputs
-        if self.records.is_finished(record, sha256, settings, outputs) and all(
-            has_part(record, key, output) for key, output in outputs.items()
+        if self.records.is_finished(record, sha256, self.predictor.settings, self.outputs) and all(
+            self.has_part(record, key, output) for key, output in self.outputs.items()
         ):
             return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
         if record.sha256 != sha256 and not _is_of(record, source):
@@ -106,16 +95,23 @@ class Call:
             )
         return None
 
+    def has_part(self, record: Record, key: str, output: Output) -> bool:
+        """Tell whether the part of a table or page is among an image's results, in the present format."""
+        if isinstance(output, ImageOutput):
+            return True
+        part = output.part_file(record.name)
+        return part in record.files.get(key, ()) and output.is_part(self.folder / part)
+
     def save(self, source: Input, sha256: str, prediction: "Prediction | LargePrediction") -> Outcome:
         """Write all outputs of an image, then the record that says that they are finished."""
         settings = self.predictor.settings
-        nuclei, scale, diameter = prediction.nuclei, prediction.scale, prediction.diameter
+        scale, diameter = prediction.scale, prediction.diameter
         with self.timed("write"):
             earlier = self.records.load(source.name)
             files: dict[str, dict[str, int]] = {}
             if earlier and (earlier.sha256, earlier.settings) == (sha256, settings):
                 files |= earlier.files
-            else:  # results of other content or settings go before the first of them is replaced
+            elif earlier:  # results of other content or settings go before the first of them is replaced
                 self._discard(source.name)
             for key, output in self.outputs.items():
                 written = output.save(self.folder, prediction)
@@ -123,45 +119,40 @@ class Call:
                 files[key] = {
                     file.relative_to(self.folder).as_posix(): file.stat().st_size for file in members if file.is_file()
                 }
-            record = Record(source.name, str(source.file), sha256, settings, nuclei, files, scale, diameter)
-            self.records.store(record)
-        return Outcome(source, DONE, nuclei, scale=scale, diameter=diameter)
+            self.records.store(
+                Record(source.name, str(source.file), sha256, settings, prediction.nuclei, files, scale, diameter)
+            )
+        return Outcome(source, DONE, prediction.nuclei, scale=scale, diameter=diameter)
 
     def fail(self, source: Input, error: Exception) -> Outcome:
         """Say why an image failed; results of an earlier call are removed if the file has changed since."""
         record = self.records.load(source.name)
         if record and _is_of(record, source) and _has_changed(source, record):
             self._discard(source.name)
-        reason = " ".join(str(error).split()) or "no message"
-        if str(source.file) not in reason:
-            reason = f"{source.file} failed: {type(error).__name__}, {reason}"
+        file = printable(str(source.file))
+        reason = printable(re.sub(r"\s*[\n\r\t]\s*", " ", str(error).replace(str(source.file), file)).strip())
+        if file not in reason:
+            reason = f"{file} failed: {type(error).__name__}, {reason or 'no message'}"
         return Outcome(source, FAILED, reason=reason)
 
     def _discard(self, name: str) -> None:
-        if self.records.load(name):
-            for table in self.kept_tables:
-                table.unlink(missing_ok=True)
+        for table in self.kept_tables:
+            table.unlink(missing_ok=True)
         self.records.discard(name)
 
 
-def has_part(record: Record, key: str, output: Output) -> bool:
-    """Tell whether the part of a table or page is among an image's results, in the present format.
-
-    Versions before 1.0 kept rows without a header, under another name.
-    """
-    return isinstance(output, ImageOutput) or output.part_file(record.name) in record.files.get(key, ())
-
-
 def _is_of(record: Record, source: Input) -> bool:
-    """Tell whether a record is of the file with this path, whatever its content is now."""
+    """Tell whether a record is of the file with this path, whatever the content."""
     return os.path.abspath(record.input) == os.path.abspath(str(source.file))
 
 
 def _has_changed(source: Input, record: Record) -> bool:
     """Tell whether a file can be read and has another content than the one that was predicted."""
     file = source.file
+    if isinstance(file, Path) and is_special(file):
+        return False
     try:
-        sha256 = content_digest(file) if isinstance(file, Path) else hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = content_digest(file) if isinstance(file, Path) else hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError:
         return False
-    return sha256 != record.sha256
+    return digest != record.sha256

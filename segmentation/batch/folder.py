@@ -5,24 +5,25 @@ cover all results of the same settings that lie in the folder; ``summary.json`` 
 and summary are removed when a call begins and written when it ends.
 """
 
-import json
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from segmentation.atomic import is_unfinished
-from segmentation.batch.by_blocks import predict_by_blocks
 from segmentation.batch.call import Call, Outcome
 from segmentation.batch.inputs import Input, Shard
+from segmentation.batch.locks import shared_lock
 from segmentation.batch.outputs import ImageOutput, Output
 from segmentation.batch.pipeline import run_pipeline
-from segmentation.batch.records import RECORDS
-from segmentation.batch.tables import summary_name, write_tables
-from segmentation.batch.whole_file import finish, predict, read
+from segmentation.batch.records import RECORDS, is_inside, is_regular
+from segmentation.batch.stages import finish, may_succeed_alone, predict, predict_by_blocks, read
+from segmentation.batch.tables import read_summary, summary_name, write_tables
 from segmentation.data.large import LARGEST_WHOLE
 from segmentation.prediction.cores import available_cores
 from segmentation.prediction.engines import StoppableEngine
@@ -49,7 +50,7 @@ def predict_folder(
     warn: Callable[[str], None] = lambda sentence: None,
     largest_whole: int = LARGEST_WHOLE,
 ) -> list[Outcome]:
-    """Predict images and write what is asked for.
+    """Predict images and write what is asked for; return an outcome for each, in the order of the inputs.
 
     Parameters
     ----------
@@ -57,7 +58,6 @@ def predict_folder(
         All images of the call, those of other shards too.
     folder : Path
         Is made if it does not exist.
-    predictor : Predictor
     outputs : mapping of str to Output
         What to write, by name.
     overwrite : bool
@@ -65,19 +65,11 @@ def predict_folder(
     shard : Shard, optional
         Which part of the images to predict. The tables cover what all shards have finished so far, so the last one to
         end leaves them complete; the summary is of this shard alone and has a name of its own.
-    report : callable
-        Told of each image as soon as it is done, skipped or failed.
-    report_block : callable
-        Told of each block of a large image: the name of its results, the number of finished blocks, and that of all.
-    warn : callable
-        Told at the end, in one sentence, of results in the folder that the tables do not cover, if there are any.
+    report, report_block, warn : callable
+        Told of each image that is done, skipped or failed; of each block of a large image (the name of its results, the
+        number of finished blocks and of all); and at the end, in a sentence, of results that the tables do not cover.
     largest_whole : int
         TIFF files of more pixels are predicted by blocks, after all others; so are Zarr stores of any size.
-
-    Returns
-    -------
-    list of Outcome
-        In the order of the inputs.
 
     Raises
     ------
@@ -85,86 +77,100 @@ def predict_folder(
         If the folder cannot be written to, or holds files that no prediction wrote where results belong.
     """
     started = time.perf_counter()
+    folder = Path(folder)
     own = shard.select(inputs) if shard else inputs
-    engine = StoppableEngine(predictor.engine)
-    try:
-        _prepare_folder(Path(folder), outputs.values(), clean=shard is None)
-        kept = _remove_tables(Path(folder), predictor.settings, outputs.values(), summary_name(shard))
-    except OSError as error:
-        raise FolderError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
-    call = Call(Path(folder), predictor.with_engine(engine), outputs, overwrite, largest_whole, kept)
-    outcomes: dict[int, Outcome] = {}
-    for index, outcome in _predict_all(call, own, engine, report_block):
-        outcomes[index] = outcome
-        report(outcome)
-    in_order = [outcomes[index] for index in range(len(own))]
-    try:
-        write_tables(call, inputs, in_order, shard, started, warn)
-    except OSError as error:
-        raise FolderError(
-            f"Tables and summary cannot be written to the output folder {folder} ({error.strerror}); the images that "
-            "are done are kept, and the same command goes on from there"
-        ) from error
-    return in_order
+    with ExitStack() as stack:
+        try:
+            folders = _make_folders(folder, outputs.values())
+            # Other processes may be writing; with shards even on other machines, where locks may not reach.
+            clean = partial(_remove_unfinished, [] if shard else folders)
+            stack.enter_context(shared_lock(folder / RECORDS / "lock", clean))
+            kept = _remove_tables(folder, predictor.settings, outputs.values(), summary_name(shard))
+        except OSError as error:
+            raise FolderError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
+        call = Call(folder, predictor, outputs, overwrite, largest_whole, kept)
+        by_index: dict[int, Outcome] = {}
+        for index, outcome in _predict_all(call, own, report_block):
+            by_index[index] = outcome
+            report(outcome)
+        outcomes = [by_index[index] for index in sorted(by_index)]
+        try:
+            write_tables(call, inputs, outcomes, shard, started, warn)
+        except OSError as error:
+            raise FolderError(
+                f"Tables and summary cannot be written to the output folder {folder} ({error.strerror}); the images "
+                "that are done are kept, and the same command goes on from there"
+            ) from error
+    return outcomes
 
 
 def _predict_all(
-    call: Call, sources: Sequence[Input], engine: StoppableEngine, report_block: Callable[[str, int, int], None]
+    call: Call, sources: Sequence[Input], report_block: Callable[[str, int, int], None]
 ) -> Iterator[tuple[int, Outcome]]:
-    """Predict the images that are read whole, overlapped, then those that are predicted by blocks."""
+    """Predict the images that are read whole, overlapped, then the others by blocks; yield index and outcome."""
     threads = min(MOST_THREADS, available_cores())
-    large = []
-    for index, result in run_pipeline(
-        len(sources),
-        lambda index: read(call, sources[index]),
-        partial(predict, call),
-        partial(finish, call),
-        threads,
-        engine.streams,
-        engine.batch_pixels,
-        engine.stop,
-    ):
+    large, alone = [], []
+    for index, result in _predict_whole(call, sources, threads, call.predictor.engine.streams):
         if result is None:
             large.append(index)
+        elif may_succeed_alone(result):
+            alone.append(index)
         else:
+            yield index, call.fail(sources[index], result) if isinstance(result, Exception) else result
+        del result  # the traceback of an error keeps what was in memory
+    # One large image must not make others fail that were in memory at the same time: each gets all of it now.
+    for index in alone:
+        for _, result in _predict_whole(call, [sources[index]], 1, 1):
             yield index, call.fail(sources[index], result) if isinstance(result, Exception) else result
     by_blocks = predict_by_blocks(call, [sources[index] for index in large], max(1, threads // 2), report_block)
     yield from zip(large, by_blocks, strict=True)
 
 
-def _prepare_folder(folder: Path, outputs: Collection[Output], clean: bool) -> None:
+def _predict_whole(call: Call, sources: Sequence[Input], threads: int, streams: int) -> Iterator[tuple[int, Any]]:
+    engine = StoppableEngine(call.predictor.engine)
+    call = replace(call, predictor=call.predictor.with_engine(engine))
+    stages = (lambda index: read(call, sources[index])), partial(predict, call), partial(finish, call)
+    return run_pipeline(len(sources), *stages, threads, streams, engine.batch_pixels, engine.stop)
+
+
+def _make_folders(folder: Path, outputs: Collection[Output]) -> list[Path]:
     """Make the folders and see that files can be written there; refuse folders with files of others."""
     folders = [folder / output.folder for output in outputs if isinstance(output, ImageOutput)]
-    if not (folder / RECORDS).exists():
-        for own in folders:
-            if own.is_dir() and any(own.iterdir()):
-                raise FolderError(f"{own} holds files that no prediction wrote; name another folder with --output")
-    for own in (folder, folder / RECORDS, *folders):
+    for own in [] if (folder / RECORDS).exists() else folders:
+        if own.is_dir() and any(own.iterdir()):
+            raise FolderError(f"{own} holds files that no prediction wrote; name another folder with --output")
+    folders = [folder, folder / RECORDS, *folders]
+    for own in folders:
         own.mkdir(parents=True, exist_ok=True)
-        if clean:  # what a killed process left unfinished; other shards may be writing theirs
-            for unfinished in filter(is_unfinished, list(own.iterdir())):
-                if unfinished.is_dir():
-                    shutil.rmtree(unfinished)
-                else:
-                    unfinished.unlink()
+        if not is_inside(own, folder):
+            raise FolderError(f"{own} is a link to a folder outside {folder}; remove it, or name another --output")
         with tempfile.TemporaryFile(dir=own):  # a folder may exist and yet take no file
             pass
+    return folders
+
+
+def _remove_unfinished(folders: Collection[Path]) -> None:
+    """Remove what killed processes left unfinished."""
+    for own in folders:
+        for unfinished in filter(is_unfinished, list(own.iterdir())):
+            if unfinished.is_dir() and not unfinished.is_symlink():
+                shutil.rmtree(unfinished)
+            else:
+                unfinished.unlink()
 
 
 def _remove_tables(folder: Path, settings: dict, outputs: Collection[Output], summary_file: str) -> tuple[Path, ...]:
     """Remove the tables and pages that this call writes, and those of other settings; return the others."""
     written = {output.file for output in outputs if not isinstance(output, ImageOutput)}
-    kept: dict[Path, None] = {}
+    kept: list[Path] = []
     for file in folder.glob("summary*.json"):
-        with suppress(ValueError):  # not one of ours
-            summary = json.loads(file.read_text(encoding="utf-8"))
-            if isinstance(summary, dict):
-                tables = {folder / Path(name).name for name in summary.get("tables", ())}
-                if summary.get("settings") == settings:
-                    kept |= dict.fromkeys(tables)
-                else:
-                    for table in tables:
-                        table.unlink(missing_ok=True)
+        summary = read_summary(file) or {"tables": [], "settings": None}
+        tables = [table for name in summary["tables"] if is_regular(table := folder / Path(name).name)]
+        if summary["settings"] == settings:
+            kept += tables
+        else:
+            for table in tables:
+                table.unlink(missing_ok=True)
     for name in (*written, summary_file):  # the summary last, as it tells which tables there are
         (folder / name).unlink(missing_ok=True)
-    return tuple(file for file in kept if file.name not in written and file.exists())
+    return tuple(file for file in dict.fromkeys(kept) if file.name not in written and file.exists())

@@ -4,9 +4,15 @@ The results of ``cell.png`` are named ``cell``. If several images of one call sh
 letters, which some file systems ignore), all of them are named with their suffix, ``cell_png``, ``cell_tif``. Names
 that are still equal get the name of their folder, ``left_cell_png``, ``right_cell_png``, and names that are equal even
 then get a number in the order of the call, ``left_cell_png_1``, ``left_cell_png_2``.
+
+Names are safe in tables, pages and paths: control characters become underscores, an underscore comes before ``=``,
+``+``, ``-`` and ``@``, with which spreadsheets begin formulas, and what exceeds 200 bytes is cut off.
 """
 
 import glob
+import itertools
+import os
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,6 +24,11 @@ from segmentation.data.images import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from segmentation.data.archive import File
+
+
+# Control characters, line separators, and characters that XML does not have.
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ufffe\\uffff]")
+_MOST_BYTES = 200  # of the name of results: file systems take 255, suffixes included
 
 
 class InputError(ValueError):
@@ -47,22 +58,11 @@ class Shard:
 def find_inputs(
     arguments: Sequence[str], subset: Collection[str] | None = None, ignored: Collection[Path] = ()
 ) -> list[Input]:
-    """List the images that the arguments of a call name, each once.
+    """List the images that the arguments of a call name, each once: by argument, and by name within each.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        Files; globs; Zarr stores; folders, for the images in them but not in folders below; data sets in the Bowl's
-        layout, folder or zip, and folders that hold ``images/``, for their images.
-    subset : collection of str, optional
-        Take only images with these ids (file names without suffix).
-    ignored : collection of Path
-        Folders whose files are skipped: those that results are written to.
-
-    Returns
-    -------
-    list of Input
-        In the order of the arguments, and by name within each.
+    An argument is a file, a glob, a Zarr store, a folder (for the images in it or in its ``images/``, not in folders
+    below), or a data set in the Bowl's layout, folder or zip. Of these images, only those of a `subset` of ids (file
+    names without suffix) are taken; files in the `ignored` folders, those of the results, are not.
 
     Raises
     ------
@@ -79,17 +79,15 @@ def find_inputs(
         except PermissionError as error:
             raise InputError(f"{error.filename} cannot be read ({error.strerror})") from error
         for identifier, file in expanded:
-            key = file.resolve() if isinstance(file, Path) else str(file)
+            # `Path.resolve` refuses links in a circle, which are to be reported as images that cannot be read.
+            key = Path(os.path.realpath(file)) if isinstance(file, Path) else str(file)
             if not (isinstance(key, Path) and key.parent in skipped):
                 files.setdefault(key, (identifier, file))
-    found = list(files.values())
-    if not found:
+    if not files:
         raise InputError(f"There are no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {', '.join(arguments)}")
-    if subset is not None:
-        count = len(found)
-        found = [(identifier, file) for identifier, file in found if identifier in subset]
-        if not found:
-            raise InputError(f"None of the {count} images is among the {len(subset)} ids of the subset")
+    found = [(identifier, file) for identifier, file in files.values() if subset is None or identifier in subset]
+    if subset is not None and not found:
+        raise InputError(f"None of the {len(files)} images is among the {len(subset)} ids of the subset")
     names = unique_names([(identifier, str(file)) for identifier, file in found])
     return [Input(name, file) for name, (_, file) in zip(names, found, strict=True)]
 
@@ -117,19 +115,36 @@ def unique_names(images: Sequence[tuple[str, str]]) -> list[str]:
     """
     paths = [PurePosixPath(Path(path).as_posix()) for _, path in images]
     # A leading dot would hide the results.
-    names = [identifier.lstrip(".") or "image" for identifier, _ in images]
+    names = [_safe(identifier.lstrip(".") or "image") for identifier, _ in images]
     for index in _shared(names):
-        names[index] = f"{names[index]}_{paths[index].suffix[1:].lower()}"
+        names[index] = _safe(f"{names[index]}_{paths[index].suffix[1:].lower()}")
     for index in _shared(names):
-        names[index] = "_".join(filter(None, (paths[index].parent.name, names[index])))
+        names[index] = _safe("_".join(filter(None, (paths[index].parent.name, names[index]))))
     taken = {name.casefold() for name in names}
     for index in _shared(names):
-        number = 1
-        while f"{names[index]}_{number}".casefold() in taken:
-            number += 1
-        names[index] = f"{names[index]}_{number}"
+        numbered = (f"{_safe(names[index], _MOST_BYTES - 10)}_{number}" for number in itertools.count(1))
+        names[index] = next(name for name in numbered if name.casefold() not in taken)
         taken.add(names[index].casefold())
     return names
+
+
+def printable(text: str) -> str:
+    """Write control characters, which a terminal would obey, as Python does: a line feed as ``\\n``."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def is_special(path: Path) -> bool:
+    """Tell whether a path is a named pipe, a socket or a device: reading it might never end."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _safe(name: str, most_bytes: int = _MOST_BYTES) -> str:
+    name = _CONTROL.sub("_", name)
+    if name.startswith(("=", "+", "-", "@")):
+        name = f"_{name}"
+    while len(os.fsencode(name)) > most_bytes:
+        name = name[:-1]
+    return name
 
 
 def _shared(names: Sequence[str]) -> list[int]:
@@ -175,5 +190,5 @@ def _is_image(path: Path) -> bool:
         return False
     if path.suffix.lower() == ".zarr":
         return path.is_dir() and is_zarr(path)
-    # A broken link is taken, so that it is reported as an image that cannot be read.
-    return path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or path.is_symlink() and not path.exists())
+    # A broken link or a pipe is taken, so that it is reported as an image that cannot be read.
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()

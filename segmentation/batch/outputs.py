@@ -9,12 +9,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from segmentation.atomic import written_whole
-from segmentation.batch.records import RECORDS
+from segmentation.batch.records import RECORDS, read_json
 from segmentation.data.images import Image
 
 if TYPE_CHECKING:
@@ -28,56 +28,35 @@ class LargeImageError(ValueError):
 
 
 def _refuse(*arguments: object) -> NoReturn:
+    """Stand in for what writes an image that is predicted by blocks, where an output has no such thing."""
     raise LargeImageError("This output cannot be written of an image that is predicted by blocks")
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """All that is known about a predicted image.
+    """All that is known about a predicted image."""
 
-    Attributes
-    ----------
-    name : str
-        Of its results.
-    image : Image
-        At native depth.
-    labels : (H, W) ndarray of int32
-        0 = background, 1..n.
-    channels : (H, W, C) ndarray of float32
-        What the network gave; the first channel is the probability of foreground.
-    file : str
-        The image file, as the call named it.
-    scale, diameter
-        As in `segmentation.batch.records.Record`.
-    """
-
-    name: str
+    name: str  # of its results
     image: Image
-    labels: np.ndarray
-    channels: np.ndarray
-    file: str = ""
-    scale: float = 1.0
-    diameter: float | None = None
+    labels: np.ndarray  # (H, W) int32: 0 = background, 1..n
+    channels: np.ndarray  # (H, W, C) float32, what the network gave; the first is the probability of foreground
+    file: str = ""  # the image file, as the call named it
+    scale: float = 1.0  # pixels that the network saw for each pixel of the image
+    diameter: float | None = None  # of the nuclei, in pixels, where the predictor looked for it and found nuclei
 
     @property
     def nuclei(self) -> int:
-        """How many there are."""
+        """The number of nuclei."""
         return int(self.labels.max(initial=0))
 
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """A file for each image, ``FOLDER/NAME.SUFFIX``.
+    """A file for each image, ``FOLDER/NAME.SUFFIX``: `folder` is ``masks`` and `suffix` ``.png``.
 
-    Attributes
-    ----------
-    folder, suffix : str
-        ``masks`` and ``.png``.
-    write : callable
-        Writes a prediction to a path, whole or not at all.
-    write_large : callable, optional
-        Writes the prediction of an image that was predicted by blocks to a path without a suffix, and returns the file
-        or folder that it wrote. Without it, such images fail if this output is asked for.
+    `write` writes a prediction to a path, whole or not at all. `write_large` writes the prediction of an image that was
+    predicted by blocks to a path without a suffix, and returns the file or folder that it wrote. Without it, such
+    images fail if this output is asked for.
     """
 
     folder: str
@@ -96,24 +75,13 @@ class ImageOutput:
 
 @dataclass(frozen=True)
 class TableOutput:
-    """One table for all images.
+    """One table for all images, such as ``nuclei.csv``, with the columns `header` whatever the images are.
 
-    Attributes
-    ----------
-    file : str
-        ``nuclei.csv``
-    header : sequence of str
-        The columns that the table always has, whatever the images are.
-    rows : callable
-        The rows of an image, none or more: values for `header`, then for `further_columns`.
-    measure, rows_large : callable, optional
-        The same for an image that is predicted by blocks: what to measure of the nuclei of each block, and the rows of
-        the whole image. Without `rows_large`, such images fail if this output is asked for.
-    further_columns : callable
-        Columns of an image besides those of `header`. The table has those of all images, in the order of their
-        first appearance; they are empty for images without them.
-    failed_row : callable, optional
-        ``failed_row(name, file, reason)``, the row of an image that failed. Without it, such images have no row.
+    `rows` returns the rows of an image, none or more: values for `header`, then for `further_columns`, which the image
+    has besides. The table has those of all images, in the order of their first appearance; they are empty for images
+    without them. Of an image that is predicted by blocks, `measure` measures the nuclei of each block, and `rows_large`
+    returns the rows of the whole image; without it, such images fail if this output is asked for. `failed_row` is
+    ``failed_row(name, file, reason)``, the row of an image that failed; without it, such images have no row.
     """
 
     file: str
@@ -133,32 +101,31 @@ class TableOutput:
         rows = self.rows(prediction) if isinstance(prediction, Prediction) else self.rows_large(prediction)
         file = folder / self.part_file(prediction.name)
         with written_whole(file) as temporary, open_csv(temporary, "w") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow((*self.header, *self.further_columns(prediction)))
-            writer.writerows(rows)
+            write_rows(stream, [(*self.header, *self.further_columns(prediction))])
+            write_rows(stream, rows)
         return file
+
+    def is_part(self, file: Path) -> bool:
+        """Tell whether a file is a part that `save` wrote."""
+        return read_header(file)[: len(self.header)] == list(self.header)
 
 
 @dataclass(frozen=True)
 class PageOutput:
-    """One page about all images.
+    """One page about all images, such as ``report.html``.
 
-    Attributes
-    ----------
-    file : str
-        ``report.html``
-    part, part_large : callable
-        What the page says of an image, and of one that was predicted by blocks: a dict of JSON's types.
-    write : callable
-        ``write(file, summaries, images, count)``, whole or not at all: from the summaries of the calls that have ended
-        (several if shards share the work), the record and the part of each finished image in natural order of the
-        names, and the number of all images, those that failed or are not done yet included.
+    `part` and `part_large` return what the page says of an image, and of one that was predicted by blocks: a dict of
+    JSON's types. ``write(file, summaries, images, count)`` writes the page from the summaries of the calls that have
+    ended (several if shards share the work), the record and the part of each finished image in natural order of the
+    names, and the number of all images, those that failed or are not done yet included. `form` is that of a part, for
+    `has_form`; a part without it counts as not there.
     """
 
     file: str
     part: Callable[[Prediction], dict]
     part_large: "Callable[[LargePrediction], dict]"
     write: Callable[..., None]
+    form: Any = dict
 
     def part_file(self, name: str) -> str:
         """Return the path, from the output folder, of the part about one image; not ``.json``, in which records end."""
@@ -172,17 +139,16 @@ class PageOutput:
             temporary.write_text(json.dumps(part, separators=(",", ":")))
         return file
 
+    def is_part(self, file: Path) -> bool:
+        """Tell whether a file is a part that `save` wrote."""
+        return read_json(file, self.form) is not None
+
 
 Output = ImageOutput | TableOutput | PageOutput
 
 
 def check_outputs(image: "LargeImage", outputs: Mapping[str, Output]) -> None:
-    """Refuse outputs that cannot be written of an image that is predicted by blocks.
-
-    Raises
-    ------
-    LargeImageError
-    """
+    """Raise LargeImageError if some outputs cannot be written of an image that is predicted by blocks."""
     missing = [name for name, output in outputs.items() if _refuse in vars(output).values()]
     if missing:
         height, width = image.shape
@@ -195,3 +161,20 @@ def check_outputs(image: "LargeImage", outputs: Mapping[str, Output]) -> None:
 def open_csv(file: Path, mode: str) -> IO[str]:
     """Open a table as text. Names of files need not be text: bytes that are no characters stay as they are."""
     return file.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
+
+
+def read_header(file: Path) -> list[str]:
+    """Return the columns of a table; none if it cannot be read."""
+    try:
+        with open_csv(file, "r") as stream:
+            return next(csv.reader(stream), [])
+    except (OSError, csv.Error):
+        return []
+
+
+def write_rows(stream: IO[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write rows of a table; those with a carriage return in quotes, which `csv` forgets before Python 3.13."""
+    plain = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in map(list, rows):
+        (quoted if "\r" in "".join(map(str, row)) else plain).writerow(row)

@@ -1,26 +1,24 @@
 """Read, predict and finish images, overlapped: threads read ahead of the network and finish behind it.
 
-Images of one shape are predicted in batches. Which images share a batch follows from their order and the size of a
-batch, not from which thread was faster, so a call gives the same numbers each time. What waits between the stages is
-bounded in pixels.
+Images of one shape are predicted in batches. Which images share a batch depends on their order and size alone, not on
+the speed of threads, so a call gives the same numbers each time. What waits between the stages is bounded in pixels.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-# Pixels that are read ahead; that wait for others of their shape; that are predicted or wait for it; that are predicted
-# but not yet written. A pixel takes 12 to 30 bytes in each.
+# Pixels that are read ahead, wait for others of their shape, are predicted or wait for it, and are decoded and written.
+# A pixel takes 12 to 30 bytes in each.
 READ_AHEAD = 1 << 20
 WAITING_FOR_SHAPE = 4 << 20
 PREDICTING = 8 << 20
 FINISHING = 4 << 20
-# In images: more than there are small ones in `READ_AHEAD`.
-_READS_AHEAD = 256
+_MOST_IMAGES_AHEAD = 256  # more than there are small ones in `READ_AHEAD`
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +31,7 @@ class ReadImage:
 
 
 _Batch = list[tuple[int, ReadImage]]
-_Results = Iterator[tuple[int, Any]]
+_Results = Generator[tuple[int, Any]]  # the index of an image, and what became of it
 
 
 def run_pipeline(
@@ -46,36 +44,20 @@ def run_pipeline(
     batch_pixels: int,
     cancel: Callable[[], None] = lambda: None,
 ) -> _Results:
-    """Take `count` images through three stages.
+    """Take `count` images through three stages; yield the index and the result of each, roughly in their order.
 
-    Parameters
-    ----------
-    count : int
-    read : callable
-        ``read(index) -> ReadImage``, or anything else if there is nothing to predict: that is then the result.
-    predict : callable
-        ``predict(contents) -> one output for each``.
-    finish : callable
-        ``finish(content, output) -> result``.
-    threads, streams : int
-        Threads for reading and as many for finishing; threads for predicting.
-    batch_pixels : int
-        Images of one shape go together up to so many pixels; a larger one goes alone.
-    cancel : callable
-        Cancels predictions in flight; called when the caller stops listening, as on Ctrl-C.
+    The result is the exception if a stage raises one for an image; the others go on.
 
-    Yields
-    ------
-    index : int
-    result : object
-        Or the exception that a stage raised for this image; the others go on. Roughly in the order of the images.
+    ``read(index)`` returns a `ReadImage`, or anything else if there is nothing to predict: that is then the result.
+    ``predict(contents)`` returns an output for each, and ``finish(content, output)`` the result. `threads` read and as
+    many finish, `streams` predict. Images of one shape go together up to `batch_pixels`; a larger one goes alone.
+    `cancel` stops predictions in flight; it is called when the caller stops listening, as on Ctrl-C.
     """
-    stages = (threads, "read"), (streams, "predict"), (threads, "finish")
-    pools = [ThreadPoolExecutor(workers, name) for workers, name in stages]
-    readers, network = _Readers(read, pools[0]), _Network(predict, finish, *pools[1:])
+    pools = [ThreadPoolExecutor(workers) for workers in (threads, streams, threads)]
+    images, network = _read_ahead(read, pools[0], count), _Network(predict, finish, *pools[1:])
     waiting: dict[Hashable, _Batch] = {}  # the shape that waits longest is the first
     try:
-        for index, result in readers.results(count):
+        for index, result in images:
             yield from network.ready()
             if not isinstance(result, ReadImage):
                 yield index, result
@@ -92,52 +74,49 @@ def run_pipeline(
     finally:
         # At the end there is nothing left to cancel. Before it, what is being written is finished, the rest is dropped.
         cancel()
-        readers.stop()
+        images.close()
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
         for pool in pools:
             pool.shutdown()
 
 
-class _Readers:
-    """Read ahead as far as `READ_AHEAD` allows, and give the results in order."""
+def _read_ahead(read: Callable[[int], Any], pool: Executor, count: int) -> _Results:
+    """Read ahead as far as `READ_AHEAD` allows, and yield the results in order; close the generator to stop."""
+    changed = threading.Condition()
+    wanted = 0  # the image that the caller waits for
+    unused = 0  # pixels read and not asked for yet
+    stopped = False
 
-    def __init__(self, read: Callable[[int], Any], pool: Executor) -> None:
-        self._read, self._pool = read, pool
-        self._changed = threading.Condition()
-        self._wanted = 0  # the image that the caller waits for
-        self._unused = 0  # pixels read and not asked for yet
-        self._stopped = False
+    def read_in_turn(index: int) -> Any:
+        nonlocal unused
+        with changed:
+            # The size of an image is known once it is read, so each thread may exceed the bound by one image.
+            changed.wait_for(lambda: unused < READ_AHEAD or index == wanted or stopped)
+            if stopped:
+                return None
+        result = read(index)
+        with changed:
+            unused += _area(result)
+        return result
 
-    def results(self, count: int) -> _Results:
-        ahead = (self._pool.submit(self._read_in_turn, index) for index in range(count))
-        reading = deque(islice(ahead, _READS_AHEAD))
+    ahead = (pool.submit(read_in_turn, index) for index in range(count))
+    reading = deque(islice(ahead, _MOST_IMAGES_AHEAD))
+    try:
         for index in range(count):
             # A future keeps the image that it read in memory.
             result = _result(reading.popleft())
             reading.extend(islice(ahead, 1))
-            with self._changed:
-                self._wanted = index + 1
-                self._unused -= _area(result)
-                self._changed.notify_all()
+            with changed:
+                wanted = index + 1
+                unused -= _area(result)
+                changed.notify_all()
             yield index, result
             del result
-
-    def stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-
-    def _read_in_turn(self, index: int) -> Any:
-        with self._changed:
-            # The size of an image is known once it is read, so each thread may exceed the bound by one image.
-            self._changed.wait_for(lambda: self._unused < READ_AHEAD or index == self._wanted or self._stopped)
-            if self._stopped:
-                return None
-        result = self._read(index)
-        with self._changed:
-            self._unused += _area(result)
-        return result
+    finally:
+        with changed:
+            stopped = True
+            changed.notify_all()
 
 
 class _Network:

@@ -1,10 +1,21 @@
 """Progress on standard error: bars if it is a terminal, and in any case what fails, at once."""
 
+import os
 import sys
+from typing import TextIO
 
 from tqdm import tqdm
 
 from segmentation.batch.call import Outcome
+
+
+def write_line(text: str, stream: TextIO) -> None:
+    """Print a line. If nobody reads it any more or the device is full, go on without: the results are in files."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        # What is left in the buffer is written once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Progress:
@@ -20,7 +31,8 @@ class Progress:
 
     def say(self, sentence: str) -> None:
         """Print a sentence without breaking the bars."""
-        tqdm.write(sentence, file=sys.stderr)
+        with tqdm.external_write_mode(sys.stderr):
+            write_line(sentence, sys.stderr)
 
     def image(self, outcome: Outcome) -> None:
         """Count an image, and say why if it failed."""

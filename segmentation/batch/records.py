@@ -2,16 +2,21 @@
 
 ``FOLDER/.records/NAME.json`` says from which content (SHA-256) and under which settings the results of an image were
 made, and how large each file is. It is written last, so results without a record are unfinished. The other files there
-are the parts of tables and pages, and the blocks of large images that are not finished.
+are the parts of tables and pages, the blocks of large images that are not finished, and locks.
+
+A record may be damaged, or made by somebody else. One that is not as `Record` says, or that names other files than
+those of its image in this folder, counts as not there.
 """
 
 import dataclasses
 import json
 import re
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 from segmentation.atomic import is_unfinished, written_whole
 
@@ -20,35 +25,24 @@ RECORDS = ".records"
 
 @dataclass(frozen=True)
 class Record:
-    """How the results of an image, of that `name`, were made.
+    """How the results of an image were made."""
 
-    Attributes
-    ----------
-    input, sha256 : str
-        The image file, as the call named it, and the digest of its content.
-    settings : dict
-        All that decides the label map besides the image.
-    files : dict of str to dict of str to int
-        For each output, the files written (relative to the folder, with forward slashes) and their sizes in bytes.
-    scale : float
-        Pixels that the network saw for each pixel of the image.
-    diameter : float, optional
-        Of the nuclei, in pixels, where the predictor looked for it and found nuclei.
-    """
-
-    name: str
-    input: str
-    sha256: str
-    settings: dict
+    name: str  # of the results
+    input: str  # the image file, as the call named it
+    sha256: str  # of its content
+    settings: dict  # all that decides the label map besides the image
     nuclei: int
-    files: dict[str, dict[str, int]]
-    scale: float = 1.0
+    files: dict[str, dict[str, int]]  # by output: the files, from the folder, with forward slashes, and their bytes
+    scale: float = 1.0  # as in `Prediction`
     diameter: float | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
         """All files of the image, with their sizes in bytes."""
         return {file: size for files in self.files.values() for file, size in files.items()}
+
+
+_FORM = {"name": str, "input": str, "sha256": str, "settings": dict, "nuclei": int, "files": {str: {str: int}}}
 
 
 @dataclass(frozen=True)
@@ -58,19 +52,19 @@ class Records:
     folder: Path
 
     def load(self, name: str) -> Record | None:
-        """Return the record of an image; None if there is none, or none that this code wrote."""
+        """Return the record of an image; None if there is none that holds."""
+        values = read_json(self._file(name), _FORM)
         try:
-            return Record(**json.loads(self._file(name).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            record = Record(**values)
+        except TypeError:
             return None
+        holds = has_form([record.scale, record.diameter], [float, (float, None)])
+        return record if holds and record.name == name and self._are_own(record) else None
 
     def all(self) -> Iterator[Record]:
         """Yield all records, in natural order of the names."""
-        files = [file for file in (self.folder / RECORDS).glob("*.json") if not is_unfinished(file)]
-        for name in sorted((file.stem for file in files), key=natural_order):
-            record = self.load(name)
-            if record:
-                yield record
+        files = (file for file in (self.folder / RECORDS).glob("*.json") if not is_unfinished(file))
+        yield from filter(None, map(self.load, sorted((file.stem for file in files), key=natural_order)))
 
     def store(self, record: Record) -> None:
         """Write a record, whole or not at all, and remove files that only the earlier record of the image lists."""
@@ -97,23 +91,86 @@ class Records:
     def is_intact(self, file: str, size: int) -> bool:
         """Tell whether a file is there in full size."""
         try:
-            return (self.folder / file).stat().st_size == size
-        except (FileNotFoundError, NotADirectoryError):
+            found = (self.folder / file).lstat()
+        except (OSError, ValueError):
             return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == size
 
     def _file(self, name: str) -> Path:
         return self.folder / RECORDS / f"{name}.json"
 
+    def _are_own(self, record: Record) -> bool:
+        """Tell whether all files are ``OUTPUT/NAME.*`` or below, and lie in the folder once links are followed."""
+        paths = [Path(file) for file in record.sizes]
+        return all(
+            len(path.parts) > 1 and path.parts[1].startswith(f"{record.name}.") and not path.anchor for path in paths
+        ) and all(is_inside(self.folder / parent, self.folder) for parent in {path.parent for path in paths})
+
     def _remove(self, files: Collection[str]) -> None:
         for file in map(Path, files):
-            (self.folder / file).unlink(missing_ok=True)
+            if is_regular(self.folder / file):
+                (self.folder / file).unlink(missing_ok=True)
             # Folders within those of the outputs are Zarr stores: empty ones would look like results.
             for store in list(file.parents)[:-2]:
                 with suppress(OSError):
                     (self.folder / store).rmdir()
 
 
+def read_json(file: Path, form: Any) -> Any:
+    """Return the content of a regular JSON file; None if there is none, or its content has not this form."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse) if is_regular(file) else None
+        return value if has_form(value, form) else None
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def has_form(value: Any, form: Any) -> bool:
+    """Tell whether a value of JSON has a form.
+
+    A form is a type or None; a tuple of forms, one of which it has; ``[form]`` of all items; ``[form, form]`` of just
+    these; ``{str: form}`` of all values; ``{name: form}`` of these values. Numbers are not negative, and below 2**53.
+    """
+    if form is None or isinstance(form, tuple):
+        return value is None if form is None else any(has_form(value, one) for one in form)
+    if isinstance(form, list):
+        forms = form * len(value) if isinstance(value, list) and len(form) == 1 else form
+        return isinstance(value, list) and len(value) == len(forms) and all(map(has_form, value, forms))
+    if isinstance(form, dict):
+        if not isinstance(value, dict):
+            return False
+        expected = dict.fromkeys(value, form[str]) if str in form else form
+        return all(name in value and has_form(value[name], part) for name, part in expected.items())
+    if form in (int, float):
+        return type(value) in (int, form) and 0 <= value < 2**53
+    return isinstance(value, form)
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Tell whether a path lies in a folder once links are followed."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # links in a circle, or names that are no names
+        return False
+
+
+def is_regular(file: Path) -> bool:
+    """Tell whether there is a regular file, and no link, pipe or folder."""
+    try:
+        return stat.S_ISREG(file.lstat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def natural_order(name: str) -> tuple[list[str | int], str]:
-    """Return the key that sorts names by the numbers in them, ``cell2`` before ``cell10``, whatever the case."""
-    parts = re.split(r"(\d+)", name.casefold())
+    """Return the key that sorts names by the numbers in them, ``cell2`` before ``cell10``, whatever the case.
+
+    Names with a digest, 32 or more hexadecimal characters, sort as text.
+    """
+    text = name.casefold()
+    parts = [text] if re.search("[0-9a-f]{32}", text) else re.split(r"(\d+)", text)
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")

@@ -5,6 +5,7 @@ there. Results of other settings are left out, so that no table mixes settings.
 """
 
 import csv
+import itertools
 import json
 import platform
 import shutil
@@ -12,20 +13,34 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from segmentation import __version__
 from segmentation.atomic import written_whole
-from segmentation.batch.call import DONE, FAILED, SKIPPED, Call, Outcome, has_part
+from segmentation.batch.call import DONE, FAILED, SKIPPED, Call, Outcome
 from segmentation.batch.inputs import Input, Shard
-from segmentation.batch.outputs import PageOutput, TableOutput, open_csv
-from segmentation.batch.records import RECORDS, natural_order
+from segmentation.batch.outputs import PageOutput, TableOutput, open_csv, read_header, write_rows
+from segmentation.batch.records import RECORDS, natural_order, read_json
+
+# What is read of the summary of another call.
+_SUMMARY = {
+    "images": {str: int},
+    "failures": [{"name": str, "file": str, "reason": str}],
+    "settings": dict,
+    "tables": [str],
+    "seconds": {"total": float},
+    "libraries": {str: str},
+}
 
 
 def summary_name(shard: Shard | None) -> str:
     """Return the file name of the summary of a call."""
     return f"summary-{shard.number}-of-{shard.count}.json" if shard else "summary.json"
+
+
+def read_summary(file: Path) -> dict | None:
+    """Return the summary of an earlier call; None if there is none, or none that this code wrote."""
+    return read_json(file, _SUMMARY)
 
 
 def write_tables(
@@ -36,12 +51,14 @@ def write_tables(
     started: float,
     warn: Callable[[str], None],
 ) -> None:
-    """Write the tables, the summary and the pages; tables and pages again if other shards finish images meanwhile.
+    """Write the tables, the summary and the pages; tables and pages again if another process finished images meanwhile.
 
-    `inputs` are all images of the call, `outcomes` those of this shard. `started` is the time of
-    `time.perf_counter` when the call began, and `warn` is told in one sentence of results that the tables do not cover.
+    `inputs` are all images of the call, `outcomes` those of this shard; the call began at `started`, a time of
+    `time.perf_counter`. `warn` is told in one sentence of results that the tables do not cover.
     """
-    collected = {key: output for key, output in call.outputs.items() if isinstance(output, TableOutput | PageOutput)}
+    tables = {key: output for key, output in call.outputs.items() if isinstance(output, TableOutput)}
+    pages = {key: output for key, output in call.outputs.items() if isinstance(output, PageOutput)}
+    collected = tables | pages
     own_failures = [
         {"name": outcome.input.name, "file": str(outcome.input.file), "reason": outcome.reason}
         for outcome in outcomes
@@ -53,21 +70,21 @@ def write_tables(
     while found != contents:
         contents = names, left_out, others = found
         failures = own_failures + [failure for other in others.values() for failure in other["failures"]]
-        for key, output in collected.items():
-            if isinstance(output, TableOutput):
-                _write_table(call.folder, output, names[key], failures)
+        for key, table in tables.items():
+            _write_table(call.folder, table, names[key], failures)
         if not summary:
             covered = {output.file: len(names[key]) for key, output in collected.items()}
-            summary = _summary(call, outcomes, own_failures, shard, covered, started)
+            summary = _summarise(call, outcomes, own_failures, shard, covered, started)
             with written_whole(call.folder / summary_name(shard)) as part:
                 part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         summaries = [summary for _, summary in sorted({**others, summary_name(shard): summary}.items())]
-        for key, output in collected.items():
-            if isinstance(output, PageOutput):
-                count = len({*names[key], *(source.name for source in inputs)})
-                _write_page(call, output, names[key], summaries, count)
-        if shard:
-            found = _look(call, collected, failed, shard)
+        for key, page in pages.items():
+            parts = {name: read_json(call.folder / page.part_file(name), page.form) for name in names[key]}
+            records = filter(None, map(call.records.load, names[key]))
+            images = [(record, parts[record.name]) for record in records if parts[record.name] is not None]
+            count = len({*names[key], *(source.name for source in inputs)})
+            page.write(call.folder / page.file, summaries, images, count)
+        found = _look(call, collected, failed, shard)
     if +left_out:
         count = max(left_out.values())
         files = ", ".join(collected[key].file for key in +left_out)
@@ -83,10 +100,9 @@ def _look(
     """Find the results that each table or page covers, count the others, and read the summaries of other shards."""
     summaries = {}
     for file in call.folder.glob(f"summary-*-of-{shard.count}.json") if shard else ():
-        with suppress(FileNotFoundError):  # another shard begins anew
-            other = json.loads(file.read_text(encoding="utf-8"))
-            if other["settings"] == call.predictor.settings and file.name != summary_name(shard):
-                summaries[file.name] = other
+        other = read_summary(file)
+        if other and other["settings"] == call.predictor.settings and file.name != summary_name(shard):
+            summaries[file.name] = other
     names: dict[str, list[str]] = {key: [] for key in collected}
     left_out: Counter[str] = Counter()
     for record in call.records.all() if collected else ():
@@ -97,7 +113,7 @@ def _look(
         # Of an image whose files were all deleted, only the parts of tables remain: it is no result any more.
         files = {file for file in record.sizes if not file.startswith(RECORDS)} or record.sizes.keys()
         for key, output in collected.items():
-            if is_own and has_part(record, key, output):
+            if is_own and call.has_part(record, key, output):
                 names[key].append(record.name)
             else:
                 left_out[key] += bool(files & there)
@@ -110,35 +126,22 @@ def _write_table(folder: Path, table: TableOutput, names: Sequence[str], failure
     failed: dict[str, Sequence] = {}
     if table.failed_row:
         failed = {one["name"]: table.failed_row(one["name"], one["file"], one["reason"]) for one in failures}
-    columns = dict.fromkeys(table.header)
-    for part in parts.values():
-        with open_csv(part, "r") as stream:
-            columns |= dict.fromkeys(next(csv.reader(stream)))
-    header = list(columns)
+    columns = list(dict.fromkeys([*table.header, *itertools.chain.from_iterable(map(read_header, parts.values()))]))
     with written_whole(folder / table.file) as temporary, open_csv(temporary, "w") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
+        write_rows(stream, [columns])
         for name in sorted(parts.keys() | failed.keys(), key=natural_order):
             if name not in parts:
-                writer.writerow([*failed[name], *[""] * (len(header) - len(failed[name]))])
+                write_rows(stream, [[*failed[name], *[""] * (len(columns) - len(failed[name]))]])
                 continue
             with open_csv(parts[name], "r") as kept:
-                rows = csv.reader(kept)
-                own = next(rows)
-                if own == header:
+                rows = csv.DictReader(kept)
+                if rows.fieldnames == columns:
                     shutil.copyfileobj(kept, stream)
                 else:
-                    places = [own.index(column) if column in own else len(own) for column in header]
-                    writer.writerows([[*row, ""][place] for place in places] for row in rows)
+                    write_rows(stream, ([row.get(column) or "" for column in columns] for row in rows))
 
 
-def _write_page(call: Call, page: PageOutput, names: Sequence[str], summaries: Sequence[dict], count: int) -> None:
-    records = [record for record in map(call.records.load, names) if record]
-    images = [(record, json.loads((call.folder / page.part_file(record.name)).read_text())) for record in records]
-    page.write(call.folder / page.file, summaries, images, count)
-
-
-def _summary(
+def _summarise(
     call: Call,
     outcomes: Sequence[Outcome],
     failures: Sequence[dict],
@@ -146,6 +149,7 @@ def _summary(
     covered: Mapping[str, int],
     started: float,
 ) -> dict:
+    """Return the summary of a call; `covered` counts the images in each table."""
     predictor = call.predictor
     seconds = {"total": time.perf_counter() - started, **call.seconds}
     counts = Counter(outcome.status for outcome in outcomes)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FORMATS = {
     "masks": ("segmentation.results.masks", "PNG 0/255"),
     "labels": ("segmentation.results.labels", "TIFF, 1..n"),
-    "overlays": ("segmentation.results.overview", "PNG"),
+    "overlays": ("segmentation.results.overlays", "PNG"),
     "table": ("segmentation.results.nuclei_csv", "nuclei.csv and images.csv"),
     "images": ("segmentation.results.images_csv", "images.csv: a row an image"),
     "rle": ("segmentation.results.run_lengths", "submission.csv"),

@@ -7,8 +7,8 @@ import numpy as np
 
 from segmentation.atomic import written_whole
 from segmentation.batch.outputs import ImageOutput, Prediction
+from segmentation.results.measurement import measure_image
 from segmentation.results.outlines import trace_outlines
-from segmentation.results.tables import measure_image
 
 # Columns that are no measurements in QuPath: its objects have a name and a place, and measurements must be numbers.
 _LEFT_OUT = ("label", "centroid_", "bbox_", "touches_edge")
@@ -21,20 +21,8 @@ def write_geojson(file: Path, labels: np.ndarray, measurements: dict[str, np.nda
     in several pieces are multipolygons, holes are kept. Outer rings have a positive signed area in these coordinates,
     holes a negative one (RFC 7946). The name of a detection is its label.
 
-    Parameters
-    ----------
-    file : Path
-        ``.geojson``
-    labels : (H, W) ndarray of integers
-        0 is background.
-    measurements : dict of str to (n,) ndarray
-        From `measure_nuclei`, for the labels of the map. Each detection gets its size, shape and intensities, under the
-        names of the columns.
-
-    Raises
-    ------
-    ValueError
-        If a measurement is not finite, which JSON cannot hold.
+    `labels` are (H, W) integers, and `measurements` those of `measure_nuclei` for them, of which each detection gets
+    size, shape and intensities. ValueError if one is not finite, which JSON cannot hold.
     """
     names = [name for name in measurements if not name.startswith(_LEFT_OUT)]
     columns = [_compact(measurements[name]) for name in names]

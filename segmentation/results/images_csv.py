@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segmentation.batch.outputs import Prediction, TableOutput
-from segmentation.results.large_tables import measure_areas
+from segmentation.results.large_measurement import measure_areas
 
 if TYPE_CHECKING:
     from segmentation.large.result import LargePrediction
@@ -31,12 +31,17 @@ def image_rows(prediction: "Prediction | LargePrediction") -> list[Sequence[str]
     diameter = np.median(np.sqrt(areas * 4 / np.pi)) if len(areas) else np.nan
     numbers = height, width, size, len(areas), diameter, diameter * size, areas.sum() / (height * width)
     texts = ["" if np.isnan(number) else f"{number:.7g}" for number in (*numbers, prediction.scale)]
-    return [(prediction.name, file, "done", *texts, "")]
+    return [(prediction.name, _as_text(file), "done", *texts, "")]
 
 
 def failed_row(name: str, file: str, reason: str) -> Sequence[str]:
-    """Return the row of an image that failed."""
-    return name, file, "failed", *[""] * (len(COLUMNS) - 4), reason
+    """Return the row of an image that failed, with its `reason`."""
+    return name, _as_text(file), "failed", *[""] * (len(COLUMNS) - 4), _as_text(reason)
+
+
+def _as_text(value: str) -> str:
+    """Put an apostrophe before what spreadsheets would run as a formula."""
+    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 OUTPUT = TableOutput("images.csv", COLUMNS, image_rows, rows_large=image_rows, failed_row=failed_row)

@@ -3,26 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-import tifffile
 
-from segmentation.atomic import written_whole
 from segmentation.batch.outputs import ImageOutput
 from segmentation.results.large_labels import write_large_label_map
-from segmentation.results.scale import imagej_scale
+from segmentation.results.tiff import write_tiff
 
 
 def write_label_map(file: Path, labels: np.ndarray, pixel_size_um: float | None = None) -> None:
-    """Write a label map as a TIFF, compressed without loss (zlib), whole or not at all.
-
-    Fiji and ImageJ show the scale in micrometres where the pixel size is known.
-
-    Parameters
-    ----------
-    file : Path
-    labels : (H, W) ndarray of integers
-        0 is background, nuclei are > 0. Stored as uint16, or as uint32 where a label is above 65,535.
-    pixel_size_um : float, optional
-        Side of a pixel in micrometres.
+    """Write a label map, (H, W) integers, as uint16, or as uint32 where a label is above 65,535.
 
     Raises
     ------
@@ -32,15 +20,7 @@ def write_label_map(file: Path, labels: np.ndarray, pixel_size_um: float | None 
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     if low < 0 or high > np.iinfo(np.uint32).max:
         raise ValueError(f"labels hold {low} to {high}; expected 0 to {np.iinfo(np.uint32).max}.")
-    with written_whole(file) as temporary:
-        tifffile.imwrite(
-            temporary,
-            labels.astype(np.uint16 if high <= np.iinfo(np.uint16).max else np.uint32),
-            photometric="minisblack",
-            compression="zlib",
-            metadata=None,
-            **imagej_scale(pixel_size_um),
-        )
+    write_tiff(file, labels.astype(np.uint16 if high <= np.iinfo(np.uint16).max else np.uint32), pixel_size_um)
 
 
 OUTPUT = ImageOutput(

@@ -1,7 +1,8 @@
 """Write masks and label maps of images that were predicted by blocks, as tiled TIFF or as labels of an OME-Zarr."""
 
+import itertools
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,37 +11,32 @@ import tifffile
 
 from segmentation.atomic import written_whole
 from segmentation.prediction.cores import available_cores
-from segmentation.results.scale import imagej_scale
+from segmentation.results.tiff import tiff_options
 
 if TYPE_CHECKING:
     from segmentation.large.result import LargePrediction
 
 _TILE = 512
-# Tiles that wait for the threads that compress them.
-_BUFFER_BYTES = 32_000_000
+_BUFFER_BYTES = 32_000_000  # of tiles that wait for the threads that compress them
 _CHUNK = 1024
-# The coarsest level of a pyramid has at most so many pixels a side, as a screen.
-_COARSEST = 1024
+_COARSEST = 1024  # the most pixels a side of the coarsest level of a pyramid
 
 
 def write_large_mask(file: Path, prediction: "LargePrediction") -> Path:
-    """Write the foreground as a tiled 8-bit BigTIFF, compressed without loss: 0 for background, 255 for nuclei.
-
-    `file` has no suffix; ``FILE.tif`` is written and returned.
-    """
+    """Write the foreground as a tiled 8-bit BigTIFF, ``FILE.tif``, 255 for nuclei; return its path."""
     bands = ((band > 0).astype(np.uint8) * np.uint8(255) for band in prediction.bands(_TILE))
-    return _write_tiled(_with_suffix(file, ".tif"), bands, np.uint8, prediction)
+    return _write_tiled(file, bands, np.uint8, prediction)
 
 
 def write_large_label_map(file: Path, prediction: "LargePrediction") -> Path:
-    """Write the label map, (H, W) uint32: of a Zarr store as OME-Zarr labels, of a TIFF as a tiled BigTIFF (zlib).
+    """Write the label map, (H, W) uint32; return the path of what was written.
 
-    `file` has no suffix. Returns the path of what was written: ``FILE.tif``, or the folder ``FILE.zarr``, in which
-    ``labels/nuclei`` is a pyramid in the Zarr version of the image.
+    For a TIFF that is a tiled BigTIFF, ``FILE.tif``; for a Zarr store the folder ``FILE.zarr``, in which
+    ``labels/nuclei`` is an OME-Zarr pyramid in the Zarr version of the image.
     """
     if prediction.image.zarr_format is None:
-        return _write_tiled(_with_suffix(file, ".tif"), prediction.bands(_TILE), np.uint32, prediction)
-    target = _with_suffix(file, ".zarr")
+        return _write_tiled(file, prediction.bands(_TILE), np.uint32, prediction)
+    target = file.with_name(f"{file.name}.zarr")
     temporary = target.with_name(f".{target.stem}.part.zarr")
     shutil.rmtree(temporary, ignore_errors=True)
     _write_zarr(temporary, prediction)
@@ -50,13 +46,11 @@ def write_large_label_map(file: Path, prediction: "LargePrediction") -> Path:
     return target
 
 
-def _with_suffix(file: Path, suffix: str) -> Path:
-    return file.with_name(file.name + suffix)  # `with_suffix` would cut a name at its last dot
-
-
 def _write_tiled(
     file: Path, bands: Iterable[np.ndarray], dtype: type[np.generic], prediction: "LargePrediction"
 ) -> Path:
+    """Write ``FILE.tif``, compressed without loss, from bands as high as a tile."""
+
     def tiles() -> Iterator[np.ndarray]:
         for band in bands:
             for first in range(0, band.shape[1], _TILE):
@@ -65,6 +59,7 @@ def _write_tiled(
                 tile[: part.shape[0], : part.shape[1]] = part
                 yield tile
 
+    file = file.with_name(f"{file.name}.tif")
     with written_whole(file) as temporary:
         tifffile.imwrite(
             temporary,
@@ -73,14 +68,11 @@ def _write_tiled(
             dtype=dtype,
             tile=(_TILE, _TILE),
             bigtiff=True,
-            photometric="minisblack",
-            compression="zlib",
             # Higher levels take longer, and label maps hardly become smaller.
             compressionargs={"level": 1},
             maxworkers=available_cores(),
             buffersize=_BUFFER_BYTES,
-            metadata=None,
-            **imagej_scale(prediction.image.pixel_size_um),
+            **tiff_options(prediction.image.pixel_size_um),
         )
     return file
 
@@ -106,7 +98,12 @@ def _write_zarr(folder: Path, prediction: "LargePrediction") -> None:
             dtype=np.uint32,
             **options,
         )
-        _fill(array, prediction.read if finer is None else _every_second_of(finer))
+        for row, column in itertools.product(range(0, height, _CHUNK), range(0, width, _CHUNK)):
+            rows, columns = slice(row, min(row + _CHUNK, height)), slice(column, min(column + _CHUNK, width))
+            if finer is None:
+                array[rows, columns] = prediction.read(rows, columns)
+            else:  # every second pixel, as labels cannot be averaged
+                array[rows, columns] = finer[2 * row : 2 * rows.stop : 2, 2 * column : 2 * columns.stop : 2]
         scale = [float(size * 2**level)] * 2
         datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
         if max(height, width) <= _COARSEST:
@@ -120,16 +117,3 @@ def _write_zarr(folder: Path, prediction: "LargePrediction") -> None:
     else:
         labels.attrs.update({"ome": {"version": version, "labels": ["nuclei"]}})
         nuclei.attrs.update({"ome": {"version": version, "multiscales": [multiscales], "image-label": {}}})
-
-
-def _fill(array: Any, read: Callable[[slice, slice], np.ndarray]) -> None:
-    height, width = array.shape
-    for row in range(0, height, _CHUNK):
-        for column in range(0, width, _CHUNK):
-            rows, columns = slice(row, min(row + _CHUNK, height)), slice(column, min(column + _CHUNK, width))
-            array[rows, columns] = read(rows, columns)
-
-
-def _every_second_of(finer: Any) -> Callable[[slice, slice], np.ndarray]:
-    """Return the reader of a coarser level: every second pixel, as labels cannot be averaged."""
-    return lambda rows, columns: finer[2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop][::2, ::2]

@@ -11,14 +11,7 @@ from segmentation.results.large_labels import write_large_mask
 
 
 def write_mask(file: Path, labels: np.ndarray) -> None:
-    """Write the foreground as an 8-bit PNG, whole or not at all: 0 for background, 255 for nuclei.
-
-    Parameters
-    ----------
-    file : Path
-    labels : (H, W) ndarray of integers
-        0 is background.
-    """
+    """Write the foreground of an (H, W) label map, whole or not at all: 0 for background, 255 for nuclei."""
     mask = (labels > 0).astype(np.uint8) * 255
     with written_whole(file) as temporary:
         temporary.write_bytes(cv2.imencode(".png", mask)[1].tobytes())

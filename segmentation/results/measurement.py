@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from segmentation.data.images import Image
 from segmentation.results.convex_area import convex_area
 from segmentation.results.label_runs import Runs, bounding_boxes, find_runs
 
-# Lengths, which are given in micrometres too.
+# Columns of lengths, which are given in micrometres too.
 _LENGTHS = ("centroid_y", "centroid_x", "bbox_min_y", "bbox_min_x", "bbox_max_y", "bbox_max_x")
 _LATER_LENGTHS = ("perimeter", "axis_major_length", "axis_minor_length", "equivalent_diameter")
 
@@ -57,8 +58,7 @@ def measure_nuclei(
     Returns
     -------
     dict of str to (n,) ndarray
-        The columns of `column_names`, those in micrometres only if the pixel size is known. Rows are in the order of
-        the labels; without nuclei, there are none.
+        The columns of `column_names`, a value for each label in ascending order.
 
     Raises
     ------
@@ -217,3 +217,8 @@ def _perimeter(padded: np.ndarray, numbers: np.ndarray) -> np.ndarray:
             neighbour = border + step
             code += weight * (is_border[neighbour] & (flat[neighbour] == label))
     return np.bincount(np.searchsorted(numbers, label), _PERIMETER_WEIGHTS[code], len(numbers))
+
+
+def measure_image(labels: np.ndarray, image: Image) -> dict[str, np.ndarray]:
+    """Measure the nuclei of an image, (H, W) labels of any integers, in all channels of its file."""
+    return measure_nuclei(labels, image.measured, image.measured_names, image.pixel_size_um)

@@ -1,15 +1,55 @@
 """nuclei.csv: a row a nucleus."""
 
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
 from segmentation.batch.outputs import TableOutput
-from segmentation.results.large_tables import large_table_rows
-from segmentation.results.measurement import measure_nuclei
-from segmentation.results.tables import COLUMNS, further_columns, measure_image, measured_names, table_rows
+from segmentation.results.large_measurement import measure_large
+from segmentation.results.measurement import column_names, measure_image, measure_nuclei
+
+# Every nuclei.csv has these columns, whatever the images are, so that tables of several calls can be joined.
+COLUMNS = ("image", *column_names(("grey", "red", "green", "blue")))
+_ROWS_AT_ONCE = 10_000
+
+
+def further_columns(channel_names: Sequence[str]) -> list[str]:
+    """Return the columns of images with these channels that are not in `COLUMNS`.
+
+    Examples
+    --------
+    >>> further_columns(["DAPI"])[:2]
+    ['mean_intensity_DAPI', 'min_intensity_DAPI']
+    """
+    return [name for name in column_names(channel_names) if name not in COLUMNS]
+
+
+def table_rows(image: str, table: Mapping[str, np.ndarray]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each nucleus of a table of `measure_nuclei`: values for `COLUMNS`, then for `further_columns`.
+
+    Numbers have seven significant digits, whole numbers all of theirs; yes and no are `true` and `false`. Empty where
+    the image has no such channel, or no pixel size.
+    """
+    names = [*COLUMNS[1:], *(name for name in table if name not in COLUMNS)]
+    for first in range(0, len(table["label"]), _ROWS_AT_ONCE):
+        part = {name: _formatted(values[first : first + _ROWS_AT_ONCE]) for name, values in table.items()}
+        count = len(part["label"])
+        yield from zip([image] * count, *(part.get(name, [""] * count) for name in names), strict=True)
+
+
+def _formatted(values: np.ndarray) -> list[str]:
+    if values.dtype.kind == "b":
+        return ["true" if value else "false" for value in values]
+    if values.dtype.kind == "f":
+        return [f"{value:.7g}" for value in values.tolist()]
+    return [str(value) for value in values.tolist()]
+
 
 OUTPUT = TableOutput(
     "nuclei.csv",
     COLUMNS,
     lambda p: table_rows(p.name, measure_image(p.labels, p.image)),
     measure_nuclei,
-    large_table_rows,
-    lambda p: further_columns(measured_names(p.image)),
+    lambda p: table_rows(p.name, measure_large(p)),
+    lambda p: further_columns(p.image.measured_names),
 )

@@ -1,10 +1,10 @@
 """Trace the outlines of nuclei along the edges of pixels.
 
 The pixel in row y and column x is the square from (x, y) to (x + 1, y + 1), as in ImageJ and QuPath. So the corners of
-an outline are whole numbers, and the pixels whose centres it encloses are exactly those of the nucleus. No lighter
-library does that: GDAL (rasterio) is too much for it, and `cv2.findContours` runs through the centres of pixels.
+an outline are integers, and it encloses exactly the centres of the nucleus's pixels. `cv2.findContours` runs through
+the centres of pixels, and GDAL (rasterio), which does it, is a large dependency.
 
-All nuclei are traced at once. Each side of a pixel at the border of its nucleus is an edge, which leads to a next edge;
+All nuclei are traced at once. Each side of a pixel at the border of its nucleus is an edge with one edge that follows;
 following all edges at the same time, by 1, 2, 4, 8 ... steps, finds the rings that they form.
 """
 
@@ -22,17 +22,9 @@ def trace_outlines(labels: np.ndarray) -> dict[int, list[list[np.ndarray]]]:
     unless they are connected elsewhere. A polygon has rings: the outer one, then one for each hole. No ring crosses or
     touches itself, but two rings may touch in corners, so the polygons are valid simple features.
 
-    Parameters
-    ----------
-    labels : (H, W) ndarray of integers
-        0 is background.
-
-    Returns
-    -------
-    dict of int to list of list of (n, 2) ndarray of int32
-        By label, in ascending order: the polygons, their rings, and the corners (x, y) of these. (0, 0) is the top left
-        corner of the image. The first corner is not repeated at the end. Outer rings are clockwise on the screen and
-        have a positive signed area; holes are the other way round. Empty without nuclei.
+    Takes an (H, W) label map. Returns, by label in ascending order, the polygons, their rings, and the corners (x, y)
+    of these, (n, 2) int32, from the top left corner of the image. The first corner is not repeated at the end. Outer
+    rings are clockwise on the screen and have a positive signed area; holes are the other way round.
 
     Examples
     --------

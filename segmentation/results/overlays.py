@@ -1,11 +1,16 @@
 """Draw the outlines of nuclei on the image, in colours that tell neighbours apart."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from segmentation.atomic import written_whole
+from segmentation.batch.outputs import ImageOutput
+
+if TYPE_CHECKING:  # it imports SciPy, which small images do without
+    from segmentation.large.result import LargePrediction
 
 # Visible on dark and on white background, and none of them the colour of a stain.
 _PALETTE = np.array(
@@ -24,24 +29,15 @@ _PALETTE = np.array(
 
 # Images with a longer side than this are scaled down on the screen, where a line of one pixel would vanish.
 _LARGE_SIDE = 1024
+# Longer side of the overlay of an image that was predicted by blocks.
+_OVERVIEW_SIDE = 2048
 
 
 def draw_overlay(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Draw the outline of each nucleus, just inside it, on the image with its contrast stretched.
+    """Draw the outline of each nucleus, just inside it, on the image with its contrast stretched: (H, W, 3) uint8, RGB.
 
-    Lines are one pixel wide, or two if the longer side has 1,024 pixels or more.
-
-    Parameters
-    ----------
-    pixels : (H, W, C) ndarray
-        C is 1 or 3; any dtype.
-    labels : (H, W) ndarray of integers
-        0 is background.
-
-    Returns
-    -------
-    (H, W, 3) ndarray of uint8
-        RGB.
+    Lines are one pixel wide, or two if the longer side has 1,024 pixels or more. `pixels` are (H, W, C) of any dtype, C
+    is 1 or 3; `labels` are (H, W) integers.
     """
     picture = stretch_contrast(pixels)
     lines = outlines(labels, width=2 if max(labels.shape) >= _LARGE_SIDE else 1)
@@ -57,20 +53,41 @@ def write_overlay(file: Path, pixels: np.ndarray, labels: np.ndarray) -> None:
         temporary.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
 
 
+def write_overview(file: Path, prediction: "LargePrediction") -> Path:
+    """Write the overlay of a small copy, at most 2,048 pixels a side, as ``FILE.png``; return its path.
+
+    Small nuclei shrink to dots, which show where they are and how many, but not their outlines.
+    """
+    file = file.with_name(f"{file.name}.png")
+    write_overlay(file, *reduced_copy(prediction, _OVERVIEW_SIDE))
+    return file
+
+
+def reduced_copy(prediction: "LargePrediction", largest_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scale an image that was predicted by blocks, and its label map, down to at most `largest_side` pixels.
+
+    Returns averages of the pixels, (h, w, C) in the dtype of the image, and the labels of every n-th pixel in both
+    directions, (h, w) integers without gaps.
+    """
+    height, width = prediction.image.shape
+    step = -(-max(height, width) // largest_side)
+    pixels, labels = [], []
+    band = max(512 // step, 1) * step
+    for first in range(0, height, band):
+        rows, columns = slice(first, min(first + band, height)), slice(0, width)
+        whole = prediction.image.read(rows, columns)
+        small = cv2.resize(whole, (-(-width // step), -(-whole.shape[0] // step)), interpolation=cv2.INTER_AREA)
+        pixels.append(np.atleast_3d(small))
+        labels.append(prediction.read(rows, columns)[::step, ::step])
+    # Numbers without gaps, because colours are chosen by number.
+    sparse = np.concatenate(labels)
+    return np.concatenate(pixels), np.searchsorted(np.unique(np.append(sparse, 0)), sparse)
+
+
 def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
-    """Scale an image to 8 bits: the 0.5th percentile becomes 0, the 99.8th 255.
+    """Scale an image, (H, W, 1 or 3) of any dtype, to RGB, (H, W, 3) uint8: the 0.5th percentile is 0, the 99.8th 255.
 
     All channels have the same limits, which keeps the hues of a stain. A constant image becomes black.
-
-    Parameters
-    ----------
-    pixels : (H, W, C) ndarray
-        C is 1 or 3; any dtype.
-
-    Returns
-    -------
-    (H, W, 3) ndarray of uint8
-        RGB; grey images have three equal channels.
     """
     # A million values are plenty for percentiles.
     step = int(np.ceil(np.sqrt(max(1, pixels.size / 1_000_000))))
@@ -134,3 +151,6 @@ def _nearest_labels(labels: np.ndarray) -> np.ndarray:
     label_of = np.zeros(int(nearest.max()) + 1, labels.dtype)
     label_of[nearest[inside]] = labels[inside]
     return label_of[nearest]
+
+
+OUTPUT = ImageOutput("overlays", ".png", lambda file, p: write_overlay(file, p.image.pixels, p.labels), write_overview)

@@ -24,14 +24,7 @@ def write_rois(file: Path, labels: np.ndarray) -> None:
 
     Selections run along the edges of pixels, so that ImageJ measures exactly the pixels of the nucleus. They are those
     of ImageJ's own wand (traced), but for nuclei with holes, in several pieces or beyond pixel 60,535: these are
-    composite selections, which can hold several outlines and larger numbers.
-
-    Parameters
-    ----------
-    file : Path
-        ``.zip``
-    labels : (H, W) ndarray of integers
-        0 is background.
+    composite selections, which can hold several outlines and larger numbers. `labels` are (H, W) integers.
     """
     with written_whole(file) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for label, polygons in trace_outlines(labels).items():

@@ -14,9 +14,9 @@ from segmentation.data.normalisation import Normalisation
 from segmentation.large.blocks import plan_blocks
 from segmentation.large.predict import predict_large
 from segmentation.prediction.predictor import Predictor
-from segmentation.results import large_labels, large_tables, overview
+from segmentation.results import large_labels, large_measurement, nuclei_csv, overlays
 from segmentation.results.measurement import measure_nuclei
-from segmentation.results.tables import COLUMNS, table_rows
+from segmentation.results.nuclei_csv import COLUMNS, table_rows
 
 SHAPE = 500, 620
 
@@ -150,8 +150,8 @@ def test_the_pyramid_of_labels_keeps_numbers(tmp_path, prediction, monkeypatch):
 def test_the_table_is_that_of_the_picture_done_whole(tmp_path, prediction, pixels, whole):
     labels = np.concatenate(list(prediction.bands()))
     same = renumber(whole, labels.astype(int))
-    expected = table_rows("slide", measure_nuclei(same, pixels[..., None], ("grey",), 0.5))
-    found = [tuple(row) for row in large_tables.large_table_rows(prediction)]
+    expected = list(table_rows("slide", measure_nuclei(same, pixels[..., None], ("grey",), 0.5)))
+    found = [tuple(row) for row in nuclei_csv.OUTPUT.rows_large(prediction)]
     assert found == expected
     stream = io.StringIO()
     csv.writer(stream).writerows([COLUMNS, *found])
@@ -159,8 +159,8 @@ def test_the_table_is_that_of_the_picture_done_whole(tmp_path, prediction, pixel
 
 
 def test_only_solidity_and_perimeter_of_a_huge_nucleus_are_coarse(prediction, whole, pixels, monkeypatch):
-    monkeypatch.setattr(large_tables, "_LARGEST_BOX", 10_000)
-    table = large_tables.measure_large(prediction)
+    monkeypatch.setattr(large_measurement, "_LARGEST_BOX", 10_000)
+    table = large_measurement.measure_large(prediction)
     largest = table["area"].argmax()
     number = np.bincount(whole.ravel())[1:].argmax() + 1
     expected = measure_nuclei((whole == number).astype(int), pixels[..., None], ("grey",), 0.5)
@@ -172,8 +172,8 @@ def test_only_solidity_and_perimeter_of_a_huge_nucleus_are_coarse(prediction, wh
 
 
 def test_the_overview_is_small(tmp_path, prediction, monkeypatch):
-    monkeypatch.setattr(overview, "LARGEST_SIDE", 200)
-    picture = cv2.imread(str(overview.write_overview(tmp_path / "slide", prediction)))
+    monkeypatch.setattr(overlays, "_OVERVIEW_SIDE", 200)
+    picture = cv2.imread(str(overlays.write_overview(tmp_path / "slide", prediction)))
     assert picture.shape == (125, 155, 3)
     coloured = picture.max(axis=-1).astype(int) - picture.min(axis=-1) > 30
     assert 0.05 < coloured.mean() < 0.9

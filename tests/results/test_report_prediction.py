@@ -93,7 +93,7 @@ def test_names_that_are_no_text_do_not_break_the_page(tmp_path):
     [
         (["in/a.png"], ["a.png"]),
         (["in/a.png", "in/b.png"], ["a.png", "b.png"]),
-        (["left/a.png", "right/a.png", "/elsewhere/b.png"], None),
+        (["/elsewhere/b.png", "left/a.png", "right/a.png"], None),
         (["bowl.zip/12ab/images/12ab.png", "bowl.zip/34cd/images/34cd.png"], ["12ab.png", "34cd.png"]),
         (["day 1/a.png", "day 2/a.png", "day 2/b.png"], ["day 1/a.png", "day 2/a.png", "day 2/b.png"]),
     ],

@@ -1,14 +1,14 @@
 import csv
 import io
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from skimage.measure import regionprops
 
 from data.draw_samples import draw_stained
-from segmentation.results.measurement import measure_nuclei, merge_parts
-from segmentation.results.tables import COLUMNS, further_columns, measure_image, measured_names, table_rows
+from segmentation.data.images import Image
+from segmentation.results.measurement import measure_image, measure_nuclei, merge_parts
+from segmentation.results.nuclei_csv import COLUMNS, further_columns, table_rows
 
 RGB = ("red", "green", "blue")
 
@@ -209,7 +209,7 @@ def test_far_from_the_origin_no_digits_are_lost():
 def test_no_nuclei_no_rows():
     table = measure_nuclei(np.zeros((5, 6), np.int32), np.zeros((5, 6, 1)), ("grey",), 0.5)
     assert all(len(column) == 0 for column in table.values())
-    assert table_rows("a", table) == []
+    assert list(table_rows("a", table)) == []
 
 
 def test_other_sizes_are_refused():
@@ -221,8 +221,8 @@ def test_other_sizes_are_refused():
 
 def test_rows_fit_the_header_whatever_the_image():
     pixels, labels = drawn()
-    colour = table_rows("a, b", measure_nuclei(labels, pixels, RGB))
-    grey = table_rows("c", measure_nuclei(labels, pixels[..., :1], ("grey",), 0.5))
+    colour = list(table_rows("a, b", measure_nuclei(labels, pixels, RGB)))
+    grey = list(table_rows("c", measure_nuclei(labels, pixels[..., :1], ("grey",), 0.5)))
     stream = io.StringIO()
     csv.writer(stream).writerows([COLUMNS, *colour, *grey])
     rows = list(csv.DictReader(io.StringIO(stream.getvalue())))
@@ -256,7 +256,7 @@ def test_other_channels_have_columns_after_all_others():
     pixels, labels = drawn()
     names = ("DAPI", "red", "a,b")
     header = [*COLUMNS, *further_columns(names)]
-    rows = table_rows("a", measure_nuclei(labels, pixels, names))
+    rows = list(table_rows("a", measure_nuclei(labels, pixels, names)))
     row = dict(zip(header, rows[0], strict=True))
     for index, name in enumerate(names):
         assert float(row[f"mean_intensity_{name}"]) == pytest.approx(pixels[labels == 1, index].mean(), rel=1e-6)
@@ -264,26 +264,17 @@ def test_other_channels_have_columns_after_all_others():
     assert row["mean_intensity_grey"] == ""
 
 
-def test_a_chosen_channel_is_grey_and_all_channels_have_their_names():
+def test_all_channels_of_the_file_are_measured_under_their_names():
     pixels, labels = drawn()
-    image = SimpleNamespace(
-        pixels=pixels[..., 1:2],
-        channel_names=("grey",),
-        pixel_size_um=0.5,
-        measured=pixels,
-        measured_names=("grey", "DAPI", "DAPI"),
-    )
-    assert measured_names(image) == ["grey", "grey_1", "DAPI", "DAPI_3"]
+    image = Image(pixels[..., 1:2], ("grey",), 0.5, pixels, ("DAPI", "grey", "GFP"))
     table = measure_image(labels, image)
-    for name, channel in (("grey", 1), ("grey_1", 0), ("DAPI", 1), ("DAPI_3", 2)):
+    for name, channel in (("DAPI", 0), ("grey", 1), ("GFP", 2)):
         assert table[f"mean_intensity_{name}"][0] == pytest.approx(pixels[labels == 1, channel].mean())
-    rows = table_rows("a", table)
-    assert {len(row) for row in rows} == {len(COLUMNS) + len(further_columns(measured_names(image)))}
+    rows = list(table_rows("a", table))
+    assert {len(row) for row in rows} == {len(COLUMNS) + len(further_columns(image.measured_names))}
 
 
-def test_without_a_choice_no_channel_is_measured_twice():
+def test_without_a_choice_the_pixels_are_measured():
     pixels, labels = drawn()
-    image = SimpleNamespace(pixels=pixels, channel_names=RGB, pixel_size_um=None, measured=pixels, measured_names=RGB)
-    table, expected = measure_image(labels, image), measure_nuclei(labels, pixels, RGB)
+    table, expected = measure_image(labels, Image(pixels, RGB, None)), measure_nuclei(labels, pixels, RGB)
     assert list(table) == list(expected)
-    assert further_columns(measured_names(image)) == []

@@ -10,17 +10,9 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_page(file: Path, template: str, **content: object) -> None:
-    """Fill in a template and write the page, whole or not at all.
+    """Fill in a template, a file in ``templates/``, and write the page, whole or not at all.
 
-    The content is shown as it is: the template engine escapes markup.
-
-    Parameters
-    ----------
-    file : Path
-    template : str
-        Name of a file in ``templates/``.
-    **content
-        Values of all variables of the template.
+    `content` are the values of all variables of the template; markup in them is escaped.
     """
     # Imported here, because most calls write no page.
     import jinja2

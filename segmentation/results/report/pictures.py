@@ -17,8 +17,8 @@ LABELS_SIDE = 2 * PICTURE_SIDE
 COLOURS = 8
 # Distance in pixels that a path may be from the outline. A step of one pixel along a slanted border is 0.71 deep.
 _TOLERANCES = 0.75, 1.25
-# The most characters of the small copy and of the paths of one image. Longer ones are made anew, the copy with higher
-# compression and smaller, the outlines coarser.
+# The most characters of the small copy and of the paths of one image. Longer ones are made anew, the copy smaller and
+# with higher compression, the outlines coarser.
 _MOST_COPY, _MOST_PATHS = 8_000, 12_000
 _QUALITIES = (70, 1.0), (50, 1.0), (30, 0.75)  # of the compression, and of the side
 
@@ -26,20 +26,9 @@ _QUALITIES = (70, 1.0), (50, 1.0), (30, 0.75)  # of the compression, and of the 
 def draw_picture(pixels: np.ndarray, labels: np.ndarray, shape: tuple[int, int] | None = None) -> dict:
     """Make the picture of an image, in JSON's types.
 
-    Parameters
-    ----------
-    pixels : (H, W, C) ndarray
-        The image, or a smaller copy of it. C is 1 or 3; any dtype.
-    labels : (H, W) ndarray of integers
-        0 is background. It may be smaller than the image.
-    shape : (int, int), optional
-        Height and width of the whole image, where `pixels` is a copy.
-
-    Returns
-    -------
-    dict
-        ``width``, ``height``: of the image, in pixels. ``image``: the small copy with stretched contrast, a WebP in
-        base64. ``outlines``: from `draw_outlines`.
+    `pixels`, (H, W, 1 or 3) of any dtype, may be a smaller copy of an image of that `shape`, and the label map smaller
+    too. Returns ``width`` and ``height`` of the image in pixels; ``image``, the small copy with stretched contrast, a
+    WebP in base64; and ``outlines``, from `draw_outlines`.
     """
     height, width = shape or pixels.shape[:2]
     return {"width": width, "height": height, "image": _small_copy(pixels), "outlines": draw_outlines(labels)}

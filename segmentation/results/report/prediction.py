@@ -13,10 +13,10 @@ from urllib.parse import quote
 import numpy as np
 
 from segmentation.batch.outputs import PageOutput, Prediction
-from segmentation.batch.records import Record
+from segmentation.batch.records import Record, natural_order
 from segmentation.bundle import Bundle
-from segmentation.results.large_tables import measure_areas
-from segmentation.results.overview import reduced_copy
+from segmentation.results.large_measurement import measure_areas
+from segmentation.results.overlays import reduced_copy
 from segmentation.results.report.charts import Chart, counted, histogram, number, quantile
 from segmentation.results.report.page import write_page
 from segmentation.results.report.pictures import LABELS_SIDE, draw_picture
@@ -50,11 +50,8 @@ _NUCLEI, _IMAGES = ("nucleus", "nuclei"), ("image", "images")
 def image_part(prediction: Prediction) -> dict:
     """Return what the page needs of one image, in JSON's types.
 
-    Returns
-    -------
-    dict
-        ``picture``: from `draw_picture`. ``areas``: pairs of an area in pixels and how many nuclei have it.
-        ``pixel_size_um``: of the image.
+    These are ``picture``, from `draw_picture`; ``areas``, pairs of an area in pixels and how many nuclei have it; and
+    ``pixel_size_um``.
     """
     areas = np.bincount(prediction.labels.ravel())[1:]
     image = prediction.image
@@ -68,6 +65,18 @@ def large_image_part(prediction: "LargePrediction") -> dict:
     return _part(picture, measure_areas(prediction), prediction.image.pixel_size_um)
 
 
+_PART = {
+    "picture": {
+        "width": int,
+        "height": int,
+        "image": str,
+        "outlines": {"width": float, "height": float, "paths": [str]},
+    },
+    "areas": [[int, int]],
+    "pixel_size_um": (float, None),
+}
+
+
 def _part(picture: dict, areas: np.ndarray, pixel_size_um: float | None) -> dict:
     pairs = np.stack(np.unique(areas[areas > 0], return_counts=True), axis=1)
     return {"picture": picture, "areas": pairs.tolist(), "pixel_size_um": pixel_size_um}
@@ -76,20 +85,10 @@ def _part(picture: dict, areas: np.ndarray, pixel_size_um: float | None) -> dict
 def write_prediction_page(
     file: Path, summaries: Sequence[dict], images: Sequence[tuple[Record, dict]], count: int, *, bundle: Bundle
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the page, whole or not at all, into the folder of the results, which it links to.
 
-    Parameters
-    ----------
-    file : Path
-        In the folder of the results, which it links to.
-    summaries : sequence of dict
-        Contents of ``summary.json``, or of the summaries of all shards that have ended.
-    images : sequence of (Record, dict)
-        Each finished image, and its `image_part`.
-    count : int
-        Number of images, those that failed or are not done yet included.
-    bundle : Bundle
-        The model.
+    `summaries` are the contents of ``summary.json``, or those of all shards that have ended; `images` each finished
+    image and its `image_part`; `count` the number of images, those that failed or are not done yet included.
     """
     unit, areas, means = _areas([part for _, part in images])
     shown = _shown_names([record.input for record, _ in images])
@@ -105,6 +104,19 @@ def write_prediction_page(
         figures.append(("Time of the last call" if skipped else "Time", _time(summaries)))
     if waiting := count - len(images) - len(failures):
         figures.append(("Not done yet", f"{waiting:,}"))
+    pictures: list[dict] = [
+        {
+            "file": name,
+            "path": record.input,
+            "nuclei": record.nuclei,
+            "mean_area": mean,
+            "facts": counted(record.nuclei, *_NUCLEI) + ("" if mean is None else f", mean area {number(mean)} {unit}"),
+            "links": _links(record.files),
+            "picture": part["picture"],
+        }
+        for (record, part), name, mean in zip(images, shown, means, strict=True)
+    ]
+    pictures.sort(key=lambda picture: natural_order(picture["file"]))
     write_page(
         file,
         "prediction.html.j2",
@@ -118,19 +130,7 @@ def write_prediction_page(
             "views": _VIEWS,
             "view": "outlines",
             "orders": _ORDERS,
-            "images": [
-                {
-                    "file": name,
-                    "path": record.input,
-                    "nuclei": record.nuclei,
-                    "mean_area": mean,
-                    "facts": counted(record.nuclei, *_NUCLEI)
-                    + ("" if mean is None else f", mean area {number(mean)} {unit}"),
-                    "links": _links(record.files),
-                    "picture": part["picture"],
-                }
-                for (record, part), name, mean in zip(images, shown, means, strict=True)
-            ],
+            "images": pictures,
             "hint": "Press a picture to change only that one. Neighbours have different colours.",
         },
         settings=_settings(bundle, summaries),
@@ -140,7 +140,7 @@ def write_prediction_page(
 def _areas(parts: Sequence[dict]) -> tuple[str, tuple[np.ndarray, np.ndarray], list[float | None]]:
     """Return the unit, all areas and how often each occurs, and the mean area of each image, None without nuclei."""
     in_um = bool(parts) and all(part["pixel_size_um"] is not None for part in parts)
-    tables = [np.array(part["areas"], float).reshape(-1, 2) for part in parts]
+    tables = [np.array([pair for pair in part["areas"] if all(pair)], float).reshape(-1, 2) for part in parts]
     for table, part in zip(tables, parts, strict=True):
         table[:, 0] *= part["pixel_size_um"] ** 2 if in_um else 1
     means = [float(table[:, 0] @ table[:, 1] / table[:, 1].sum()) if len(table) else None for table in tables]
@@ -217,4 +217,4 @@ def _time(summaries: Sequence[dict]) -> str:
 
 
 # `segmentation.results.formats.open_outputs` binds the bundle.
-OUTPUT = PageOutput("report.html", image_part, large_image_part, write_prediction_page)
+OUTPUT = PageOutput("report.html", image_part, large_image_part, write_prediction_page, _PART)

@@ -47,7 +47,7 @@
     frame.replaceChildren(svg);
   }
 
-  const cards = images.map((image) => {
+  const cards = images.map((image, place) => {
     const frame = element("button", { type: "button", className: "frame" });
     const item = element("li", {}, frame,
       element("p", { className: "name", textContent: image.file, title: image.path }),
@@ -56,7 +56,7 @@
       item.append(element("p", { className: "files" }, ...image.links.map(
         ([text, href]) => element("a", { href, textContent: text, ariaLabel: `${text} of ${image.file}` }))));
     }
-    const card = { image, item, frame, near: false, view: null };
+    const card = { image, place, item, frame, near: false, view: null };
     frame.addEventListener("click", () => {
       const current = views.findIndex(({ name }) => name === (card.view ?? view));
       card.view = views[(current + 1) % views.length].name;
@@ -93,19 +93,18 @@
     place();
     return;
   }
-  // By the numbers in the names, unless these are hexadecimal digests.
-  const numeric = !images.some(({ file }) => /[0-9a-f]{32}/.test(file));
-  const { compare: byName } = new Intl.Collator("en", { numeric });
   let reversed = false;
 
   function sort() {
     const option = order.selectedOptions[0];
     const sign = (option.dataset.descending === "yes") !== reversed ? -1 : 1;
-    // Images without such a figure stand last either way; equal ones stay in the order of their names.
-    const compare = ({ image: one }, { image: other }) => {
-      const [a, b] = [one[option.value], other[option.value]];
-      if (a === null || b === null) return (a === null) - (b === null) || byName(one.file, other.file);
-      return sign * (typeof a === "string" ? byName(a, b) : a - b) || byName(one.file, other.file);
+    // The images come in the order of their names. Those without such a figure stand last either way.
+    const compare = (one, other) => {
+      const byName = one.place - other.place;
+      if (option.value === "file") return sign * byName;
+      const [a, b] = [one.image[option.value], other.image[option.value]];
+      if (a === null || b === null) return (a === null) - (b === null) || byName;
+      return sign * (a - b) || byName;
     };
     cards.sort(compare);
     place();

@@ -4,42 +4,25 @@ A nucleus that the window of a block shows as a whole was measured there. The ot
 which two blocks drew differently, are measured on the finished label map.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from segmentation.results.measurement import add_micrometres, measure_nuclei, merge_parts
-from segmentation.results.tables import table_rows
 
 if TYPE_CHECKING:  # stitching imports SciPy, which a call on small images does without
     from segmentation.large.result import LargePrediction
 
 # Solidity and perimeter of a nucleus with a larger bounding box, in pixels, are measured on every n-th row and column.
 _LARGEST_BOX = 16_000_000
-_ROWS_AT_ONCE = 10_000
-
-
-def large_table_rows(prediction: "LargePrediction") -> Iterator[tuple[str, ...]]:
-    """Yield the rows of `table_rows`, one a nucleus, for an image whose blocks were measured by `measure_nuclei`."""
-    table = measure_large(prediction)
-    for first in range(0, prediction.nuclei, _ROWS_AT_ONCE):
-        part = {name: values[first : first + _ROWS_AT_ONCE] for name, values in table.items()}
-        yield from table_rows(prediction.name, part)
 
 
 def measure_large(prediction: "LargePrediction") -> dict[str, np.ndarray]:
-    """Measure the nuclei of an image that was predicted by blocks.
+    """Measure the nuclei of an image whose blocks were measured by `measure_nuclei`; return the same columns.
 
-    Parameters
-    ----------
-    prediction : segmentation.large.result.LargePrediction
-
-    Returns
-    -------
-    dict of str to (n,) ndarray
-        As `measure_nuclei`. All values are exact but solidity and perimeter of nuclei whose bounding box has more than
-        16 megapixels: these two are measured on a coarser copy.
+    All values are exact but solidity and perimeter of nuclei whose bounding box has more than 16 megapixels: these two
+    are measured on a coarser copy.
     """
     count, total = prediction.nuclei, measure_areas(prediction)
     box = np.tile(np.array([np.iinfo(np.int64).max] * 2 + [-1] * 2), (count, 1))
@@ -99,12 +82,12 @@ def _measure_one(prediction: "LargePrediction", label: int, box: np.ndarray) -> 
     """Measure one nucleus on the finished label map; a very large one by bands, and its shape on a coarser copy."""
     top, left, bottom, right = map(int, box)
     step = int(np.ceil(np.sqrt((bottom - top) * (right - left) / _LARGEST_BOX)))
-    names = prediction.image.channel_names
+    names = prediction.image.measured_names
     labels, pixels, bands = [], [], []
     for first in range(top, bottom, 256 * step):
         rows, columns = slice(first, min(first + 256 * step, bottom)), slice(left, right)
         seen = (prediction.read(rows, columns) == label).astype(np.int32)
-        values = prediction.image.read(rows, columns)
+        values = prediction.image.read_measured(rows, columns)
         if step > 1:
             bands.append(_moved(measure_nuclei(seen, values, names), (first, left)))
         labels.append(seen[::step, ::step])

@@ -1,0 +1,158 @@
+"""What is done to an image: read, predict and finish; or all of it by blocks, if it is too large to be read whole."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from segmentation.batch.call import Call, Outcome, TakenError
+from segmentation.batch.inputs import Input, is_special
+from segmentation.batch.locks import exclusive_lock
+from segmentation.batch.outputs import Prediction, TableOutput, check_outputs
+from segmentation.batch.pipeline import ReadImage
+from segmentation.batch.records import RECORDS
+from segmentation.data.images import Image, ImageError, read_image
+from segmentation.data.large import content_digest, open_large
+from segmentation.large.blocks import BLOCKS_AT_ONCE
+from segmentation.prediction.cores import streams_for
+from segmentation.prediction.predictor import Predictor, ScaledOutput
+from segmentation.prediction.tiling import padded_shape
+
+if TYPE_CHECKING:
+    from segmentation.data.archive import File
+
+
+class Job(NamedTuple):
+    """An image that is ready for the network."""
+
+    source: Input
+    sha256: str
+    image: Image
+    prepared: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Content:
+    """An image file in memory, so that the bytes that are decoded are those that were hashed."""
+
+    file: "File"
+    content: bytes
+
+    def read_bytes(self) -> bytes:
+        return self.content
+
+    def __str__(self) -> str:
+        return str(self.file)
+
+
+def read(call: Call, source: Input) -> ReadImage | Outcome | None:
+    """Read and normalise an image; return its outcome if it is finished, or None if it is to be predicted by blocks."""
+    with call.timed("read"):
+        if isinstance(source.file, Path):
+            if is_special(source.file):
+                raise ImageError(f"{source.file} is a pipe, a socket or a device, where an image file was expected")
+            large = open_large(source.file, call.predictor.channel, call.largest_whole)
+            if large is not None:
+                large.close()
+                return None
+        try:
+            content = source.file.read_bytes()
+        except OSError:
+            read_image(source.file)  # raises an error that says in a sentence why the file cannot be read
+            raise
+        sha256 = hashlib.sha256(content).hexdigest()
+        finished = call.find_finished(source, sha256)
+        if finished:
+            return finished
+        image = call.with_pixel_size(read_image(_Content(source.file, content), call.predictor.channel))
+        prepared = call.predictor.prepare(image)
+    height, width = prepared.shape[:2]
+    shape = padded_shape(height, width, call.predictor.divisor)
+    return ReadImage(shape, height * width, Job(source, sha256, image, prepared))
+
+
+def predict(call: Call, jobs: Sequence[Job]) -> list[ScaledOutput]:
+    """Run the network on images of one padded shape."""
+    with call.timed("predict"):
+        return call.predictor.predict_at_best_scale([job.prepared for job in jobs])
+
+
+def finish(call: Call, job: Job, fit: ScaledOutput) -> Outcome:
+    """Decode the label map and write the results."""
+    with call.timed("decode"):
+        labels = fit.label_map()
+    scale, file = float(fit.predictor.scale), str(job.source.file)
+    prediction = Prediction(job.source.name, job.image, labels, fit.channels, file, scale, fit.diameter)
+    return call.save(job.source, job.sha256, prediction)
+
+
+def may_succeed_alone(result: object) -> bool:
+    """Tell whether an image may have failed because others took the memory, which libraries say in many ways."""
+    if isinstance(result, ImageError):
+        cause: BaseException | None = result
+        while cause and not isinstance(cause, MemoryError):
+            cause = cause.__cause__
+        return cause is not None
+    return isinstance(result, Exception) and not isinstance(result, OSError | TakenError)
+
+
+def predict_by_blocks(
+    call: Call, sources: Sequence[Input], threads: int, report: Callable[[str, int, int], None]
+) -> Iterator[Outcome]:
+    """Predict large images and write their results; yield the outcome of each, failed or not.
+
+    `threads` blocks are decoded at once, and `report` is `report_block` of `predict_folder`.
+    """
+    predictor = None
+    for source in sources:
+        try:
+            if predictor is None:  # one engine for all of these images, which runs several blocks at once
+                engine = call.predictor.engine.with_streams(streams_for(BLOCKS_AT_ONCE))
+                predictor = call.predictor.with_engine(engine)
+            yield _predict(call, source, predictor, threads, partial(report, source.name))
+        except Exception as error:
+            yield call.fail(source, error)
+
+
+def _predict(
+    call: Call, source: Input, predictor: Predictor, threads: int, report: Callable[[int, int], None]
+) -> Outcome:
+    # Imported here, because most calls have no such image.
+    from segmentation.large.predict import predict_large
+
+    file, channel = source.file, predictor.channel
+    large = open_large(file, channel, call.largest_whole) if isinstance(file, Path) else None
+    if large is None:
+        raise ImageError(f"{file} was replaced by a smaller image during the call; run the same command again")
+    blocks = call.folder / RECORDS / f"{source.name}.blocks"
+    # Another process on the same folder that comes to this image waits, and then finds it finished.
+    with closing(large), exclusive_lock(blocks.with_name(f"{blocks.name}.lock")):
+        with call.timed("read"):
+            sha256 = content_digest(large.file)
+        finished = call.find_finished(source, sha256)
+        if finished:
+            return finished
+        check_outputs(large, call.outputs)
+        image = call.with_pixel_size(large)
+        measures = (output.measure for output in call.outputs.values() if isinstance(output, TableOutput))
+        measure = next(filter(None, measures), None)
+        prediction = predict_large(
+            source.name,
+            image,
+            sha256,
+            blocks,
+            predictor,
+            measure=measure,
+            threads=threads,
+            timed=call.timed,
+            report=report,
+        )
+        outcome = call.save(source, sha256, prediction)
+        shutil.rmtree(blocks)
+        return outcome
