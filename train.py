@@ -41,7 +41,7 @@ def train(args: argparse.Namespace) -> None:
     from segmentation.targets.encodings import ENCODINGS
     from segmentation.training import callbacks, speed
     from segmentation.training.augmentation import Augmentation
-    from segmentation.training.checkpoint import Checkpoint, load_initial_weights
+    from segmentation.training.checkpoint import Checkpoint, prepare_model
     from segmentation.training.export import save_model
     from segmentation.training.report import describe_training
     from segmentation.training.sequence import CenterCrops, NucleiSequence, feed
@@ -65,7 +65,7 @@ def train(args: argparse.Namespace) -> None:
         metrics=[DiceCoefficient(name="crop_dice"), IntersectionOverUnion(name="crop_iou")],
         jit_compile=speed.jit_compile(),
     )
-    load_initial_weights(model, run)
+    prepare_model(model, run)
     run.begin()  # all is checked: from here on --output changes
 
     # The training; each callback can be left out or replaced, but for Checkpoint.

@@ -1,4 +1,4 @@
-"""`train.py` as people run it: a process of its own, killed and resumed."""
+"""`train.py` as people run it: a process of its own, killed and resumed; what it refuses, in this process."""
 
 import csv
 import json
@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 
 import segmentation
+import train
 from data.draw_samples import draw_fluorescence, draw_stained
 from segmentation.bundle import load_bundle
 from segmentation.data.splits import read_split
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SETTINGS = "--base-filters 4 --depth 2 --crop-size 64 --batch-size 2 --dropout 0 --seed 1".split()
+INIT_SETTINGS = "--crop-size 64 --batch-size 2 --seed 1".split()
+SETTINGS = [*INIT_SETTINGS, *"--base-filters 4 --depth 2 --dropout 0".split()]
 PROMISED = {
     "bundle.json",
     "model.keras",
@@ -58,16 +60,32 @@ def start(script):
 
 
 @pytest.fixture(scope="module")
-def run(start):
-    """Run train.py to its end; return (status, what it printed, what it complained of)."""
+def finish(start):
+    """Run train.py in a process of its own; return (status, what it printed, what it complained of)."""
 
-    def run(*arguments, timeout=300):
+    def finish(*arguments, timeout=300):
         process = start(*arguments)
         try:
             output, errors = process.communicate(timeout=timeout)
         finally:
             process.kill()
         return process.returncode, output, errors
+
+    return finish
+
+
+@pytest.fixture
+def run(tmp_path_factory, monkeypatch, capsys):
+    """Run train.py in this process; return (status, what it printed, what it complained of)."""
+    monkeypatch.setattr(train, "HERE", tmp_path_factory.mktemp("home"))  # for the cache
+    monkeypatch.setattr(sys, "argv", ["train.py"])  # the name in argparse's messages
+
+    def run(*arguments):
+        try:
+            status = train.main(list(map(str, arguments)))
+        except SystemExit as end:  # argparse
+            status = end.code
+        return status, *capsys.readouterr()
 
     return run
 
@@ -87,10 +105,10 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, run, data):
+def undisturbed(tmp_path_factory, finish, data):
     """The folder and the output of a training of six epochs."""
     folder = tmp_path_factory.mktemp("models") / "undisturbed"
-    status, output, errors = run("--data", data, "--output", folder, "--epochs", 6, *SETTINGS)
+    status, output, errors = finish("--data", data, "--output", folder, "--epochs", 6, *SETTINGS)
     assert status == 0, errors
     return folder, output
 
@@ -114,7 +132,7 @@ def wait_for_epoch(process, folder, epochs, of=6):
 
 
 @pytest.fixture(scope="module")
-def disturbed(tmp_path_factory, start, run, data):
+def disturbed(tmp_path_factory, start, finish, data):
     """The same training, killed twice, terminated once, each time gone on with."""
     folder = tmp_path_factory.mktemp("models") / "disturbed"
     record = {"folder": folder, "killed": []}
@@ -126,14 +144,13 @@ def disturbed(tmp_path_factory, start, run, data):
         process.communicate()
         record["killed"].append((process.returncode, json.loads((folder / "checkpoint/state.json").read_text())))
         arguments = ["--output", folder, "--resume"]
-    record["without --resume"] = run("--data", data, "--output", folder, *SETTINGS)
-    record["another rate"] = run("--output", folder, "--resume", "--learning-rate", "0.5")
+    record["unfinished"] = shutil.copytree(folder, folder.with_name("unfinished"))
     process = start(*arguments)
     wait_for_epoch(process, folder, record["killed"][-1][1]["epochs_done"] + 1)
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=120)
     record["terminated"] = process.returncode, output, errors
-    record["after"] = run(*arguments)
+    record["after"] = finish(*arguments)
     return record
 
 
@@ -149,6 +166,7 @@ def one_sentence(errors):
     return sentence
 
 
+@pytest.mark.slow
 def test_all_that_is_promised_is_there(undisturbed):
     folder, _ = undisturbed
     assert PROMISED <= {file.name for file in folder.iterdir()}
@@ -159,6 +177,7 @@ def test_all_that_is_promised_is_there(undisturbed):
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_epochs_are_in_the_history(undisturbed):
     history = history_of(undisturbed[0])
     assert [row["epoch"] for row in history] == list(range(6))
@@ -168,12 +187,14 @@ def test_epochs_are_in_the_history(undisturbed):
     ].keys()
 
 
+@pytest.mark.slow
 def test_it_says_how_it_went_and_what_comes_next(undisturbed):
     folder, output = undisturbed
     assert "images to train on" in output and "6 epochs in" in output and "validation Dice" in output
     assert "predict_masks.py" in output and str(folder) in output
 
 
+@pytest.mark.slow
 def test_the_next_command_works_as_it_is_printed(tmp_path, undisturbed, script, data):
     """Without an environment that is activated, and from another folder."""
     _, output = undisturbed
@@ -192,6 +213,7 @@ def test_the_next_command_works_as_it_is_printed(tmp_path, undisturbed, script, 
     assert len(list((tmp_path / "masks").rglob("0.png"))) == 1
 
 
+@pytest.mark.slow
 def test_killed_twice_and_terminated_it_is_the_same_training(disturbed, undisturbed):
     (first, early), (second, late) = disturbed["killed"]
     assert first == second == -signal.SIGKILL
@@ -210,6 +232,7 @@ def test_killed_twice_and_terminated_it_is_the_same_training(disturbed, undistur
         assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_says_how_to_go_on(disturbed):
     status, output, errors = disturbed["terminated"]
     assert status == 143
@@ -217,22 +240,23 @@ def test_sigterm_saves_and_says_how_to_go_on(disturbed):
     assert "Traceback" not in errors
 
 
-def test_an_unfinished_training_is_not_overwritten(disturbed):
-    status, _, errors = disturbed["without --resume"]
+@pytest.mark.slow
+def test_an_unfinished_training_is_not_overwritten(disturbed, run, data):
+    status, _, errors = run("--data", data, "--output", disturbed["unfinished"], *SETTINGS)
     assert status == 2 and "add --resume" in one_sentence(errors)
 
 
-def test_a_resumed_training_keeps_its_settings(disturbed):
-    status, _, errors = disturbed["another rate"]
+@pytest.mark.slow
+def test_a_resumed_training_keeps_its_settings(disturbed, run):
+    status, _, errors = run("--output", disturbed["unfinished"], "--resume", "--learning-rate", "0.5")
     assert status == 2 and "--learning-rate is 0.5, but" in one_sentence(errors)
 
 
+@pytest.mark.slow
 def test_a_training_begins_where_another_model_stands(tmp_path, undisturbed, run, data):
-    settings = ["--crop-size", 64, "--batch-size", 2, "--dropout", 0, "--seed", 1, "--epochs", 1]
     # Such a rate changes nothing: what is validated is the model that was begun with.
-    status, _, errors = run(
-        "--data", data, "--init", undisturbed[0], "--output", tmp_path / "m", "--learning-rate", 1e-9, *settings
-    )
+    settings = ["--learning-rate", 1e-9, "--epochs", 1, "--dropout", 0, *INIT_SETTINGS]
+    status, _, errors = run("--data", data, "--init", undisturbed[0], "--output", tmp_path / "m", *settings)
     assert status == 0, errors
     best = min(row["val_loss"] for row in history_of(undisturbed[0]))
     assert history_of(tmp_path / "m")[0]["val_loss"] == pytest.approx(best, rel=0.05)
@@ -241,10 +265,10 @@ def test_a_training_begins_where_another_model_stands(tmp_path, undisturbed, run
     assert trained.training["init"] is None
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_without_the_model_that_it_began_with(tmp_path, undisturbed, run, data):
-    settings = ["--crop-size", 64, "--batch-size", 2, "--dropout", 0, "--seed", 1]
     model = shutil.copytree(undisturbed[0], tmp_path / "to_begin_with")
-    begun = run("--data", data, "--init", model, "--output", tmp_path / "m", "--epochs", 1, *settings)
+    begun = run("--data", data, "--init", model, "--output", tmp_path / "m", "--epochs", 1, *INIT_SETTINGS)
     assert begun[0] == 0, begun[2]
     shutil.rmtree(model)
     status, _, errors = run("--output", tmp_path / "m", "--resume", "--epochs", 2)
@@ -252,10 +276,10 @@ def test_a_training_goes_on_without_the_model_that_it_began_with(tmp_path, undis
     assert len(history_of(tmp_path / "m")) == 2
 
 
+@pytest.mark.slow
 def test_time_limit_ends_it_with_a_model(tmp_path, run, data):
-    status, _, errors = run(
-        "--data", data, "--output", tmp_path / "m", "--time-limit", 0.6, "--epochs", 10_000, *SETTINGS, timeout=280
-    )
+    limit = ["--time-limit", 0.45, "--epochs", 10_000]  # 25 seconds of it are kept for the end
+    status, _, errors = run("--data", data, "--output", tmp_path / "m", *limit, *SETTINGS)
     assert status == 0, errors
     assert PROMISED <= {file.name for file in (tmp_path / "m").iterdir()}
     assert 1 <= len(history_of(tmp_path / "m")) < 10_000
@@ -274,6 +298,7 @@ def other_network(model, folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -297,6 +322,7 @@ def test_until_all_is_checked_a_finished_model_stays_as_it_is(tmp_path, run, dat
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_a_finished_model_is_replaced_at_the_end_if_that_is_asked_for(tmp_path, start, run, data, undisturbed):
     folder = shutil.copytree(undisturbed[0], tmp_path / "finished")
     model = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}

@@ -9,11 +9,12 @@ from typing import Any
 import keras
 
 from segmentation.atomic import written_whole
+from segmentation.network.geometry import geometry_of
 from segmentation.training.errors import TrainingError
 from segmentation.training.resume import Run, discard_unfinished, read_state
 
-#: What Keras' callbacks forget when a training is resumed: each sets it anew in its ``on_train_begin``. A callback of
-#: your own declares the names of its attributes as its own attribute ``saved_attributes``.
+#: What a resumed training needs of Keras' callbacks, which set it anew in their ``on_train_begin``. A callback of your
+#: own names its attributes in an attribute ``saved_attributes``.
 ATTRIBUTES: dict[type[keras.callbacks.Callback], tuple[str, ...]] = {
     keras.callbacks.ReduceLROnPlateau: ("best", "wait", "cooldown_counter"),
     keras.callbacks.EarlyStopping: ("best", "wait", "best_epoch"),
@@ -24,8 +25,8 @@ ATTRIBUTES: dict[type[keras.callbacks.Callback], tuple[str, ...]] = {
 class Checkpoint(keras.callbacks.Callback):
     """Save the state of a training after each epoch, restore it at the start, and end with the best weights.
 
-    Keras' own `BackupAndRestore` saves weights, optimiser and epoch, but not what the other callbacks know: how long
-    the validation loss has not fallen, and what its lowest was. The state is one folder::
+    Keras' own `BackupAndRestore` does not save what the other callbacks know, such as the lowest validation loss. The
+    state is one folder::
 
         state.json                  epoch, history, attributes of the other callbacks; names the files that belong to it
         epoch-00012.weights.h5      weights and optimiser
@@ -34,8 +35,7 @@ class Checkpoint(keras.callbacks.Callback):
     ``state.json`` is replaced in one step, after the files that it names are on disk; files that it no longer names are
     deleted last. So whenever the process dies, the folder holds one whole state.
 
-    Stands last in the list of callbacks: it saves what the others have decided in the epoch, and restores what they
-    forget at the start. `callbacks` are the others, whose `ATTRIBUTES` are saved.
+    Stands last in the list of callbacks; `callbacks` are the others, whose `ATTRIBUTES` are saved.
     """
 
     def __init__(self, folder: Path, callbacks: Iterable[keras.callbacks.Callback]):
@@ -44,7 +44,6 @@ class Checkpoint(keras.callbacks.Callback):
         self._history: list[dict] = []
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        # The other callbacks begin anew in their own on_train_begin, which ran before this one.
         state = read_state(self._folder)
         if state is None:
             return
@@ -92,8 +91,17 @@ class Checkpoint(keras.callbacks.Callback):
                 yield name if seen[name] == 1 else f"{name} {seen[name]}", callback, attributes
 
 
-def load_initial_weights(model: keras.Model, run: Run) -> None:
-    """Give a new model the weights of ``--init``, if there is one; raise `TrainingError` if the networks differ."""
+def prepare_model(model: keras.Model, run: Run) -> None:
+    """Check that the network can be trained and saved, and give it the weights of ``--init``, if there is one.
+
+    Raise `TrainingError` if it cannot, or is built in another way than that of ``--init``.
+    """
+    try:
+        _, divisor = geometry_of(model)
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+    if run.config.crop_size % divisor:
+        raise TrainingError(f"crop_size must be a multiple of {divisor} for this network, got {run.config.crop_size}")
     if run.init is None or run.resumed_from is not None:
         return
     try:

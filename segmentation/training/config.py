@@ -49,12 +49,7 @@ class TrainingConfig:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if self.crop_size % self.divisor:
+        if self.crop_size % 2**self.depth:
             raise ValueError(
-                f"crop_size must be a multiple of {self.divisor} for a depth of {self.depth}, got {self.crop_size}"
+                f"crop_size must be a multiple of {2**self.depth} for a depth of {self.depth}, got {self.crop_size}"
             )
-
-    @property
-    def divisor(self) -> int:
-        """Height and width of the network's input must be multiples of this."""
-        return 2**self.depth

@@ -17,15 +17,12 @@ from segmentation.training.config import TrainingConfig
 from segmentation.training.errors import TrainingError
 from segmentation.training.history import write_history
 
-# Settings that may change on resume: how long, and how fast.
+# Settings that may change on resume.
 _MAY_CHANGE = ("epochs", "patience", "workers")
-
 # Settings that a training takes from the model it begins with.
 _OF_THE_NETWORK = ("targets", "base_filters", "depth")
-
 # For weights that are good already. With the rate for new weights, eight images would first undo what hundreds taught.
 _GENTLE_LEARNING_RATE = 5e-4
-
 # What earlier versions called metrics and callbacks.
 _RENAMED = {
     "dice": "crop_dice", "val_dice": "val_crop_dice", "iou": "crop_iou", "val_iou": "val_crop_iou",
@@ -38,8 +35,7 @@ class Run:
     """A training: its settings, its folder and how far it is.
 
     The model is written into `folder` at the end; until then all files of the training are in ``checkpoint/`` in it.
-    `data`, `split`, `skip_bad` and `init` are as given to ``train.py``; `init_digest` is the
-    `segmentation.bundle.Bundle.digest` of the model whose weights the training begins with.
+    `data`, `split`, `skip_bad` and `init` are as given to ``train.py``; `init_digest` is the digest of that model.
     """
 
     folder: Path
@@ -81,7 +77,7 @@ class Run:
     def begin(self) -> None:
         """Write the settings into the checkpoint, and delete from it what this training does not need.
 
-        This is the first moment at which anything in `folder` changes: call it once all has been checked.
+        Nothing in `folder` changes before.
         """
         if not self.resumed:
             shutil.rmtree(self.checkpoint, ignore_errors=True)
@@ -103,13 +99,7 @@ def open_run(folder: Path, given: Mapping[str, object], *, resume: bool = False,
 
     `given` are the settings that the user gave: ``data``, ``split``, ``skip_bad``, ``init`` and fields of
     `TrainingConfig`. With `resume`, the others are those that the training began with. With `overwrite`, a finished
-    model in the folder is replaced at the end.
-
-    Raises
-    ------
-    TrainingError
-        If a setting is out of its range or differs from that of the training to resume; if the folder holds an
-        unfinished training, a finished model, or nothing to resume; if the model to begin with cannot be used.
+    model in the folder is replaced at the end. Raise `TrainingError` if the training cannot begin or be resumed.
     """
     config = {field.name: given[field.name] for field in fields(TrainingConfig) if field.name in given}
     settings = {name: given[name] for name in ("data", "split", "skip_bad", "init") if name in given}

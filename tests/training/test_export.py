@@ -14,7 +14,7 @@ from segmentation.data.splits import SplitRow
 from segmentation.data.training_data import TrainingData
 from segmentation.evaluation.scores import score_image
 from segmentation.network.target_losses import TargetLoss
-from segmentation.network.unet import build_unet, receptive_field_radius
+from segmentation.network.unet import build_unet
 from segmentation.prediction.predictor import open_predictor
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training import speed
@@ -96,7 +96,7 @@ def test_bundle_tells_what_prediction_needs(packaged, config, subsets):
     assert bundle.targets == "centre_offsets"
     assert bundle.channels == ENCODINGS["centre_offsets"].channels
     assert bundle.divisor == 4
-    assert bundle.receptive_field_radius == receptive_field_radius(2)
+    assert bundle.receptive_field_radius == 18
     assert Normalisation(**bundle.normalisation) == Normalisation()
     assert bundle.training["config"]["base_filters"] == 4 and bundle.training["config"]["dropout"] == 0.1
     assert bundle.training["data"] == "nuclei.zip"  # and not where it lay
