@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from segmentation.atomic import written_whole
+from segmentation.bundle import BundleError, load_network
 from segmentation.network.geometry import geometry_of
 from segmentation.training.errors import TrainingError
 from segmentation.training.resume import Run, discard_unfinished, read_state
@@ -105,11 +106,13 @@ def prepare_model(model: keras.Model, run: Run) -> None:
     if run.init is None or run.resumed_from is not None:
         return
     try:
-        trained = keras.saving.load_model(Path(run.init) / "model.keras", compile=False, safe_mode=True)
+        trained = load_network(Path(run.init))
         layers = [[layer.name for layer in network.layers if layer.weights] for network in (trained, model)]
         if layers[0] != layers[1]:
             raise ValueError(f"it has {len(layers[0])} layers with weights, and the new one {len(layers[1])}")
         model.set_weights(trained.get_weights())
+    except BundleError as error:
+        raise TrainingError(f"--init: {error}") from error
     except ValueError as error:
         raise TrainingError(
             f"the network in {run.init} is built in another way than this code builds it ({error}); leave out --init"

@@ -215,7 +215,7 @@ def trained(tmp_path):
         Bundle(
             folder=folder,
             targets="centre_offsets",
-            channels=("foreground",),
+            channels=("foreground", "row_offset", "column_offset", "log_radius"),
             normalisation={},
             diameter=20.0,
             receptive_field_radius=50,
