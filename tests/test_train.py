@@ -1,6 +1,7 @@
 """`train.py` as people run it: a process of its own, killed and resumed; what it refuses, in this process."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -19,10 +20,12 @@ import train
 from data.draw_samples import draw_fluorescence, draw_stained
 from segmentation.bundle import load_bundle
 from segmentation.data.splits import read_split
+from segmentation.training import checkpoint
+from segmentation.training.callbacks import Stopwatch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 INIT_SETTINGS = "--crop-size 64 --batch-size 2 --seed 1".split()
-SETTINGS = [*INIT_SETTINGS, *"--base-filters 4 --depth 2 --dropout 0".split()]
+SETTINGS = [*INIT_SETTINGS, *"--base-filters 4 --depth 2 --dropout 0.2".split()]
 PROMISED = {
     "bundle.json",
     "model.keras",
@@ -370,6 +373,100 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(tmp_path, run, data, arg
     assert expected in one_sentence(errors)
     assert "--model" not in errors, "which train.py has not"
     assert not (tmp_path / "model").exists()
+
+
+LIMITED = """
+import resource, sys, train
+from segmentation.training import checkpoint
+
+def limit(model, run, prepare=checkpoint.prepare_model):
+    prepare(model, run)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+
+sys.argv[0], checkpoint.prepare_model = "train.py", limit
+sys.exit(train.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [100, 20_000, 110_000], ids=["settings", "first checkpoint", "model"])
+def test_no_more_space_ends_a_training_with_a_sentence_and_loses_nothing(tmp_path, script, data, size):
+    """A limit on the size of files, as the system sets it, stands for the full disk."""
+    folder = tmp_path / "m"
+    (folder / "notes").mkdir(parents=True)
+    (folder / "notes" / "mine.txt").write_text("the user's")
+    code = [sys.executable, "-c", LIMITED, size, "--data", data, "--output", folder, "--epochs", 2, *SETTINGS]
+    ran = subprocess.run(
+        [*map(str, code)],
+        cwd=Path(script).parent,  # from where the copy of train.py is imported
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 2, (ran.returncode, ran.stderr)
+    assert "File too large" in one_sentence(ran.stderr) and "free space" in ran.stderr
+    assert (folder / "notes" / "mine.txt").read_text() == "the user's"
+    assert (folder / "checkpoint" / "state.json").exists() == (size > 100_000)
+    assert not list(folder.rglob("*.part*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_what_cannot_be_written_while_training_is_said_and_resumed(tmp_path, run, data, monkeypatch, number):
+    save = checkpoint.np.savez
+
+    def fails(file, *arrays):
+        if Path(file).parent.joinpath("epoch-00001.npz").exists():
+            raise OSError(number, os.strerror(number), str(file))
+        save(file, *arrays)
+
+    monkeypatch.setattr(checkpoint.np, "savez", fails)
+    given = ["--data", data, "--output", tmp_path / "m", "--epochs", 2, *SETTINGS]
+    status, _, errors = run(*given)
+    assert status == 2 and os.strerror(number) in one_sentence(errors) and "--resume" in errors
+    monkeypatch.undo()
+    assert json.loads((tmp_path / "m/checkpoint/state.json").read_text())["epochs_done"] == 1
+    assert len(list((tmp_path / "m/checkpoint").glob("*.npz"))) == 1
+
+
+@pytest.mark.slow
+def test_an_output_that_vanishes_is_said(tmp_path, run, data, monkeypatch):
+    class Vanish(Stopwatch):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            shutil.rmtree(tmp_path / "m")
+
+    monkeypatch.setattr("segmentation.training.callbacks.Stopwatch", Vanish)
+    status, _, errors = run("--data", data, "--output", tmp_path / "m", "--epochs", 2, *SETTINGS)
+    assert status == 2 and "No such file or directory" in one_sentence(errors) and str(tmp_path / "m") in errors
+
+
+def test_an_output_that_cannot_be_made_is_said(tmp_path, run, data):
+    (tmp_path / "file").write_text("the user's")
+    for output in (tmp_path / "file", tmp_path / "file" / "m", tmp_path / ("long" * 100)):
+        status, _, errors = run("--data", data, "--output", output, *SETTINGS)
+        assert status == 2 and str(output) in one_sentence(errors)
+    assert (tmp_path / "file").read_text() == "the user's"
+
+
+@pytest.mark.parametrize("option", ["--data", "--output", "--split", "--init"])
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path, run, data, option):
+    given = {"--data": data, "--output": tmp_path / "m"} | {option: os.fsdecode(b"caf\xe9")}
+    status, _, errors = run(*[text for pair in given.items() for text in pair])
+    assert status == 2 and f"argument {option}: b'caf\\xe9' is not UTF-8" in " ".join(one_sentence(errors).split())
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_refused_before_anything_is_read(disturbed, run):
+    for name in ("state.json", "run.json", "epoch-*.npz"):
+        folder = shutil.copytree(disturbed["unfinished"], disturbed["folder"].with_name(f"damaged_{name[:3]}"))
+        file = next((folder / "checkpoint").glob(name))
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        before = contents(folder)
+        status, _, errors = run("--output", folder, "--resume")
+        assert status == 2 and f"{file} cannot be used" in one_sentence(errors)
+        assert contents(folder) == before
 
 
 def test_version(run):

@@ -24,7 +24,7 @@ from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.calibration import calibrate
 from segmentation.training.history import draw_history, minutes_of, write_history
 from segmentation.training.report import write_training_page
-from segmentation.training.resume import Run, history_of, read_state
+from segmentation.training.resume import Run
 
 
 def save_model(model: keras.Model, run: Run, data: TrainingData) -> tuple[pd.DataFrame, dict]:
@@ -33,7 +33,7 @@ def save_model(model: keras.Model, run: Run, data: TrainingData) -> tuple[pd.Dat
     All of it is made and scored in the checkpoint, then moved, so that an older model in the folder stays whole until
     then. Return the metrics of each epoch, and the scores of `segmentation.training.calibration`.
     """
-    history = history_of(read_state(run.checkpoint))
+    history = run.history
     folder = run.checkpoint / "model"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
