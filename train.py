@@ -18,7 +18,7 @@ from pathlib import Path
 from segmentation.command_line import refuse
 from segmentation.data.problems import DatasetError
 from segmentation.training.arguments import as_typed, parse_arguments
-from segmentation.training.errors import Interrupted, TrainingError
+from segmentation.training.errors import Interrupted, TrainingError, unusable_file
 
 HERE = Path(__file__).resolve().parent
 
@@ -33,7 +33,7 @@ def train(args: argparse.Namespace) -> None:
     data = run.load_data(HERE / "data")  # each image is decoded once, checked, and assigned to a subset
     print(describe_data(data))
     with silence_tensorflow():
-        from keras.callbacks import CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau, TensorBoard
+        from keras.callbacks import CSVLogger, EarlyStopping, ReduceLROnPlateau, TensorBoard
         from keras.optimizers import AdamW
     from segmentation.network.metrics import DiceCoefficient, IntersectionOverUnion
     from segmentation.network.target_losses import TargetLoss
@@ -41,7 +41,7 @@ def train(args: argparse.Namespace) -> None:
     from segmentation.targets.encodings import ENCODINGS
     from segmentation.training import callbacks, speed
     from segmentation.training.augmentation import Augmentation
-    from segmentation.training.checkpoint import Checkpoint, load_initial_weights
+    from segmentation.training.checkpoint import Checkpoint, prepare_model
     from segmentation.training.export import save_model
     from segmentation.training.report import describe_training
     from segmentation.training.sequence import CenterCrops, NucleiSequence, feed
@@ -65,7 +65,7 @@ def train(args: argparse.Namespace) -> None:
         metrics=[DiceCoefficient(name="crop_dice"), IntersectionOverUnion(name="crop_iou")],
         jit_compile=speed.jit_compile(),
     )
-    load_initial_weights(model, run)
+    prepare_model(model, run)
     run.begin()  # all is checked: from here on --output changes
 
     # The training; each callback can be left out or replaced, but for Checkpoint.
@@ -78,14 +78,13 @@ def train(args: argparse.Namespace) -> None:
         callbacks.LearningRateSchedule(len(crops), config.epochs, time_limit),
         ReduceLROnPlateau(factor=0.5, patience=max(config.patience // 3, 1), min_lr=config.learning_rate / 100),
         EarlyStopping(patience=config.patience),
-        ModelCheckpoint(run.checkpoint / "best-{epoch:05d}.weights.h5", save_best_only=True, save_weights_only=True),
         CSVLogger(run.checkpoint / "history.csv", append=run.initial_epoch > 0),
         *([TensorBoard(run.folder / "tensorboard")] if args.tensorboard else []),
     ]
     with callbacks.InterruptHandler() as interrupts:  # Ctrl-C and SIGTERM end the training after the running step
         model.fit(
             feed(crops), validation_data=feed(validation), epochs=config.epochs, initial_epoch=run.initial_epoch,
-            callbacks=[*used, interrupts, Checkpoint(run.checkpoint, used)],  # the last saves what the others decided
+            callbacks=[*used, interrupts, Checkpoint(run.checkpoint, used)],  # the last one keeps the best weights
             shuffle=False, verbose=1 if sys.stdout.isatty() else 2,
         )  # fmt: skip
     history, scores = save_model(model, run, data)
@@ -99,6 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
         train(args)
     except (TrainingError, DatasetError) as error:
         return refuse("train.py", error)
+    except OSError as error:
+        return refuse("train.py", unusable_file(error, args.output))
     except Interrupted as signal:
         print(f"\ntrain.py: stopped by {signal}; resume with:", as_typed(__file__, "--output", args.output, "--resume"))
         return 128 + signal.signal_number

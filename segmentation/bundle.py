@@ -5,17 +5,23 @@ Nothing here imports a framework: prediction does without TensorFlow.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_origin
+from reprlib import repr as short
+from typing import TYPE_CHECKING, Any
 
 from segmentation.atomic import written_whole
+
+if TYPE_CHECKING:
+    import keras
 
 SCHEMA_VERSION = 1
 DESCRIPTION = "bundle.json"
 MODEL_FILES = ("model.keras", "model.xml", "model.bin")
 LIBRARIES = ("keras", "tensorflow", "openvino", "numpy", "scikit-image", "opencv-python-headless", "albumentations")
 _OTHER = "train one with train.py, or name another model"
+_LONGEST = 1_000_000  # bytes of ``bundle.json``; it has three thousand
 
 
 class BundleError(ValueError):
@@ -60,7 +66,7 @@ def load_bundle(folder: Path | str) -> Bundle:
     ------
     BundleError
         If the bundle is incomplete, newer than this code, altered (the SHA-256 of a model file is not the recorded
-        one), or its description is malformed.
+        one), or a value of its description is of another type or range than expected.
 
     Examples
     --------
@@ -69,24 +75,34 @@ def load_bundle(folder: Path | str) -> Bundle:
     ('centre_offsets', ('foreground', 'row_offset', 'column_offset', 'log_radius'))
     """
     folder = Path(folder)
+    file = folder / DESCRIPTION
     description = _read_description(folder)
     version = description.get("schema_version")
     if type(version) is not int or version < 1:
-        raise _broken(f"{folder / DESCRIPTION} holds schema_version {version!r}, expected {SCHEMA_VERSION}")
+        raise _broken(f"{file} holds schema_version {short(version)}, expected {SCHEMA_VERSION}")
     if version > SCHEMA_VERSION:
         raise BundleError(
-            f"{folder / DESCRIPTION} has schema version {version} and this code reads up to {SCHEMA_VERSION}; "
+            f"{file} has schema version {version} and this code reads up to {SCHEMA_VERSION}; "
             "update the code, or name another model"
         )
-    _check_fields(folder, description)
-    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
-    if missing:
-        raise _broken(f"The model {folder} is incomplete, {' and '.join(missing)} missing")
+    _check(file, description)
+    _check_model_files(folder, "is incomplete")
     for name in MODEL_FILES:
-        if _sha256(folder / name) != description["files"].get(name):
+        if sha256_of(folder / name) != description["files"].get(name):
             raise _broken(f"{folder / name} was altered, its SHA-256 is not the one in {DESCRIPTION}")
-    values = {name: description[name] for name in _JSON_TYPES}
+    values = {name: description[name] for name in _EXPECTED}
     return Bundle(folder, **values | {"channels": tuple(values["channels"])})
+
+
+def load_network(folder: Path) -> "keras.Model":
+    """Load ``model.keras``, without running code that is in it; raise `BundleError` if Keras refuses it."""
+    import keras
+
+    try:
+        return keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
+    except Exception as error:  # of a damaged file, whatever comes up inside of Keras
+        reason = short(" ".join(str(error).split()))
+        raise _broken(f"{folder / 'model.keras'} is no network that Keras loads in safe mode ({reason})") from error
 
 
 def write_bundle(bundle: Bundle) -> None:
@@ -100,69 +116,131 @@ def write_bundle(bundle: Bundle) -> None:
         If a model file is missing, or a field has a value that `load_bundle` would refuse.
     """
     folder = Path(bundle.folder)
-    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
-    if missing:
-        raise BundleError(f"The model {folder} cannot be described before {' and '.join(missing)} is in it")
+    _check_model_files(folder, "cannot be described")
     description = {"schema_version": SCHEMA_VERSION} | asdict(bundle)
     del description["folder"]
     description["channels"] = list(bundle.channels)
     description["libraries"] = bundle.libraries or _installed_versions()
-    description["files"] = {name: _sha256(folder / name) for name in MODEL_FILES}
-    _check_fields(folder, description)
+    description["files"] = {name: sha256_of(folder / name) for name in MODEL_FILES}
+    _check(folder / DESCRIPTION, description)
     with written_whole(folder / DESCRIPTION) as part:
         part.write_text(json.dumps(description, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _json_type(kind: Any) -> type | tuple[type, ...]:
-    """What JSON makes of the type of a field."""
-    plain = get_origin(kind) or kind
-    return list if plain is tuple else (int, float) if plain is float else plain
+def _between(low: int, high: int, *types: type) -> tuple[str, Callable[[Any], bool]]:
+    return f"{types[0].__name__} from {low} to {high}", lambda value: type(value) in types and low <= value <= high
 
 
-_JSON_TYPES = {of.name: _json_type(of.type) for of in fields(Bundle) if of.name != "folder"}
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < float("inf")
+
+
+def _holds(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(kind, value.values()))
+
+
+def _is_normalisation(value: Any) -> bool:
+    from segmentation.data.normalisation import Normalisation
+
+    try:
+        return _holds(_is_number)(value) and bool(Normalisation(**value))
+    except (TypeError, ValueError):
+        return False
+
+
+def _are_scores(value: Any) -> bool:
+    figures: Any = value.get("figures", {}) if isinstance(value, dict) else None
+    are_numbers = _holds(_holds(_is_number))(figures) and (figures == {} or "dice" in figures)
+    return are_numbers and all(figure.keys() in ({"value"}, {"value", "low", "high"}) for figure in figures.values())
+
+
+_are_names = _holds(lambda value: isinstance(value, str))
+_are_fractions = _holds(lambda value: _is_number(value) and 0 < value < 1)
+
+#: Of each field of ``bundle.json``, what is expected, in words and as a test.
+_EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "targets": ("a target encoding", lambda value: isinstance(value, str)),
+    "channels": ("a list of names", lambda value: isinstance(value, list) and _are_names(dict(enumerate(value)))),
+    "normalisation": ("percentiles, 0 <= lower < upper <= 100", _is_normalisation),
+    "diameter": _between(0, 1000, float, int),
+    "receptive_field_radius": _between(0, 10_000, int),
+    "divisor": ("a power of two from 1 to 256", lambda value: type(value) is int and value in [2**n for n in range(9)]),
+    "thresholds": (
+        "a number above 0 and below 1 of foreground",
+        lambda value: _are_fractions(value) and value.keys() <= {"foreground"},
+    ),
+    "min_area": _between(0, 1_000_000, int),
+    "precisions": ("f32 and others, with numbers", lambda value: _holds(_holds(_is_number))(value) and "f32" in value),
+    "training": ("settings", lambda value: isinstance(value, dict) and isinstance(value.get("config", {}), dict)),
+    "scores": ("figures, each with a value", _are_scores),
+    "libraries": ("names and versions", _are_names),
+    "files": ("names and digests", _are_names),
+}
+
+
+def _check(file: Path, description: dict) -> None:
+    """Raise `BundleError` unless each value is what is expected of it, and they belong together."""
+    from segmentation.targets.encodings import ENCODINGS
+
+    missing = [name for name in _EXPECTED if name not in description]
+    if missing:
+        raise _broken(f"{file} lacks {', '.join(missing)}")
+    for name, (expected, is_expected) in _EXPECTED.items():
+        if not is_expected(description[name]):
+            raise _broken(f"{file} holds {short(description[name])} as {name}, expected {expected}")
+    targets, divisor = description["targets"], description["divisor"]
+    if targets not in ENCODINGS:
+        raise BundleError(
+            f"{file} holds {short(targets)} as targets, and this code knows {', '.join(ENCODINGS)}; "
+            "update the code, or name another model"
+        )
+    channels = list(ENCODINGS[targets].channels)
+    if description["channels"] != channels:
+        given = short(description["channels"])
+        raise _broken(f"{file} holds {given} as channels, expected the channels of {targets}: {', '.join(channels)}")
+    # A network that halves the image looks at all pixels that become one.
+    if description["receptive_field_radius"] < divisor - 1:
+        radius = description["receptive_field_radius"]
+        raise _broken(f"{file} holds {radius} as receptive_field_radius, expected {divisor - 1} or more")
+
+
+def _check_model_files(folder: Path, what: str) -> None:
+    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
+    if missing:
+        raise _broken(f"The model {folder} {what}, {' and '.join(missing)} missing")
 
 
 def _broken(what: str) -> BundleError:
     return BundleError(f"{what}; fetch the model again, {_OTHER}")
 
 
+def _reject(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
 def _read_description(folder: Path) -> dict:
-    if not folder.is_dir():
-        raise BundleError(f"There is no model folder {folder}; {_OTHER}")
+    file = folder / DESCRIPTION
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise _broken(f"The model {folder} is incomplete, {DESCRIPTION} missing") from None
+        if not folder.is_dir():
+            raise BundleError(f"There is no model folder {folder}; {_OTHER}")
+        if not file.is_file():
+            raise _broken(f"The model {folder} is incomplete, {DESCRIPTION} missing")
+        with file.open("rb") as stream:
+            text = stream.read(_LONGEST + 1)
     except OSError as error:
-        raise _broken(f"{folder / DESCRIPTION} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise _broken(f"{folder / DESCRIPTION} is not valid JSON ({error})") from error
+        raise _broken(f"{file} cannot be read ({error.strerror})") from error
+    if len(text) > _LONGEST:
+        raise _broken(f"{file} holds more than {_LONGEST:,} bytes, which no description has")
+    try:
+        description = json.loads(text.decode(), parse_constant=_reject)
+    except (ValueError, RecursionError) as error:
+        raise _broken(f"{file} is not valid JSON ({error})") from error
     if not isinstance(description, dict):
-        raise _broken(f"{folder / DESCRIPTION} holds a {type(description).__name__}, expected an object")
+        raise _broken(f"{file} holds a {type(description).__name__}, expected an object")
     return description
 
 
-def _check_fields(folder: Path, description: dict) -> None:
-    file = folder / DESCRIPTION
-    missing = [name for name in _JSON_TYPES if name not in description]
-    if missing:
-        raise _broken(f"{file} lacks {', '.join(missing)}")
-    for name, kind in _JSON_TYPES.items():
-        value = description[name]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise _broken(f"{file} holds {value!r} as {name}, a {type(value).__name__} not expected there")
-    for name, least in {"diameter": 0, "receptive_field_radius": 0, "divisor": 1, "min_area": 0}.items():
-        if not description[name] >= least:
-            raise _broken(f"{file} holds {description[name]} as {name}, expected {least} or more")
-    for name in ("channels", "precisions"):
-        if not description[name]:
-            raise _broken(f"{file} holds no {name}, expected at least one")
-    for name, threshold in description["thresholds"].items():
-        if not isinstance(threshold, (int, float)) or isinstance(threshold, bool):
-            raise _broken(f"{file} holds {threshold!r} as the threshold of {name}, expected a number")
-
-
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

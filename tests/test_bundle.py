@@ -1,12 +1,16 @@
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from segmentation.bundle import MODEL_FILES, Bundle, BundleError, load_bundle, write_bundle
+from segmentation.bundle import MODEL_FILES, Bundle, BundleError, load_bundle, load_network, write_bundle
+
+RELEASED = Path(__file__).resolve().parents[1] / "models" / "nuclei"
 
 
 @pytest.fixture
@@ -18,7 +22,7 @@ def bundle(tmp_path):
     bundle = Bundle(
         folder=folder,
         targets="centre_offsets",
-        channels=("foreground", "row_offset"),
+        channels=("foreground", "row_offset", "column_offset", "log_radius"),
         normalisation={"lower_percentile": 1.0, "upper_percentile": 99.9},
         diameter=21.5,
         receptive_field_radius=94,
@@ -118,20 +122,137 @@ def test_json_in_another_encoding_is_refused(bundle):
         ("targets", 3),
         ("channels", []),
         ("channels", "foreground"),
+        ("channels", ["foreground", "row_offset"]),
+        ("channels", ["foreground", "row_offset", "column_offset", 4]),
+        ("channels", ["row_offset", "foreground", "column_offset", "log_radius"]),
+        ("targets", "distance"),
+        ("targets", "stars"),
+        ("targets", ["centre_offsets"]),
         ("divisor", 0),
+        ("divisor", 3),
+        ("divisor", 512),
+        ("divisor", 10**11),
+        ("divisor", -16),
         ("divisor", 16.0),
         ("divisor", True),
         ("diameter", -1),
+        ("diameter", 1e300),
+        ("diameter", 10**400),
+        ("diameter", float("nan")),
+        ("diameter", float("inf")),
+        ("diameter", "20"),
+        ("diameter", True),
         ("thresholds", {"foreground": "high"}),
+        ("thresholds", {"foreground": 0}),
+        ("thresholds", {"foreground": 1}),
+        ("thresholds", {"foreground": 2}),
+        ("thresholds", {"foreground": -0.5}),
+        ("thresholds", {"foreground": True}),
+        ("thresholds", {"foreground": float("nan")}),
+        ("thresholds", {"foreground": 0.5, "border": 0.5}),
+        ("thresholds", [0.5]),
+        ("normalisation", {"lower_percentile": 99.9, "upper_percentile": 1.0}),
+        ("normalisation", {"lower_percentile": "1", "upper_percentile": 99.9}),
+        ("normalisation", {"lower_percentile": 1.0, "upper_percentile": float("inf")}),
+        ("normalisation", {"lower": 1.0}),
+        ("normalisation", [1.0, 99.9]),
+        ("receptive_field_radius", 0),  # of a network that halves the image
+        ("receptive_field_radius", -1),
+        ("receptive_field_radius", 10_001),
+        ("receptive_field_radius", 94.0),
+        ("min_area", -1),
+        ("min_area", 12.5),
+        ("min_area", 10**30),
         ("precisions", {}),
+        ("precisions", {"bf16": {}}),
+        ("precisions", {"f32": {"dice": "none"}}),
+        ("precisions", ["f32"]),
+        ("training", {"config": [1, 2]}),
+        ("training", None),
+        ("scores", {"figures": [0.9]}),
+        ("scores", {"figures": {"dice": {"low": 0.5}}}),
+        ("scores", {"figures": {"dice": {"value": "high"}}}),
+        ("scores", {"figures": {"iou": {"value": 0.5}}}),
+        ("libraries", {"numpy": 2}),
         ("files", None),
+        ("files", {"model.keras": 5}),
         ("min_area", "REMOVED"),
         ("normalisation", "REMOVED"),
     ],
 )
 def test_a_field_that_is_missing_or_of_another_kind_is_refused(bundle, field, value):
     edit(bundle, **{field: value})
-    assert field.removesuffix("s") in refusal(bundle)
+    sentence = refusal(bundle)
+    named = {field.removesuffix("s"), "channels of distance" if value == "distance" else "is no number"}
+    assert any(name in sentence for name in named) and len(sentence) < 500
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("diameter", 0),
+        ("diameter", 1000),
+        ("divisor", 1),
+        ("receptive_field_radius", 10_000),
+        ("receptive_field_radius", 15),
+        ("min_area", 0),
+        ("thresholds", {"foreground": 0.999}),
+        ("thresholds", {}),
+        ("normalisation", {}),
+        ("scores", {}),
+        ("scores", {"figures": {}}),
+    ],
+)
+def test_values_at_the_end_of_their_range_are_taken(bundle, field, value):
+    edit(bundle, **{field: value})
+    assert getattr(load_bundle(bundle.folder), field) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"a": ' * 5_000, '{"diameter": ' + "9" * 10_000 + "}", '{"diameter": NaN}', "9" * 2_000_000],
+    ids=["lists", "objects", "digits", "NaN", "bytes"],
+)
+def test_json_that_takes_too_much_is_refused(bundle, text):
+    (bundle.folder / "bundle.json").write_text(text)
+    assert "bundle.json" in refusal(bundle)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(bundle):
+    for name in ("model.bin", "bundle.json"):
+        (bundle.folder / name).unlink()
+        os.mkfifo(bundle.folder / name)
+        assert f"{name} missing" in refusal(bundle)
+    assert "cannot be read" in refusal(dataclasses.replace(bundle, folder=bundle.folder / ("long" * 100)))
+
+
+def test_the_released_model_and_what_it_says_of_itself():
+    bundle = load_bundle(RELEASED)
+    assert (bundle.divisor, bundle.receptive_field_radius, bundle.diameter) == (16, 106, 19.67)
+
+
+def test_a_network_that_keras_refuses_is_refused_with_a_sentence(bundle, capfd):
+    """Layers that run code of their own, an altered file, a truncated one; nothing of it runs."""
+    keras = pytest.importorskip("keras")
+    file = bundle.folder / "model.keras"
+    image = keras.Input((None, None, 3))
+    code = keras.layers.Lambda(lambda x: sys.stderr.write("the code ran") and x, output_shape=(None, None, 3))
+    files = []
+    for output in (code(image), keras.layers.Conv2D(4, 1)(image)):
+        keras.Model(image, output).save(file)
+        files.append(file.read_bytes())
+    capfd.readouterr()
+    with_code, good = files
+    altered = good.replace(b"config.json", b"confiX.json")
+    for content in (with_code, altered, good[: len(good) // 2], b"", b"not a zip", good.replace(b"PK", b"KP")):
+        file.write_bytes(content)
+        write_bundle(bundle)  # with its digest, as its author would
+        with pytest.raises(BundleError, match=r"model\.keras is no network that Keras loads .*name another") as refused:
+            load_network(load_bundle(bundle.folder).folder)
+        assert "\n" not in str(refused.value)
+    assert "the code ran" not in "".join(capfd.readouterr())
+    file.write_bytes(good)
+    assert load_network(bundle.folder).count_params() == 16
 
 
 def test_a_folder_that_does_not_exist_is_refused(bundle):

@@ -1,6 +1,7 @@
-"""`train.py` as people run it: a process of its own, killed and resumed."""
+"""`train.py` as people run it: a process of its own, killed and resumed; what it refuses, in this process."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -15,12 +16,16 @@ import numpy as np
 import pytest
 
 import segmentation
+import train
 from data.draw_samples import draw_fluorescence, draw_stained
 from segmentation.bundle import load_bundle
 from segmentation.data.splits import read_split
+from segmentation.training import checkpoint
+from segmentation.training.callbacks import Stopwatch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SETTINGS = "--base-filters 4 --depth 2 --crop-size 64 --batch-size 2 --dropout 0 --seed 1".split()
+INIT_SETTINGS = "--crop-size 64 --batch-size 2 --seed 1".split()
+SETTINGS = [*INIT_SETTINGS, *"--base-filters 4 --depth 2 --dropout 0.2".split()]
 PROMISED = {
     "bundle.json",
     "model.keras",
@@ -58,16 +63,32 @@ def start(script):
 
 
 @pytest.fixture(scope="module")
-def run(start):
-    """Run train.py to its end; return (status, what it printed, what it complained of)."""
+def finish(start):
+    """Run train.py in a process of its own; return (status, what it printed, what it complained of)."""
 
-    def run(*arguments, timeout=300):
+    def finish(*arguments, timeout=300):
         process = start(*arguments)
         try:
             output, errors = process.communicate(timeout=timeout)
         finally:
             process.kill()
         return process.returncode, output, errors
+
+    return finish
+
+
+@pytest.fixture
+def run(tmp_path_factory, monkeypatch, capsys):
+    """Run train.py in this process; return (status, what it printed, what it complained of)."""
+    monkeypatch.setattr(train, "HERE", tmp_path_factory.mktemp("home"))  # for the cache
+    monkeypatch.setattr(sys, "argv", ["train.py"])  # the name in argparse's messages
+
+    def run(*arguments):
+        try:
+            status = train.main(list(map(str, arguments)))
+        except SystemExit as end:  # argparse
+            status = end.code
+        return status, *capsys.readouterr()
 
     return run
 
@@ -87,10 +108,10 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, run, data):
+def undisturbed(tmp_path_factory, finish, data):
     """The folder and the output of a training of six epochs."""
     folder = tmp_path_factory.mktemp("models") / "undisturbed"
-    status, output, errors = run("--data", data, "--output", folder, "--epochs", 6, *SETTINGS)
+    status, output, errors = finish("--data", data, "--output", folder, "--epochs", 6, *SETTINGS)
     assert status == 0, errors
     return folder, output
 
@@ -114,7 +135,7 @@ def wait_for_epoch(process, folder, epochs, of=6):
 
 
 @pytest.fixture(scope="module")
-def disturbed(tmp_path_factory, start, run, data):
+def disturbed(tmp_path_factory, start, finish, data):
     """The same training, killed twice, terminated once, each time gone on with."""
     folder = tmp_path_factory.mktemp("models") / "disturbed"
     record = {"folder": folder, "killed": []}
@@ -126,14 +147,13 @@ def disturbed(tmp_path_factory, start, run, data):
         process.communicate()
         record["killed"].append((process.returncode, json.loads((folder / "checkpoint/state.json").read_text())))
         arguments = ["--output", folder, "--resume"]
-    record["without --resume"] = run("--data", data, "--output", folder, *SETTINGS)
-    record["another rate"] = run("--output", folder, "--resume", "--learning-rate", "0.5")
+    record["unfinished"] = shutil.copytree(folder, folder.with_name("unfinished"))
     process = start(*arguments)
     wait_for_epoch(process, folder, record["killed"][-1][1]["epochs_done"] + 1)
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=120)
     record["terminated"] = process.returncode, output, errors
-    record["after"] = run(*arguments)
+    record["after"] = finish(*arguments)
     return record
 
 
@@ -149,6 +169,7 @@ def one_sentence(errors):
     return sentence
 
 
+@pytest.mark.slow
 def test_all_that_is_promised_is_there(undisturbed):
     folder, _ = undisturbed
     assert PROMISED <= {file.name for file in folder.iterdir()}
@@ -159,6 +180,7 @@ def test_all_that_is_promised_is_there(undisturbed):
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_epochs_are_in_the_history(undisturbed):
     history = history_of(undisturbed[0])
     assert [row["epoch"] for row in history] == list(range(6))
@@ -168,12 +190,14 @@ def test_epochs_are_in_the_history(undisturbed):
     ].keys()
 
 
+@pytest.mark.slow
 def test_it_says_how_it_went_and_what_comes_next(undisturbed):
     folder, output = undisturbed
     assert "images to train on" in output and "6 epochs in" in output and "validation Dice" in output
     assert "predict_masks.py" in output and str(folder) in output
 
 
+@pytest.mark.slow
 def test_the_next_command_works_as_it_is_printed(tmp_path, undisturbed, script, data):
     """Without an environment that is activated, and from another folder."""
     _, output = undisturbed
@@ -192,6 +216,7 @@ def test_the_next_command_works_as_it_is_printed(tmp_path, undisturbed, script, 
     assert len(list((tmp_path / "masks").rglob("0.png"))) == 1
 
 
+@pytest.mark.slow
 def test_killed_twice_and_terminated_it_is_the_same_training(disturbed, undisturbed):
     (first, early), (second, late) = disturbed["killed"]
     assert first == second == -signal.SIGKILL
@@ -210,6 +235,7 @@ def test_killed_twice_and_terminated_it_is_the_same_training(disturbed, undistur
         assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_says_how_to_go_on(disturbed):
     status, output, errors = disturbed["terminated"]
     assert status == 143
@@ -217,22 +243,23 @@ def test_sigterm_saves_and_says_how_to_go_on(disturbed):
     assert "Traceback" not in errors
 
 
-def test_an_unfinished_training_is_not_overwritten(disturbed):
-    status, _, errors = disturbed["without --resume"]
+@pytest.mark.slow
+def test_an_unfinished_training_is_not_overwritten(disturbed, run, data):
+    status, _, errors = run("--data", data, "--output", disturbed["unfinished"], *SETTINGS)
     assert status == 2 and "add --resume" in one_sentence(errors)
 
 
-def test_a_resumed_training_keeps_its_settings(disturbed):
-    status, _, errors = disturbed["another rate"]
+@pytest.mark.slow
+def test_a_resumed_training_keeps_its_settings(disturbed, run):
+    status, _, errors = run("--output", disturbed["unfinished"], "--resume", "--learning-rate", "0.5")
     assert status == 2 and "--learning-rate is 0.5, but" in one_sentence(errors)
 
 
+@pytest.mark.slow
 def test_a_training_begins_where_another_model_stands(tmp_path, undisturbed, run, data):
-    settings = ["--crop-size", 64, "--batch-size", 2, "--dropout", 0, "--seed", 1, "--epochs", 1]
     # Such a rate changes nothing: what is validated is the model that was begun with.
-    status, _, errors = run(
-        "--data", data, "--init", undisturbed[0], "--output", tmp_path / "m", "--learning-rate", 1e-9, *settings
-    )
+    settings = ["--learning-rate", 1e-9, "--epochs", 1, "--dropout", 0, *INIT_SETTINGS]
+    status, _, errors = run("--data", data, "--init", undisturbed[0], "--output", tmp_path / "m", *settings)
     assert status == 0, errors
     best = min(row["val_loss"] for row in history_of(undisturbed[0]))
     assert history_of(tmp_path / "m")[0]["val_loss"] == pytest.approx(best, rel=0.05)
@@ -241,10 +268,10 @@ def test_a_training_begins_where_another_model_stands(tmp_path, undisturbed, run
     assert trained.training["init"] is None
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_without_the_model_that_it_began_with(tmp_path, undisturbed, run, data):
-    settings = ["--crop-size", 64, "--batch-size", 2, "--dropout", 0, "--seed", 1]
     model = shutil.copytree(undisturbed[0], tmp_path / "to_begin_with")
-    begun = run("--data", data, "--init", model, "--output", tmp_path / "m", "--epochs", 1, *settings)
+    begun = run("--data", data, "--init", model, "--output", tmp_path / "m", "--epochs", 1, *INIT_SETTINGS)
     assert begun[0] == 0, begun[2]
     shutil.rmtree(model)
     status, _, errors = run("--output", tmp_path / "m", "--resume", "--epochs", 2)
@@ -252,10 +279,10 @@ def test_a_training_goes_on_without_the_model_that_it_began_with(tmp_path, undis
     assert len(history_of(tmp_path / "m")) == 2
 
 
+@pytest.mark.slow
 def test_time_limit_ends_it_with_a_model(tmp_path, run, data):
-    status, _, errors = run(
-        "--data", data, "--output", tmp_path / "m", "--time-limit", 0.6, "--epochs", 10_000, *SETTINGS, timeout=280
-    )
+    limit = ["--time-limit", 0.45, "--epochs", 10_000]  # 25 seconds of it are kept for the end
+    status, _, errors = run("--data", data, "--output", tmp_path / "m", *limit, *SETTINGS)
     assert status == 0, errors
     assert PROMISED <= {file.name for file in (tmp_path / "m").iterdir()}
     assert 1 <= len(history_of(tmp_path / "m")) < 10_000
@@ -274,6 +301,7 @@ def other_network(model, folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -297,6 +325,7 @@ def test_until_all_is_checked_a_finished_model_stays_as_it_is(tmp_path, run, dat
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_a_finished_model_is_replaced_at_the_end_if_that_is_asked_for(tmp_path, start, run, data, undisturbed):
     folder = shutil.copytree(undisturbed[0], tmp_path / "finished")
     model = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
@@ -344,6 +373,100 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(tmp_path, run, data, arg
     assert expected in one_sentence(errors)
     assert "--model" not in errors, "which train.py has not"
     assert not (tmp_path / "model").exists()
+
+
+LIMITED = """
+import resource, sys, train
+from segmentation.training import checkpoint
+
+def limit(model, run, prepare=checkpoint.prepare_model):
+    prepare(model, run)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+
+sys.argv[0], checkpoint.prepare_model = "train.py", limit
+sys.exit(train.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [100, 20_000, 110_000], ids=["settings", "first checkpoint", "model"])
+def test_no_more_space_ends_a_training_with_a_sentence_and_loses_nothing(tmp_path, script, data, size):
+    """A limit on the size of files, as the system sets it, stands for the full disk."""
+    folder = tmp_path / "m"
+    (folder / "notes").mkdir(parents=True)
+    (folder / "notes" / "mine.txt").write_text("the user's")
+    code = [sys.executable, "-c", LIMITED, size, "--data", data, "--output", folder, "--epochs", 2, *SETTINGS]
+    ran = subprocess.run(
+        [*map(str, code)],
+        cwd=Path(script).parent,  # from where the copy of train.py is imported
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 2, (ran.returncode, ran.stderr)
+    assert "File too large" in one_sentence(ran.stderr) and "free space" in ran.stderr
+    assert (folder / "notes" / "mine.txt").read_text() == "the user's"
+    assert (folder / "checkpoint" / "state.json").exists() == (size > 100_000)
+    assert not list(folder.rglob("*.part*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_what_cannot_be_written_while_training_is_said_and_resumed(tmp_path, run, data, monkeypatch, number):
+    save = checkpoint.np.savez
+
+    def fails(file, *arrays):
+        if Path(file).parent.joinpath("epoch-00001.npz").exists():
+            raise OSError(number, os.strerror(number), str(file))
+        save(file, *arrays)
+
+    monkeypatch.setattr(checkpoint.np, "savez", fails)
+    given = ["--data", data, "--output", tmp_path / "m", "--epochs", 2, *SETTINGS]
+    status, _, errors = run(*given)
+    assert status == 2 and os.strerror(number) in one_sentence(errors) and "--resume" in errors
+    monkeypatch.undo()
+    assert json.loads((tmp_path / "m/checkpoint/state.json").read_text())["epochs_done"] == 1
+    assert len(list((tmp_path / "m/checkpoint").glob("*.npz"))) == 1
+
+
+@pytest.mark.slow
+def test_an_output_that_vanishes_is_said(tmp_path, run, data, monkeypatch):
+    class Vanish(Stopwatch):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            shutil.rmtree(tmp_path / "m")
+
+    monkeypatch.setattr("segmentation.training.callbacks.Stopwatch", Vanish)
+    status, _, errors = run("--data", data, "--output", tmp_path / "m", "--epochs", 2, *SETTINGS)
+    assert status == 2 and "No such file or directory" in one_sentence(errors) and str(tmp_path / "m") in errors
+
+
+def test_an_output_that_cannot_be_made_is_said(tmp_path, run, data):
+    (tmp_path / "file").write_text("the user's")
+    for output in (tmp_path / "file", tmp_path / "file" / "m", tmp_path / ("long" * 100)):
+        status, _, errors = run("--data", data, "--output", output, *SETTINGS)
+        assert status == 2 and str(output) in one_sentence(errors)
+    assert (tmp_path / "file").read_text() == "the user's"
+
+
+@pytest.mark.parametrize("option", ["--data", "--output", "--split", "--init"])
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path, run, data, option):
+    given = {"--data": data, "--output": tmp_path / "m"} | {option: os.fsdecode(b"caf\xe9")}
+    status, _, errors = run(*[text for pair in given.items() for text in pair])
+    assert status == 2 and f"argument {option}: b'caf\\xe9' is not UTF-8" in " ".join(one_sentence(errors).split())
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_refused_before_anything_is_read(disturbed, run):
+    for name in ("state.json", "run.json", "epoch-*.npz"):
+        folder = shutil.copytree(disturbed["unfinished"], disturbed["folder"].with_name(f"damaged_{name[:3]}"))
+        file = next((folder / "checkpoint").glob(name))
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        before = contents(folder)
+        status, _, errors = run("--output", folder, "--resume")
+        assert status == 2 and f"{file} cannot be used" in one_sentence(errors)
+        assert contents(folder) == before
 
 
 def test_version(run):

@@ -102,32 +102,3 @@ def build_classic_unet(
     ]
     output = layers.Concatenate(dtype="float32", name="channels")(outputs) if len(outputs) > 1 else outputs[0]
     return keras.Model(image, output, name="classic_unet")
-
-
-def classic_receptive_field_radius(depth: int) -> int:
-    """Return how far from an output pixel of `build_classic_unet` an input pixel can matter, in pixels.
-
-    Parameters
-    ----------
-    depth : int
-        As in `build_classic_unet`.
-
-    Returns
-    -------
-    int
-        An upper bound: tiles with a margin of this width give the output of the whole image.
-
-    Examples
-    --------
-    >>> classic_receptive_field_radius(1), classic_receptive_field_radius(4)
-    (9, 109)
-    """
-    # Two 3x3 convolutions reach 2 pixels further at each level, on the way down and on the way up. A pixel of the level
-    # below is one of two pixels, so pooling and upsampling reach one pixel further.
-    radius = 0
-    for _ in range(depth):  # up, from full resolution to the bottom
-        radius = -(-(radius + 2) // 2)
-    radius += 2
-    for _ in range(depth):  # down, from the bottom to full resolution
-        radius = 2 * radius + 1 + 2
-    return radius

@@ -141,38 +141,6 @@ def build_unet(
     return keras.Model(image, outputs[0], name="unet")
 
 
-def receptive_field_radius(depth: int) -> int:
-    """Return how far from an output pixel of `build_unet` an input pixel can matter, in pixels.
-
-    Two 3x3 convolutions a level reach 2 pixels of that level further, on the way down and on the way up. A pixel of the
-    level below covers two pixels, either of which may be meant, so halving and doubling add a pixel of each level. The
-    first level has one 3x3 convolution on the way down, and the 4x4 convolution that halves the image reaches one pixel
-    beyond the two that it joins.
-
-    Parameters
-    ----------
-    depth : int
-        As in `build_unet`.
-
-    Returns
-    -------
-    int
-        An upper bound: tiles with a margin of this width give the output of the whole image.
-
-    Examples
-    --------
-    >>> receptive_field_radius(1), receptive_field_radius(4)
-    (4, 106)
-    """
-    radius = 0
-    for _level in range(1, depth):  # up: the convolutions, then the step to the coarser pixels
-        radius = -(-(radius + 2) // 2)
-    for level in range(depth, 0, -1):  # down: the convolutions of a level, then a pixel of it is two finer ones wide
-        radius += 2 if level > 1 else 1
-        radius = 2 * radius + (1 if level > 1 else 2)
-    return radius
-
-
 def check_sizes(
     output_activations: tuple[str, ...], input_channels: int, base_filters: int, depth: int, dropout: float
 ) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from segmentation.bundle import Bundle
+from segmentation.bundle import Bundle, load_network
 from segmentation.prediction.cores import available_cores
 from segmentation.prediction.planning import LARGEST_TILE
 from segmentation.targets.encodings import Encoding
@@ -159,7 +159,7 @@ class KerasEngine:
             import keras
         except ImportError as error:
             raise EngineError("Keras is not installed; run: pip install -r requirements.txt") from error
-        self._model = keras.saving.load_model(file, compile=False, safe_mode=True)
+        self._model = load_network(file.parent)
         for layer in self._model.layers:
             layer.dtype_policy = keras.DTypePolicy("float32")
         self.version = keras.__version__

@@ -49,6 +49,10 @@ def parse_arguments(doc: str, arguments: Sequence[str] | None = None) -> argpars
     args = parser.parse_args(arguments, argparse.Namespace(started=started))
     if args.tensorboard and find_spec("tensorboard") is None:
         parser.error("argument --tensorboard: the package is not installed; pip install tensorboard")
+    for name in ("data", "split", "init", "output"):
+        given = str(getattr(args, name, ""))
+        if given.encode(errors="replace").decode() != given:
+            parser.error(f"argument --{name}: {os.fsencode(given)!r} is not UTF-8, as names must be; rename it")
     if args.output is None:
         args.output = Path("models") / Path(getattr(args, "data", "sample")).resolve().stem
     return args

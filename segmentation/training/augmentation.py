@@ -56,6 +56,8 @@ class Augmentation:
     def _compose(self) -> A.Compose:
         """The transforms of the calling thread: each call seeds them."""
         if not hasattr(self._of_thread, "compose"):
+            blur = A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0))
+            coarse = A.Downscale((0.5, 0.9), interpolation_pair=_SMOOTH)
             self._of_thread.compose = A.Compose(
                 [
                     A.D4(p=1),
@@ -65,13 +67,7 @@ class Augmentation:
                     A.HueSaturationValue(hue_shift_limit=30, sat_shift_limit=40, val_shift_limit=0, p=0.4),
                     A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.25, p=0.6),
                     A.RandomGamma(gamma_limit=(50, 200), p=0.5),
-                    A.OneOf(
-                        [
-                            A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0)),
-                            A.Downscale((0.5, 0.9), interpolation_pair=_SMOOTH),
-                        ],
-                        p=0.2,
-                    ),
+                    A.OneOf([blur, coarse], p=0.2),
                     # The channels of a grey image have the same noise, so averaging them must not take it away.
                     A.GaussNoise(std_range=(0.01, 0.15), per_channel=False, p=0.25),
                 ]
@@ -81,26 +77,18 @@ class Augmentation:
     def __call__(
         self, image: np.ndarray, label_map: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw one augmented crop.
+        """Return an augmented crop, (S, S, 3) uint8, and its label map, (S, S) int32; `rng` gives all the randomness.
 
-        Parameters
-        ----------
-        image : (H, W, 3) ndarray of uint8
-            Normalised, any size.
-        label_map : (H, W) ndarray of int32
-        rng : numpy.random.Generator
-            Where all the randomness comes from.
-
-        Returns
-        -------
-        (crop_size, crop_size, 3) ndarray of uint8, (crop_size, crop_size) ndarray of int32
+        The image, (H, W, 3) uint8, is normalised; it and its label map, (H, W) int32, are of any size.
         """
         if rng.random() < self.empty:
             return draw_empty_field(rng, self.crop_size), np.zeros((self.crop_size, self.crop_size), np.int32)
-        window = self._draw_window(image.shape[:2], rng)
+        side = min(round(self.crop_size / np.exp(rng.uniform(*np.log(self.zoom)))), *image.shape[:2])
+        top, left = (rng.integers(length - side + 1) for length in image.shape[:2])
+        window = np.s_[top : top + side, left : left + side]
         size = (self.crop_size, self.crop_size)
-        shrinking = window[0].stop - window[0].start > self.crop_size
-        image = cv2.resize(image[window], size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+        interpolation = cv2.INTER_AREA if side > self.crop_size else cv2.INTER_LINEAR
+        image = cv2.resize(image[window], size, interpolation=interpolation)
         # float32 holds every label up to 16 million exactly, and is what OpenCV can remap.
         label_map = cv2.resize(label_map[window].astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
         compose = self._compose
@@ -108,19 +96,12 @@ class Augmentation:
         augmented = compose(image=image, mask=label_map)
         return augmented["image"], augmented["mask"].astype(np.int32)
 
-    def _draw_window(self, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[slice, slice]:
-        zoom = np.exp(rng.uniform(*np.log(self.zoom)))
-        side = min(round(self.crop_size / zoom), *shape)
-        top = rng.integers(shape[0] - side + 1)
-        left = rng.integers(shape[1] - side + 1)
-        return slice(top, top + side), slice(left, left + side)
-
 
 def draw_empty_field(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Draw an image without nuclei: one intensity, one colour, or noise of some grain on uneven light.
+    """Draw what the network sees of an empty field, (size, size, 3) uint8: one colour, or noise on uneven light.
 
-    Normalisation stretches noise to the full range when there is nothing else, and the channels of one single colour as
-    soon as a speck is on it, so (size, size, 3) uint8 is what the network sees of an empty field.
+    Normalisation stretches noise to the full range where there is nothing else, and the channels of a single colour as
+    soon as a speck is on it.
     """
     if rng.random() < 0.2:
         if rng.random() < 0.7:

@@ -2,9 +2,8 @@
 
     python -m segmentation.training.calibrate models/nuclei --data dsb2018 --split data/dsb2018_split.csv
 
-`train.py` does this at its end. Do it again after the decoding changed, for weights that were trained elsewhere, or on
-a processor that computes in bf16 if the model was trained on one that does not. The results are written into
-``bundle.json``; the weights stay as they are.
+`train.py` does this at its end. Do it again after the decoding changed, or on a processor that computes in bf16 if the
+model was trained on one that does not. The results are written into ``bundle.json``; the weights stay as they are.
 """
 
 import sys

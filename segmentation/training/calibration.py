@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 
 from segmentation.bundle import Bundle
 from segmentation.data.cache import CachedImages
@@ -15,22 +16,20 @@ from segmentation.prediction.predictor import Predictor, open_predictor
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.sampling import as_network_input
 
-# Thresholds that are tried; at 0.5, a network that is unsure of borders draws them too far out.
+# At 0.5, a network that is unsure of borders draws them too far out.
 THRESHOLDS = np.arange(30, 85, 5) / 100
-
-# A precision that costs less than this, in Dice coefficient and in mean AP, makes no difference to anyone.
+# A precision that costs less than this, in Dice coefficient and in mean AP, may be used.
 LARGEST_LOSS = 0.002
-
 # A network has learnt something if its Dice coefficient, at some threshold, is at least this fraction of the way from
-# that of all pixels to 1. Noise is not decoded: that takes twenty times as long as nuclei do, more than an epoch.
+# that of all pixels to 1. Noise is not decoded: that takes twenty times as long as nuclei, more than an epoch.
 _LEARNT = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What the validation images tell about a model: a bundle that is not written yet, predictions and scores.
+    """A bundle that is not written yet, with the predictions and scores of the validation images.
 
-    `losses` says for each precision besides f32 that this processor computes in how much Dice and mean AP fall.
+    `losses` says how much Dice and mean AP fall with each precision besides f32 that this processor computes in.
     """
 
     bundle: Bundle
@@ -42,14 +41,13 @@ class Calibration:
 def calibrate(bundle: Bundle, images: CachedImages) -> Calibration:
     """Choose the threshold, score, and validate bf16, on validation images at native size.
 
-    The bundle of the result lists bf16 among the precisions if it costs less than `LARGEST_LOSS`. Where this processor
-    cannot compute in bf16, what the bundle says of it stays, as long as the threshold does.
+    The bundle lists bf16 among the precisions if it costs less than `LARGEST_LOSS`. Where this processor cannot compute
+    in bf16, what the bundle says of it stays, as long as the threshold does.
     """
-    targets = ENCODINGS[bundle.targets]
+    find_nuclei = partial(ENCODINGS[bundle.targets].find_nuclei, min_area=bundle.min_area)
     channels = predict_images(open_predictor(bundle, open_engine(bundle, precision="f32"), diameter=None), images)
-    threshold = choose_threshold(images, channels, partial(targets.find_nuclei, min_area=bundle.min_area))
-    thresholds = bundle.thresholds | {"foreground": threshold}
-    decode = partial(targets.find_nuclei, thresholds=thresholds, min_area=bundle.min_area)
+    thresholds = bundle.thresholds | {"foreground": choose_threshold(images, channels, find_nuclei)}
+    decode = partial(find_nuclei, thresholds=thresholds)
     label_maps, scores = score_images(images, channels, decode)
 
     known = bundle.precisions if thresholds == bundle.thresholds else {}
@@ -89,9 +87,8 @@ def choose_threshold(
 ) -> float:
     """Return that of `THRESHOLDS` at which the sum of Dice coefficient and mean AP is highest.
 
-    Of equals it is the one nearest to one half, as always if no image has nuclei. For a network that has not learnt to
-    find nuclei, it is the one at which the Dice coefficient of the pixels is highest. The first channel is the
-    probability of foreground, and ``decode(channels, {"foreground": threshold})`` gives a label map.
+    Of equals it is the one nearest to one half. For a network that has not learnt to find nuclei, it is the one at
+    which the Dice coefficient of the pixels is highest.
     """
 
     def gain(threshold: float) -> float:
@@ -120,19 +117,15 @@ def _foreground_dice(images: CachedImages, channels: list[np.ndarray], threshold
 def summarise(images: CachedImages, scores: list[ImageScore]) -> dict:
     """Return what a bundle says of its scores, in JSON's types.
 
-    ``figures`` are each a ``value`` with the ``low`` and ``high`` end of its 95 % bootstrap interval over groups of
-    images of one field; a single group, which tells nothing about others, gives no interval. ``dice_by_kind`` is the
-    mean Dice coefficient of each kind of image.
+    Each of the ``figures`` has a ``value`` and the ends, ``low`` and ``high``, of its 95 % bootstrap interval over
+    groups of images of one field. A single group tells nothing about others: no interval.
     """
-    named = ("value", "low", "high") if len(set(images.groups)) > 1 else ("value",)
+    ends = ("value", "low", "high") if len(set(images.groups)) > 1 else ("value",)
     figures = {
-        name: {end: round(getattr(figure, end), 4) for end in named}
+        name: {end: round(getattr(figure, end), 4) for end in ends}
         for name, figure in bootstrap(scores, images.groups).items()
     }
-    by_kind: dict[str, list[float]] = {kind: [] for kind in sorted(set(images.kinds))}
-    for kind, score in zip(images.kinds, scores, strict=True):
-        by_kind[kind].append(score.dice)
-    dice_by_kind = {kind: round(float(np.mean(values)), 4) for kind, values in by_kind.items()}
+    dice_by_kind = pd.Series([score.dice for score in scores]).groupby(images.kinds).mean().round(4).to_dict()
     return {"subset": "val", "images": len(images), "figures": figures, "dice_by_kind": dice_by_kind}
 
 

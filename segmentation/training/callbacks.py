@@ -1,9 +1,10 @@
 """What happens around the steps of a training, apart from what Keras' own callbacks do."""
 
+import math
 import signal
 import time
 from types import FrameType
-from typing import Any, Self
+from typing import Self
 
 import keras
 
@@ -13,36 +14,22 @@ from segmentation.training.errors import Interrupted, TrainingError
 class InterruptHandler(keras.callbacks.Callback):
     """Raise `Interrupted` after the running step when Ctrl-C or SIGTERM comes; a second one ends the process at once.
 
-    The unfinished epoch is given up: a resumed training begins it again. As a context around ``model.fit``, it also
-    returns the signals to their previous handlers when training ends with an exception.
+    The unfinished epoch is given up: a resumed training begins it again. Use it as a context around ``model.fit``; at
+    its end the signals have their previous handlers again.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._received: int | None = None
-        self._previous: dict[int, Any] = {}
-
     def __enter__(self) -> Self:
+        self._received: int | None = None
+        self._previous = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.restore()
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._receive)
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        self.restore()
-
-    def restore(self) -> None:
-        """Return the signals to their previous handlers."""
         while self._previous:
             signal.signal(*self._previous.popitem())
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = number
-        self.restore()
+        self.__exit__()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self._received is not None:
@@ -74,31 +61,25 @@ class Stopwatch(keras.callbacks.Callback):
             logs["seconds"] = round(time.monotonic() - self._started, 3)
 
 
-class RefuseNaN(keras.callbacks.TerminateOnNaN):
+class RefuseNaN(keras.callbacks.Callback):
     """Raise `TrainingError`, which says what to do, when the loss becomes NaN or infinite."""
-
-    def __init__(self) -> None:
-        super().__init__(raise_error=True)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._learning_rate = float(self.model.optimizer.learning_rate)
 
-    def on_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        try:
-            super().on_batch_end(batch, logs)
-        except RuntimeError as error:
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if logs and not math.isfinite(logs["loss"]):
             raise TrainingError(
                 "the loss became NaN or infinite. The state after the last whole epoch is kept. Train again with a "
                 f"lower --learning-rate than {self._learning_rate:g}"
-            ) from error
+            )
 
 
 class TimeLimit(keras.callbacks.Callback):
     """Stop training in time for validation and export to end before a limit.
 
-    The process started at `start`, by `time.monotonic`, and may take so many `seconds`; None is no limit. `reserve`
-    seconds are kept for what comes after the training, and ten times the duration of a validation: the final scores are
-    of whole images.
+    The process started at `start`, by `time.monotonic`, and may take so many `seconds`; None is no limit. For the final
+    scores, which are of whole images, `reserve` seconds and ten times the duration of a validation are kept.
     """
 
     def __init__(self, start: float, seconds: float | None, reserve: float = 25.0):
@@ -109,7 +90,7 @@ class TimeLimit(keras.callbacks.Callback):
 
     @property
     def fraction(self) -> float:
-        """How much of the time for training is used up, in [0, 1]; 0 without a limit."""
+        """Fraction of the time for training that is used up; 0 without a limit."""
         if self._end is None:
             return 0.0
         total = self._end - 10 * self._validation_seconds - self._first_step
@@ -132,22 +113,16 @@ class TimeLimit(keras.callbacks.Callback):
 class LearningRateSchedule(keras.callbacks.Callback):
     """Warm up over the first steps, and cool down to zero over the last part of the epochs or of the time.
 
-    Cooling down averages out the noise of the last steps; on a short training it brings more than anything else.
-    Between two epochs the optimiser has the learning rate without warm-up and cool-down, which `ReduceLROnPlateau` may
-    halve: stand before it in the list of callbacks.
-
-    The rate rises in the first `warmup_steps` and falls in the last `cooldown` of the training, a fraction. Training
-    has `epochs` of `steps_per_epoch`, or ends with the `time_limit` if that comes earlier.
+    Cooling down averages out the noise of the last steps; on a short training it brings more than anything else. The
+    rate rises in the first `warmup_steps` and falls in the last `cooldown` of the training, a fraction. Training has
+    `epochs` of `steps_per_epoch`, or ends with the `time_limit` if that comes earlier. Between two epochs the optimiser
+    has the rate without both, which `ReduceLROnPlateau` may halve: it stands after this one in the list of callbacks.
     """
 
     def __init__(
-        self,
-        steps_per_epoch: int,
-        epochs: int,
-        time_limit: TimeLimit | None = None,
-        cooldown: float = 0.4,
-        warmup_steps: int = 100,
-    ):
+        self, steps_per_epoch: int, epochs: int, time_limit: TimeLimit | None = None,
+        cooldown: float = 0.4, warmup_steps: int = 100,
+    ):  # fmt: skip
         super().__init__()
         self._steps_per_epoch, self._epochs, self._time_limit = steps_per_epoch, epochs, time_limit
         self._cooldown, self._warmup_steps = cooldown, warmup_steps

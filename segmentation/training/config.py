@@ -41,20 +41,18 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for setting in fields(self):
             value, choices, least = getattr(self, setting.name), setting.metadata["choices"], setting.metadata["least"]
+            kind = type(setting.default)
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise ValueError(f"{setting.name} must be of the type {kind.__name__}, got {value!r}")
             if choices and value not in choices:
                 raise ValueError(f"{setting.name} must be one of {', '.join(choices)}, got {value!r}")
             if least is not None and value < least:
                 raise ValueError(f"{setting.name} must be at least {least}, got {value}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if self.crop_size % self.divisor:
+        if self.crop_size % 2**self.depth:
             raise ValueError(
-                f"crop_size must be a multiple of {self.divisor} for a depth of {self.depth}, got {self.crop_size}"
+                f"crop_size must be a multiple of {2**self.depth} for a depth of {self.depth}, got {self.crop_size}"
             )
-
-    @property
-    def divisor(self) -> int:
-        """Height and width of the network's input must be multiples of this."""
-        return 2**self.depth

@@ -5,10 +5,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
@@ -20,52 +19,52 @@ from segmentation.data.cache import CachedImages
 from segmentation.data.normalisation import Normalisation
 from segmentation.data.splits import write_split
 from segmentation.data.training_data import TrainingData
-from segmentation.network.unet import receptive_field_radius
+from segmentation.network.geometry import geometry_of
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.calibration import calibrate
-from segmentation.training.history import draw_history, write_history
+from segmentation.training.history import draw_history, minutes_of, write_history
 from segmentation.training.report import write_training_page
-from segmentation.training.resume import Run, history_of, read_state
+from segmentation.training.resume import Run
 
 
 def save_model(model: keras.Model, run: Run, data: TrainingData) -> tuple[pd.DataFrame, dict]:
     """Write the bundle of a trained network, its history, split and report into the folder of the training.
 
     All of it is made and scored in the checkpoint, then moved, so that an older model in the folder stays whole until
-    this one is finished. Return the metrics of each epoch, and the scores of `segmentation.training.calibration`.
+    then. Return the metrics of each epoch, and the scores of `segmentation.training.calibration`.
     """
-    history = history_of(read_state(run.checkpoint))
+    history = run.history
     folder = run.checkpoint / "model"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     export_model(_with_layers_of_keras(model), folder)
     areas = nuclear_areas(data.train)
-    write_bundle(
-        Bundle(
-            folder=folder,
-            targets=run.config.targets,
-            channels=ENCODINGS[run.config.targets].channels,
-            normalisation=asdict(Normalisation()),
-            diameter=round(float(np.median(2 * np.sqrt(areas / np.pi))), 2) if len(areas) else 0.0,
-            receptive_field_radius=receptive_field_radius(run.config.depth),
-            divisor=run.config.divisor,
-            thresholds={"foreground": 0.5},
-            # What is far smaller than nearly all nuclei is not one.
-            min_area=int(np.percentile(areas, 1) / 2) if len(areas) else 0,
-            precisions={"f32": {}},
-            training={
-                "config": asdict(run.config),
-                "data": Path(run.data).name,
-                "init": {"model": Path(run.init).name, "digest": run.init_digest} if run.init else None,
-                "data_sha256": data.digest,
-                "images": {"train": len(data.train), "val": len(data.val)},
-                "epochs": len(history),
-                "minutes": round(float(history.get("seconds", pd.Series(dtype=float)).sum()) / 60, 1),
-                "backend": keras.backend.backend(),
-            },
-            scores={},
-        )
+    radius, divisor = geometry_of(model)
+    bundle = Bundle(
+        folder=folder,
+        targets=run.config.targets,
+        channels=ENCODINGS[run.config.targets].channels,
+        normalisation=asdict(Normalisation()),
+        diameter=round(float(np.median(2 * np.sqrt(areas / np.pi))), 2) if len(areas) else 0.0,
+        receptive_field_radius=radius,
+        divisor=divisor,
+        thresholds={"foreground": 0.5},
+        # What is far smaller than nearly all nuclei is not one.
+        min_area=int(np.percentile(areas, 1) / 2) if len(areas) else 0,
+        precisions={"f32": {}},
+        training={
+            "config": asdict(run.config),
+            "data": Path(run.data).name,
+            "init": {"model": Path(run.init).name, "digest": run.init_digest} if run.init else None,
+            "data_sha256": data.digest,
+            "images": {"train": len(data.train), "val": len(data.val)},
+            "epochs": len(history),
+            "minutes": round(minutes_of(history), 1),
+            "backend": keras.backend.backend(),
+        },
+        scores={},
     )
+    write_bundle(bundle)
     calibration = calibrate(load_bundle(folder), data.val)
     write_bundle(calibration.bundle)
     write_history(folder / "history.csv", history)
@@ -86,11 +85,9 @@ def nuclear_areas(images: CachedImages) -> np.ndarray:
 
 
 def export_model(network: keras.Model, folder: Path) -> None:
-    """Write ``model.keras``, ``model.xml`` and ``model.bin`` into a folder, in place of any that are there.
+    """Write a network of Keras' own layers as ``model.keras``, and as ``model.xml`` and ``model.bin`` for OpenVINO.
 
-    ``model.keras`` holds the network alone, of Keras' own layers, without loss and optimiser, and loads in Keras' safe
-    mode. The other two are the same network for OpenVINO, with its weights in half precision: half the size, and no
-    measurable difference.
+    OpenVINO's weights are in half precision: half the size, and no measurable difference.
     """
     with written_whole(folder / "model.keras") as part:
         network.save(part)
@@ -119,7 +116,9 @@ def _with_layers_of_keras(model: keras.Model) -> keras.Model:
 def _write_openvino(network: keras.Model, folder: Path) -> None:
     import openvino
 
-    with _without_telemetry(), tempfile.TemporaryDirectory(dir=folder) as partial:
+    # Anywhere but in a CI job, OpenVINO's converter reports each conversion to its makers.
+    not_reported = mock.patch.dict(os.environ, {"CI": "true"})
+    with not_reported, tempfile.TemporaryDirectory(dir=folder) as partial:
         exported = os.path.join(partial, "exported.xml")
         network.export(exported, format="openvino", verbose=False)
         converted = openvino.Core().read_model(exported)
@@ -127,19 +126,6 @@ def _write_openvino(network: keras.Model, folder: Path) -> None:
         # OpenVINO chooses the name of the weights, so both are written whole in a folder of their own.
         for name in ("model.xml", "model.bin"):
             os.replace(os.path.join(partial, name), folder / name)
-
-
-@contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Keep OpenVINO's converter from reporting each conversion to its makers, as it does anywhere but in a CI job."""
-    before = os.environ.get("CI")
-    os.environ["CI"] = "true"
-    try:
-        yield
-    finally:
-        del os.environ["CI"]
-        if before is not None:
-            os.environ["CI"] = before
 
 
 if __name__ == "__main__":

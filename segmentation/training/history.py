@@ -17,6 +17,11 @@ def write_history(file: Path, history: pd.DataFrame) -> None:
         history[["epoch", *sorted(history.columns.drop("epoch"))]].to_csv(part, index=False, lineterminator="\r\n")
 
 
+def minutes_of(history: pd.DataFrame) -> float:
+    """Return how long the epochs took; those whose seconds were not measured count as none."""
+    return float(history["seconds"].sum()) / 60 if "seconds" in history else 0.0
+
+
 def best_epoch(history: pd.DataFrame) -> int:
     """Return the number, from 1, of the epoch with the lowest validation loss."""
     return int(history.loc[history["val_loss"].idxmin(), "epoch"]) + 1
@@ -24,26 +29,24 @@ def best_epoch(history: pd.DataFrame) -> int:
 
 def draw_history(history: pd.DataFrame) -> Figure:
     """Draw loss, Dice coefficient of the crops and learning rate over the epochs; columns that lack are left out."""
-    panels: dict[str, dict[str, tuple[str, str | None]]] = {
-        "Loss": {"loss": ("0.6", "training (augmented)"), "val_loss": ("C0", "validation")},
-        "Dice of crops (pixels)": {"crop_dice": ("0.6", None), "val_crop_dice": ("C0", None)},
+    panels: dict[str, dict[str, str | None]] = {
+        "Loss": {"loss": "training (augmented)", "val_loss": "validation"},
+        "Dice of crops (pixels)": {"crop_dice": None, "val_crop_dice": None},
         "Learning rate": {
-            "learning_rate": ("0.6", "base rate, halved on plateaus"),
-            "learning_rate_used": ("C0", "last step of the epoch"),
+            "learning_rate": "base rate, halved on plateaus",
+            "learning_rate_used": "last step of the epoch",
         },
     }
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     for axes, (title, lines) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        for column, (colour, label) in lines.items():
+        for (column, label), colour in zip(lines.items(), ("0.6", "C0"), strict=True):
             if column in history:
                 axes.plot(history["epoch"] + 1, history[column], color=colour, label=label)
         axes.axvline(best_epoch(history), color="C1", linestyle=":", label="best epoch")
-        axes.set(title=title, xlabel="Epoch")
+        axes.set(title=title, xlabel="Epoch", yscale="log" if title == "Learning rate" else "linear")
         axes.grid(alpha=0.3)
         if title.startswith("Dice"):
             axes.set_ylim(None, 1)
         else:
             axes.legend()
-        if title == "Learning rate":
-            axes.set_yscale("log")
     return figure

@@ -8,7 +8,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from segmentation.bundle import Bundle
 from segmentation.data.cache import CachedImages
@@ -16,7 +15,7 @@ from segmentation.evaluation.scores import ImageScore
 from segmentation.results.report.page import write_page
 from segmentation.results.report.pictures import draw_outlines, draw_picture
 from segmentation.training.calibration import Calibration
-from segmentation.training.history import best_epoch, draw_history
+from segmentation.training.history import best_epoch, draw_history, minutes_of
 from segmentation.training.resume import Run
 
 _EXAMPLES = 6
@@ -38,12 +37,12 @@ _SCORES = {
 def write_training_page(
     file: Path, name: str, calibration: Calibration, history: pd.DataFrame, images: CachedImages
 ) -> None:
-    """Write the page of the training of the model `name`, with its curves and its validation images.
-
-    Keep it out of a repository unless these images may be published.
-    """
+    """Write the page of the training of the model `name`, with its curves and its validation images."""
     bundle = calibration.bundle
     training, figures = bundle.training, bundle.scores["figures"]
+    svg = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # text stays text, in the reader's fonts
+        draw_history(history).savefig(svg, format="svg")
     write_page(
         file,
         "training.html.j2",
@@ -56,7 +55,7 @@ def write_training_page(
             ("Epochs", f"{training['epochs']:,}"),
             ("Time", f"{training['minutes']:g} min"),
         ],
-        curves=_as_svg(draw_history(history)),
+        curves=base64.b64encode(svg.getvalue()).decode("ascii"),
         learning_rate=_learning_rate_steps(history),
         validated=f"{len(images):,} validation image{'' if len(images) == 1 else 's'}",
         scores=[{"title": title, **figures[name]} for name, title in _SCORES.items()],
@@ -70,14 +69,6 @@ def write_training_page(
         },
         settings=_settings(bundle),
     )
-
-
-def _as_svg(figure: Figure) -> str:
-    """Return a figure as an SVG in base64; the text stays text, in the reader's fonts."""
-    svg = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none"}):
-        figure.savefig(svg, format="svg")
-    return base64.b64encode(svg.getvalue()).decode("ascii")
 
 
 def _learning_rate_steps(history: pd.DataFrame) -> str:
@@ -96,9 +87,8 @@ def describe_training(run: Run, history: pd.DataFrame, scores: dict) -> str:
     """Say in a few lines what came out of a training."""
     best = best_epoch(history)
     stopped = "stopped early, " if best + run.config.patience <= len(history) < run.config.epochs else ""
-    minutes = history.get("seconds", pd.Series(dtype=float)).sum() / 60
     lines = [
-        f"{len(history)} epoch{'' if len(history) == 1 else 's'} in {minutes:.1f} minutes, {stopped}"
+        f"{len(history)} epoch{'' if len(history) == 1 else 's'} in {minutes_of(history):.1f} minutes, {stopped}"
         f"kept the weights of epoch {best}"
     ]
     for name, title in {"dice": "Dice", "iou": "IoU", "ap50": "AP50", "mean_ap": "mean AP", "bowl": "Bowl"}.items():
@@ -110,8 +100,7 @@ def describe_training(run: Run, history: pd.DataFrame, scores: dict) -> str:
 
 def _examples(images: CachedImages, label_maps: list[np.ndarray], scores: list[ImageScore]) -> list[dict]:
     order = np.argsort([-score.dice for score in scores], kind="stable").tolist()
-    best = order[: min(_EXAMPLES, (len(order) + 1) // 2)]
-    worst = order[len(best) :][-_EXAMPLES:]
+    best, worst = order[: min(_EXAMPLES, (len(order) + 1) // 2)], order[(len(order) + 1) // 2 :][-_EXAMPLES:]
     return [
         {
             "file": images.ids[index],

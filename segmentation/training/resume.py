@@ -1,15 +1,17 @@
 """Begin a training in a folder, or resume the one that is there."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from reprlib import repr as short
 
 import pandas as pd
 
 from segmentation.atomic import written_whole
-from segmentation.bundle import DESCRIPTION, BundleError, load_bundle
+from segmentation.bundle import DESCRIPTION, BundleError, load_bundle, sha256_of
 from segmentation.data.dsb2018 import locate
 from segmentation.data.training_data import TrainingData, load_training_data
 from segmentation.progress import progress_bar
@@ -17,20 +19,14 @@ from segmentation.training.config import TrainingConfig
 from segmentation.training.errors import TrainingError
 from segmentation.training.history import write_history
 
-# Settings that may change on resume: how long, and how fast.
+# Settings that may change on resume.
 _MAY_CHANGE = ("epochs", "patience", "workers")
-
 # Settings that a training takes from the model it begins with.
 _OF_THE_NETWORK = ("targets", "base_filters", "depth")
-
 # For weights that are good already. With the rate for new weights, eight images would first undo what hundreds taught.
 _GENTLE_LEARNING_RATE = 5e-4
-
-# What earlier versions called metrics and callbacks.
-_RENAMED = {
-    "dice": "crop_dice", "val_dice": "val_crop_dice", "iou": "crop_iou", "val_iou": "val_crop_iou",
-    "reduce_learning_rate": "ReduceLROnPlateau", "early_stopping": "EarlyStopping", "best": "ModelCheckpoint",
-}  # fmt: skip
+# A history of 10,000 epochs has some 5 million.
+_LONGEST = 100_000_000  # bytes of a file of settings or state
 
 
 @dataclass(frozen=True)
@@ -38,8 +34,7 @@ class Run:
     """A training: its settings, its folder and how far it is.
 
     The model is written into `folder` at the end; until then all files of the training are in ``checkpoint/`` in it.
-    `data`, `split`, `skip_bad` and `init` are as given to ``train.py``; `init_digest` is the
-    `segmentation.bundle.Bundle.digest` of the model whose weights the training begins with.
+    `data`, `split`, `skip_bad` and `init` are as given to ``train.py``; `init_digest` is the digest of that model.
     """
 
     folder: Path
@@ -62,12 +57,18 @@ class Run:
         return read_state(self.checkpoint) if self.resumed else None
 
     @property
+    def history(self) -> pd.DataFrame:
+        """The metrics of the epochs done, a row for each."""
+        state = read_state(self.checkpoint)
+        return pd.DataFrame(state["history"] if state else [])
+
+    @property
     def initial_epoch(self) -> int:
         """How many epochs are done; the number of all once early stopping has ended the training."""
         state = self.resumed_from
         if state is None:
             return 0
-        waited = state["callbacks"].get("EarlyStopping", {"wait": 0})["wait"]
+        waited = state["callbacks"].get("EarlyStopping", {}).get("wait") or 0
         return self.config.epochs if waited >= self.config.patience else state["epochs_done"]
 
     def load_data(self, folder: Path) -> TrainingData:
@@ -81,14 +82,14 @@ class Run:
     def begin(self) -> None:
         """Write the settings into the checkpoint, and delete from it what this training does not need.
 
-        This is the first moment at which anything in `folder` changes: call it once all has been checked.
+        Nothing in `folder` changes before.
         """
         if not self.resumed:
             shutil.rmtree(self.checkpoint, ignore_errors=True)
         self.checkpoint.mkdir(parents=True, exist_ok=True)
         (self.checkpoint / "finished").unlink(missing_ok=True)
         discard_unfinished(self.checkpoint, self.resumed_from)
-        write_history(self.checkpoint / "history.csv", history_of(self.resumed_from))
+        write_history(self.checkpoint / "history.csv", self.history)
         settings = {name: value for name, value in asdict(self).items() if name not in ("folder", "resumed")}
         with written_whole(self.checkpoint / "run.json") as part:
             part.write_text(json.dumps(settings, indent=1))
@@ -103,13 +104,7 @@ def open_run(folder: Path, given: Mapping[str, object], *, resume: bool = False,
 
     `given` are the settings that the user gave: ``data``, ``split``, ``skip_bad``, ``init`` and fields of
     `TrainingConfig`. With `resume`, the others are those that the training began with. With `overwrite`, a finished
-    model in the folder is replaced at the end.
-
-    Raises
-    ------
-    TrainingError
-        If a setting is out of its range or differs from that of the training to resume; if the folder holds an
-        unfinished training, a finished model, or nothing to resume; if the model to begin with cannot be used.
+    model in the folder is replaced at the end. Raise `TrainingError` if the training cannot begin or be resumed.
     """
     config = {field.name: given[field.name] for field in fields(TrainingConfig) if field.name in given}
     settings = {name: given[name] for name in ("data", "split", "skip_bad", "init") if name in given}
@@ -155,17 +150,27 @@ def _inherited(init: str, trained: dict, config: dict) -> dict:
 
 def _resumed(folder: Path, settings: dict, config: dict) -> Run:
     file = folder / "checkpoint" / "run.json"
-    if not file.exists():
+    saved = _read_json(file)
+    if saved is None:
         raise TrainingError(f"{folder} holds no training to resume; leave out --resume to begin one")
-    saved = json.loads(file.read_text())
+    try:
+        run = Run(folder, **saved | {"config": TrainingConfig(**saved["config"])}, resumed=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(file, error) from error
+    for name, kind in {"data": str, "split": str | None, "skip_bad": bool, "init": str | None}.items():
+        if not isinstance(saved[name], kind):
+            raise _damaged(file, f"{name} is {short(saved[name])}")
     for name, value in (config | settings).items():
-        began_with = saved["config"][name] if name in config else saved[name]
+        began_with = getattr(run.config if name in config else run, name)
         if value != began_with and name not in _MAY_CHANGE:
             raise TrainingError(
                 f"--{name.replace('_', '-')} is {value}, but the training in {folder} began with {began_with}: "
                 "leave it out to resume, or begin anew in another folder"
             )
-    run = Run(**saved | {"config": TrainingConfig(**saved["config"])}, folder=folder, resumed=True)
+    for name, digest in (run.resumed_from or {"files": {}})["files"].items():
+        file = run.checkpoint / name
+        if not file.is_file() or sha256_of(file) != digest:
+            raise _damaged(file, "it is missing or was altered after state.json was written")
     return replace(run, config=replace(run.config, **config))
 
 
@@ -177,27 +182,58 @@ def describe_data(data: TrainingData) -> str:
 
 
 def read_state(folder: Path) -> dict | None:
-    """Return the state that `segmentation.training.checkpoint.Checkpoint` saved in a folder, or None."""
-    try:
-        state = json.loads((folder / "state.json").read_text())
-    except FileNotFoundError:
+    """Return the state that `segmentation.training.checkpoint.Checkpoint` saved in a folder, or None.
+
+    Raise `TrainingError` if it is damaged.
+    """
+    state = _read_json(folder / "state.json")
+    if state is None:
         return None
-
-    def renamed(values: dict) -> dict:
-        return {_RENAMED.get(name, name): value for name, value in values.items()}
-
-    # The earliest versions did not measure the seconds.
-    state["history"] = [{"seconds": 0.0} | renamed(epoch) for epoch in state["history"]]
-    return state | {"callbacks": renamed(state["callbacks"])}
+    try:
+        _check_state(state)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(folder / "state.json", error) from error
+    return state
 
 
-def history_of(state: dict | None) -> pd.DataFrame:
-    """Return the metrics of the epochs done, a row for each."""
-    return pd.DataFrame([] if state is None else state["history"])
+def _check_state(state: dict) -> None:
+    """Raise an error unless the state has the fields and types that `Checkpoint` writes."""
+    done, history = state["epochs_done"], state["history"]
+    if type(done) is not int or [row["epoch"] for row in history] != list(range(done)):
+        raise ValueError(f"{short(done)} epochs are done, and the history holds {len(history)}")
+    for row in [*history, *state["callbacks"].values()]:
+        for name, value in row.items():
+            if not isinstance(value, int | float | None):
+                raise ValueError(f"{name} is {short(value)}, expected a number")
+    for name, digest in state["files"].items():
+        if not (re.fullmatch(r"epoch-\d{5,9}\.npz", name) and isinstance(digest, str)):
+            raise ValueError(f"{short(name)} is no file of an epoch")
+
+
+def _read_json(file: Path) -> dict | None:
+    """Return the object in a file, or None if there is no such file; raise `TrainingError` if it is damaged."""
+    if not file.exists():
+        return None
+    if not file.is_file() or file.stat().st_size > _LONGEST:
+        raise _damaged(file, "it is no regular file, or too long")
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise _damaged(file, error) from error
+    if not isinstance(content, dict):
+        raise _damaged(file, f"it holds a {type(content).__name__}")
+    return content
+
+
+def _damaged(file: Path, what: object) -> TrainingError:
+    return TrainingError(
+        f"{file} cannot be used ({what}), expected what this version of train.py writes: "
+        f"restore it, or leave out --resume and name another folder with --output"
+    )
 
 
 def discard_unfinished(folder: Path, state: dict | None) -> None:
-    """Delete the weights that a killed training wrote after its last whole state."""
-    for file in folder.glob("*.weights.h5"):
-        if state is None or file.name not in (state["weights"], state["best_weights"]):
+    """Delete the weights that a killed training wrote after its last whole state, and those no longer needed."""
+    for file in folder.glob("epoch-*.npz"):
+        if state is None or file.name not in state["files"]:
             file.unlink()

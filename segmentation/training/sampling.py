@@ -4,23 +4,11 @@ import numpy as np
 
 
 def draw_probabilities(kinds: list[str], areas: list[int]) -> np.ndarray:
-    """Return the probability with which each image is drawn for a crop.
+    """Return the probability, (N,) float64, with which each image is drawn, of images of these kinds and areas.
 
     A kind of image (fluorescence, stained, smear) is drawn in proportion to the square root of its number of images; of
-    that kind, an image in proportion to the square root of its area. A kind with a fiftieth of the images so makes up
-    about a tenth of the crops: often enough to be learnt, too seldom to be learnt by heart.
-
-    Parameters
-    ----------
-    kinds : list of str
-        The kind of each image.
-    areas : list of int
-        The area of each image, in pixels.
-
-    Returns
-    -------
-    (N,) ndarray of float64
-        Sums to 1.
+    that kind, an image in proportion to the square root of its area, in pixels. A kind with a fiftieth of the images so
+    makes up about a tenth of the crops: often enough to be learnt, too seldom to be learnt by heart.
 
     Examples
     --------

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ class NucleiSequence(keras.utils.Sequence):
     Each crop is a function of ``(seed, epoch, its place in the epoch)`` alone: the same seed gives the same batches
     with any number of threads, and a resumed training continues with the batches that it would have had. Images are
     drawn by `segmentation.training.sampling.draw_probabilities`. An epoch has at least 16 batches, so that with few
-    images validation does not take most of the time.
+    images it takes longer than its validation.
 
     Keras does not tell a sequence the `epoch`: add `segmentation.training.callbacks.EpochSetter` to the callbacks, or
     each epoch has the batches of the first.
@@ -63,8 +64,7 @@ class NucleiSequence(keras.utils.Sequence):
         workers: int = 2,
     ):
         super().__init__(workers=1, use_multiprocessing=False)
-        self.images = _some(images)
-        self.encode = _encoder(targets)
+        self.images, self.encode = images, _encoder(images, targets)
         self.augmentation = augmentation or Augmentation(crop_size)
         self.batch_size = batch_size
         self.seed = seed
@@ -78,9 +78,9 @@ class NucleiSequence(keras.utils.Sequence):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return batch `index` of `epoch`: images (B, H, W, 3) float32 in [0, 1], targets (B, H, W, C) float32."""
         places = range(index * self.batch_size, (index + 1) * self.batch_size)
-        drawn = self.draw_epoch(self.epoch)[places]
-        crops = list(self._pool.map(self._crop, [self.epoch] * self.batch_size, places, drawn))
-        return np.stack([image for image, _ in crops]), np.stack([targets for _, targets in crops])
+        crops = self._pool.map(self._crop, repeat(self.epoch), places, self.draw_epoch(self.epoch)[places])
+        images, targets = zip(*crops, strict=True)
+        return np.stack(images), np.stack(targets)
 
     def draw_epoch(self, epoch: int) -> np.ndarray:
         """Return the index of the image that each crop of an epoch is cut from."""
@@ -95,8 +95,8 @@ class NucleiSequence(keras.utils.Sequence):
 class CenterCrops(keras.utils.Sequence):
     """The centre of each image at native size, not augmented, with its target channels, for ``validation_data``.
 
-    One crop of each image keeps the validation after an epoch short; whole images are scored after the training. An
-    image smaller than `crop_size`, in pixels, is extended by reflection, its label map by background.
+    Whole images are scored after the training. An image smaller than `crop_size`, in pixels, is extended by reflection,
+    its label map by background.
 
     Examples
     --------
@@ -111,7 +111,7 @@ class CenterCrops(keras.utils.Sequence):
 
     def __init__(self, images: CachedImages, targets: str, *, batch_size: int = 8, crop_size: int = 256):
         super().__init__(workers=1, use_multiprocessing=False)
-        indices, encode = range(len(_some(images))), _encoder(targets)
+        encode, indices = _encoder(images, targets), range(len(images))
         self._batch_size = batch_size
         self._images = np.stack([center_crop(images.pixels(index), crop_size, "symmetric") for index in indices])
         self._targets = [encode(center_crop(images.label_map(index), crop_size, "constant")) for index in indices]
@@ -137,11 +137,9 @@ def center_crop(array: np.ndarray, size: int, padding: str) -> np.ndarray:
 def feed(sequence: keras.utils.Sequence) -> object:
     """Return what to give to ``model.fit`` in place of a sequence: the same batches, but no epoch ends with a wait.
 
-    Under TensorFlow, Keras draws the batches of a sequence through ``tf.data`` with its tuning thread on. Between two
-    looks at the pipeline that thread sleeps, twice as long each time, up to a minute; and the end of an epoch waits for
-    it. So an epoch took up to twice its time, with idle processors (TensorFlow 2.21, Keras 3.15: 50 s of waiting after
-    60 s of work). Keras turns the tuning off only with its own loader threads, which keep batches from one epoch to the
-    next. Here it is off; there is nothing to tune. Other backends get the sequence itself.
+    Under TensorFlow, Keras draws the batches of a sequence through ``tf.data`` with its tuning thread on, which sleeps
+    for up to a minute at a time, and the end of an epoch waits for it (TensorFlow 2.21, Keras 3.15: 50 s of waiting
+    after 60 s of work). Here it is off; there is nothing to tune. Other backends get the sequence itself.
     """
     if keras.backend.backend() != "tensorflow":
         return sequence
@@ -157,13 +155,10 @@ def feed(sequence: keras.utils.Sequence) -> object:
     return dataset.apply(tf.data.experimental.assert_cardinality(len(sequence))).prefetch(2).with_options(options)
 
 
-def _some(images: CachedImages) -> CachedImages:
+def _encoder(images: CachedImages, targets: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the encoding by its name, after a check of what a sequence is made of."""
     if not len(images):
         raise ValueError("images holds none, expected at least one")
-    return images
-
-
-def _encoder(targets: str) -> Callable[[np.ndarray], np.ndarray]:
     if targets not in ENCODINGS:
         raise ValueError(f"targets must be one of {', '.join(ENCODINGS)}, got {targets!r}")
     return ENCODINGS[targets].encode

@@ -16,9 +16,7 @@ def keep_freed_memory() -> bool:
     system, which fills it with zeros when it is next asked for: up to half of the time of a step on a CPU. From here on
     the process keeps the most memory that it ever had.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if mallopt is None:  # musl
         return False
     # TensorFlow resets the second when it first reads from a generator; it leaves the first, which does most.

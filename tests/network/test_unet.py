@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from segmentation.network.unet import build_unet, receptive_field_radius
+from segmentation.network.geometry import geometry_of
+from segmentation.network.unet import build_unet
 from segmentation.targets.encodings import ENCODINGS
 
 
@@ -226,36 +227,12 @@ def test_arguments_out_of_range_are_refused_by_name_and_value(argument, value, e
         build_unet(**{argument: value})
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
-@pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])
-def test_nothing_beyond_the_receptive_field_matters_and_most_within_it_does(depth, axis):
-    network = build_unet(("linear",), base_filters=1, depth=depth, dropout=0.0, input_channels=1)
-    for layer in of_type(network, (layers.Conv2D, layers.Conv2DTranspose)):
-        layer.kernel.assign(np.full(layer.kernel.shape, 1 / np.prod(layer.kernel.shape[:3])))  # nothing cancels out
-    step, length = 2**depth, 256
-    images = np.ones((step + 1, step, length, 1), np.float32)
-    places = length // 2 + np.arange(step)  # one in each place of the grid on which the network pools
-    images[np.arange(step), 0, places] = 1e6
-    output = network(images if axis else images.swapaxes(1, 2)).numpy()
-    output = output if axis else output.swapaxes(1, 2)
-    changed = (np.abs(output / output[-1:] - 1) > 1e-6).any(axis=(1, 3))
-    reach = max(np.abs(np.flatnonzero(row) - place).max() for row, place in zip(changed, places, strict=False))
-    assert reach <= receptive_field_radius(depth)
-    assert reach >= 0.9 * receptive_field_radius(depth)
-
-
-def test_radii_followed_by_hand():
-    # Depth 1: one 3x3 convolution of pixels two wide, the 4x4 one reaches a pixel beyond: 2 * 1 + 2.
-    # Depth 2. Up: 2 pixels of level 1, so 1 of level 2; there 3; of level 1 then 7, and 8 by its convolution; so 18.
-    assert [receptive_field_radius(depth) for depth in (1, 2, 3, 4)] == [4, 18, 50, 106]
-
-
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_the_inside_of_a_crop_is_that_of_the_whole(depth):
     # No layer looks at the whole image: neither pools over it nor normalises by it.
     network = build_unet(("sigmoid", "linear"), base_filters=4, depth=depth)
     network(pictures(2, 32, 32, seed=9), training=True)
-    step, margin = 2**depth, receptive_field_radius(depth)
+    step, margin = 2**depth, geometry_of(network)[0]
     size = -(-(2 * margin + 8) // step) * step
     whole = pictures(1, size + 8 * step, size + 5 * step)
     whole[:, -4 * step :] *= 50  # what a statistic of the whole would see

@@ -223,34 +223,30 @@ def handlers():
 @pytest.mark.parametrize("hook", ["on_train_batch_end", "on_test_batch_end"])
 def test_a_signal_ends_the_training_after_the_step(handlers, number, hook):
     received, handle = handlers
-    handler = InterruptHandler()
-    handler.on_train_begin()
-    getattr(handler, hook)(0)
-    os.kill(os.getpid(), number)
-    time.sleep(0.01)
-    assert received == []
-    with pytest.raises(Interrupted, match=number.name) as interrupted:
-        getattr(handler, hook)(1)
+    with InterruptHandler() as handler:
+        getattr(handler, hook)(0)
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+        assert received == []
+        with pytest.raises(Interrupted, match=number.name) as interrupted:
+            getattr(handler, hook)(1)
     assert interrupted.value.signal_number == number
     assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == handle
 
 
 def test_a_second_signal_goes_to_whoever_had_it_before(handlers):
     received, _ = handlers
-    InterruptHandler().on_train_begin()
-    os.kill(os.getpid(), signal.SIGTERM)
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(0.01)
-    assert received == [signal.SIGINT]
+    with InterruptHandler():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        assert received == [signal.SIGINT]
 
 
 def test_handlers_are_given_back_at_the_end(handlers):
     received, handle = handlers
-    handler = InterruptHandler()
-    handler.on_train_begin()
-    assert signal.getsignal(signal.SIGTERM) != handle
-    handler.on_train_end()
-    handler.restore()
+    with InterruptHandler():
+        assert signal.getsignal(signal.SIGTERM) != handle
     assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == handle
     assert received == []
 
@@ -267,17 +263,15 @@ def test_interruption_inside_of_fit(handlers):
             if batch == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Interrupted, match="SIGTERM"):
-        model.fit(np.zeros((20, 2)), np.zeros(20), batch_size=2, verbose=0, callbacks=[Killer(), InterruptHandler()])
+    with pytest.raises(Interrupted, match="SIGTERM"), InterruptHandler() as interrupts:
+        model.fit(np.zeros((20, 2)), np.zeros(20), batch_size=2, verbose=0, callbacks=[Killer(), interrupts])
     assert steps == [0, 1, 2, 3]
     assert signal.getsignal(signal.SIGTERM) == handle
 
 
 def test_handlers_are_given_back_when_training_fails(handlers):
     _, handle = handlers
-    interrupts = InterruptHandler()
-    with pytest.raises(RuntimeError, match="full"), interrupts:
-        interrupts.on_train_begin()
+    with pytest.raises(RuntimeError, match="full"), InterruptHandler():
         raise RuntimeError("the disk is full")
     assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == handle
 

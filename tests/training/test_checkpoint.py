@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from segmentation import atomic
+from segmentation.bundle import sha256_of
 from segmentation.training import checkpoint
 from segmentation.training.checkpoint import Checkpoint
+from segmentation.training.errors import TrainingError
 from segmentation.training.resume import discard_unfinished, read_state
 
 
@@ -17,7 +19,9 @@ class Killed(BaseException):
 
 def make_model():
     keras.utils.set_random_seed(7)
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(8), keras.layers.Dropout(0.2, seed=3), keras.layers.Dense(1)]
+    )
     model.compile(keras.optimizers.AdamW(0.05), "mse", jit_compile=False)
     return model
 
@@ -27,9 +31,8 @@ Y = X.sum(axis=1)
 
 
 def state_of(model):
-    return [
-        keras.ops.convert_to_numpy(variable) for variable in [*model.trainable_variables, *model.optimizer.variables]
-    ]
+    """Weights, the state of dropout's random generator, the optimiser."""
+    return [keras.ops.convert_to_numpy(variable) for variable in [*model.variables, *model.optimizer.variables]]
 
 
 class Watcher(keras.callbacks.Callback):
@@ -48,11 +51,8 @@ def train(folder, epochs, others=()):
     state = read_state(folder)
     discard_unfinished(folder, state)
     model, watcher = make_model(), Watcher()
-    best = keras.callbacks.ModelCheckpoint(
-        folder / "best-{epoch:05d}.weights.h5", "loss", save_best_only=True, save_weights_only=True
-    )
-    used = [watcher, *others, best]
-    used.append(Checkpoint(folder, used))
+    used = [watcher, *others]
+    used.append(Checkpoint(folder, used, monitor="loss"))
     begun = state["epochs_done"] if state else 0
     model.fit(X, Y, batch_size=4, epochs=epochs, initial_epoch=begun, shuffle=False, verbose=0, callbacks=used)
     watcher.final = state_of(model)
@@ -64,14 +64,12 @@ def assert_whole(folder, watcher):
     state = read_state(folder)
     if state is None:
         return 0
-    assert (folder / state["weights"]).exists() and (folder / state["best_weights"]).exists()
+    assert all(sha256_of(folder / name) == digest for name, digest in state["files"].items())
     done = state["epochs_done"]
     assert [row["epoch"] for row in state["history"]] == list(range(done))
-    loaded = make_model()
-    loaded.optimizer.build(loaded.trainable_variables)
-    loaded.load_weights(folder / state["weights"])
-    for ours, theirs in zip(state_of(loaded), watcher.after[done], strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    with np.load(folder / f"epoch-{done:05d}.npz") as saved:
+        loaded = list(saved.values())
+    assert {array.tobytes() for array in loaded} == {array.tobytes() for array in watcher.after[done]}
     return done
 
 
@@ -86,17 +84,14 @@ def test_state_names_what_there_is_and_nothing_else_stays(undisturbed):
     folder, watcher = undisturbed
     state = read_state(folder)
     assert assert_whole(folder, watcher) == 5
-    assert sorted(file.name for file in folder.iterdir()) == sorted(
-        {state["weights"], state["best_weights"], "state.json"}
-    )
-    losses = [row["loss"] for row in state["history"]]
-    assert state["best_weights"] == f"best-{1 + int(np.argmin(losses)):05d}.weights.h5"
-    assert state["callbacks"]["ModelCheckpoint"]["best"] == pytest.approx(min(losses))
+    best = 1 + int(np.argmin([row["loss"] for row in state["history"]]))
+    assert set(state["files"]) == {"epoch-00005.npz", f"epoch-{best:05d}.npz"}
+    assert {file.name for file in folder.iterdir()} == {*state["files"], "state.json"}
 
 
-# Where in the second epoch the process dies, as the number of a write: weights of the best epoch, weights of this one,
-# half of them; the new state beside the old; its renaming; the deletion of the old files.
-MOMENTS = ["best weights", "no weights", "half the weights", "no state", "half a state", "rename", "deletion"]
+# Where in the second epoch the process dies: before its weights are written, with half of them; before the new state is
+# written beside the old, with half of it; before a file gets its name; before the old ones are deleted.
+MOMENTS = ["no weights", "half the weights", "no state", "half a state", "rename", "rename of the state", "deletion"]
 
 
 @pytest.fixture
@@ -122,22 +117,19 @@ def die(monkeypatch):
 
             monkeypatch.setattr(owner, name, fake)
 
-        def half(model, file, *args):
+        def half(file, *arrays):
             if moment == "half the weights":
-                file.write_bytes(b"\x89HDF half of it")
+                file.write_bytes(b"PK half of it")
 
-        patch(keras.Model, "save_weights", ("best weights",), only=lambda model, file, *rest: "best-" in str(file))
-        patch(
-            keras.Model, "save_weights", ("no weights", "half the weights"), half,
-            only=lambda model, file, *rest: "epoch-" in str(file),
-        )  # fmt: skip
+        patch(checkpoint.np, "savez", ("no weights", "half the weights"), half)
         path = checkpoint.Path
         patch(
             path, "write_text", ("no state", "half a state"),
             lambda file, text: file.write_bytes(text[:40].encode()) if moment == "half a state" else None,
         )  # fmt: skip
         patch(atomic.os, "replace", ("rename",))
-        patch(path, "unlink", ("deletion",))
+        patch(atomic.os, "replace", ("rename of the state",), only=lambda source, target: target.suffix == ".json")
+        patch(path, "unlink", ("deletion",), only=lambda file, *rest: file.name.startswith("epoch-"))
         return Epochs()
 
     return prepare
@@ -169,7 +161,7 @@ def test_dead_before_the_first_epoch_ended(tmp_path, undisturbed):
     with pytest.raises(Killed):
         train(tmp_path, 5, [Dies()])
     assert read_state(tmp_path) is None
-    (tmp_path / "best-00001.weights.h5").write_bytes(b"of an epoch that never ended")
+    (tmp_path / "epoch-00001.npz").write_bytes(b"of an epoch that never ended")
     resumed = train(tmp_path, 5)
     for ours, theirs in zip(resumed.final, undisturbed[1].final, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -215,11 +207,11 @@ def test_attributes_of_the_others_come_back_as_they_were(tmp_path):
 
 
 def test_unfinished_files_are_discarded(tmp_path):
-    for name in ("epoch-00002.weights.h5", "best-00001.weights.h5", "epoch-00003.weights.h5", "best-00003.weights.h5"):
-        (tmp_path / name).touch()
+    for number in (1, 2, 3):
+        (tmp_path / f"epoch-0000{number}.npz").touch()
     (tmp_path / "run.json").touch()
-    discard_unfinished(tmp_path, {"weights": "epoch-00002.weights.h5", "best_weights": "best-00001.weights.h5"})
-    kept = ["best-00001.weights.h5", "epoch-00002.weights.h5", "run.json"]
+    discard_unfinished(tmp_path, {"files": {"epoch-00002.npz": "", "epoch-00001.npz": ""}})
+    kept = ["epoch-00001.npz", "epoch-00002.npz", "run.json"]
     assert sorted(file.name for file in tmp_path.iterdir()) == kept
     discard_unfinished(tmp_path, None)
     assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
@@ -228,35 +220,6 @@ def test_unfinished_files_are_discarded(tmp_path):
 def test_no_state_is_none(tmp_path):
     assert read_state(tmp_path) is None
     assert read_state(tmp_path / "nowhere") is None
-
-
-def test_epochs_whose_seconds_were_not_measured_count_as_none(tmp_path):
-    history = [{"epoch": 0, "loss": 1.0}, {"epoch": 1, "loss": 0.5, "seconds": 12.5}]
-    (tmp_path / "state.json").write_text(json.dumps({"history": history, "callbacks": {}}))
-    assert [figures["seconds"] for figures in read_state(tmp_path)["history"]] == [0.0, 12.5]
-
-
-def test_a_training_of_an_earlier_version_is_resumed_under_present_names(tmp_path):
-    old = {
-        "history": [
-            {"epoch": 0, "dice": 0.1, "val_dice": 0.2, "iou": 0.3, "val_iou": 0.4, "loss": 2.0, "seconds": 1.0}
-        ],
-        "callbacks": {"schedule": {"learning_rate": 0.1}, "early_stopping": {"wait": 3}, "best": {"best": 1.5}},
-    }
-    (tmp_path / "state.json").write_text(json.dumps(old))
-    state = read_state(tmp_path)
-    assert state["history"] == [
-        {
-            "epoch": 0,
-            "crop_dice": 0.1,
-            "val_crop_dice": 0.2,
-            "crop_iou": 0.3,
-            "val_crop_iou": 0.4,
-            "loss": 2.0,
-            "seconds": 1.0,
-        }
-    ]
-    assert state["callbacks"]["EarlyStopping"] == {"wait": 3} and state["callbacks"]["ModelCheckpoint"] == {"best": 1.5}
 
 
 def test_two_callbacks_of_one_class_keep_their_own_state(tmp_path):
@@ -271,12 +234,28 @@ def test_two_callbacks_of_one_class_keep_their_own_state(tmp_path):
 
 
 def test_it_ends_with_the_weights_of_the_best_epoch(tmp_path):
-    """Here the first epoch is the best: the highest loss is asked for."""
+    """Here the second is the best; a figure that is NaN is none."""
+
+    class Figures(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["figure"] = [float("nan"), 1.0, 2.0, 1.0][epoch]
+
     model, watcher = make_model(), Watcher()
-    best = keras.callbacks.ModelCheckpoint(
-        tmp_path / "best-{epoch:05d}.weights.h5", "loss", mode="max", save_best_only=True, save_weights_only=True
-    )
-    used = [watcher, best]
-    model.fit(X, Y, batch_size=4, epochs=3, verbose=0, callbacks=[*used, Checkpoint(tmp_path, used)])
-    for ours, theirs in zip(state_of(model), watcher.after[1], strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    used = [watcher, Figures()]
+    model.fit(X, Y, batch_size=4, epochs=4, verbose=0, callbacks=[*used, Checkpoint(tmp_path, used, "figure")])
+    weights = {array.tobytes() for array in watcher.after[2]}
+    assert all(array.tobytes() in weights for array in model.get_weights())
+    assert set(read_state(tmp_path)["files"]) == {"epoch-00002.npz", "epoch-00004.npz"}
+
+
+def test_a_network_of_another_shape_is_not_given_the_weights(tmp_path, monkeypatch):
+    train(tmp_path, 1)
+    monkeypatch.setitem(globals(), "make_model", lambda: another_model())
+    with pytest.raises(TrainingError, match="epoch-00001.npz is of another network"):
+        train(tmp_path, 2)
+
+
+def another_model():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.AdamW(0.05), "mse", jit_compile=False)
+    return model

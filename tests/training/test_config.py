@@ -50,7 +50,7 @@ def test_what_is_out_of_range_is_refused_by_name(name, value):
 )
 def test_crops_must_be_halved_without_remainder(depth, crop_size, fits):
     if fits:
-        assert crop_size % TrainingConfig(depth=depth, crop_size=crop_size).divisor == 0
+        assert TrainingConfig(depth=depth, crop_size=crop_size).crop_size % 2**depth == 0
     else:
         with pytest.raises(ValueError, match=rf"multiple of {2**depth} .*depth.* {depth}, got {crop_size}"):
             TrainingConfig(depth=depth, crop_size=crop_size)

@@ -14,7 +14,7 @@ from segmentation.data.splits import SplitRow
 from segmentation.data.training_data import TrainingData
 from segmentation.evaluation.scores import score_image
 from segmentation.network.target_losses import TargetLoss
-from segmentation.network.unet import build_unet, receptive_field_radius
+from segmentation.network.unet import build_unet
 from segmentation.prediction.predictor import open_predictor
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training import speed
@@ -56,6 +56,11 @@ def model(config, drawn_images):
     return model
 
 
+def write_state(run, history):
+    state = {"epochs_done": len(history), "files": {}, "history": history, "callbacks": {}}
+    (run.checkpoint / "state.json").write_text(json.dumps(state))
+
+
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory, model, config, subsets):
     """The folder of a bundle, and the scores that `save_model` returned."""
@@ -64,7 +69,7 @@ def packaged(tmp_path_factory, model, config, subsets):
     run.begin()
     figures = ("loss", "val_loss", "crop_dice", "val_crop_dice", "learning_rate", "learning_rate_used")
     history = [{"epoch": epoch, "seconds": 25.2, **dict.fromkeys(figures, 1 / (epoch + 1))} for epoch in range(3)]
-    (run.checkpoint / "state.json").write_text(json.dumps({"history": history, "callbacks": {}}))
+    write_state(run, history)
     (folder / "history.csv").write_text("of an older model")
     return folder, save_model(model, run, subsets)[1]
 
@@ -96,7 +101,7 @@ def test_bundle_tells_what_prediction_needs(packaged, config, subsets):
     assert bundle.targets == "centre_offsets"
     assert bundle.channels == ENCODINGS["centre_offsets"].channels
     assert bundle.divisor == 4
-    assert bundle.receptive_field_radius == receptive_field_radius(2)
+    assert bundle.receptive_field_radius == 18
     assert Normalisation(**bundle.normalisation) == Normalisation()
     assert bundle.training["config"]["base_filters"] == 4 and bundle.training["config"]["dropout"] == 0.1
     assert bundle.training["data"] == "nuclei.zip"  # and not where it lay
@@ -229,7 +234,7 @@ def test_a_model_that_cannot_be_scored_leaves_the_old_one(tmp_path, model, confi
     """A full disk, a kill: until all is written, the folder holds what it held."""
     run = Run(tmp_path, config=config)
     run.begin()
-    (run.checkpoint / "state.json").write_text(json.dumps({"history": [{"epoch": 0}], "callbacks": {}}))
+    write_state(run, [{"epoch": 0}])
     for name in ("bundle.json", "model.keras", "split.csv"):
         (tmp_path / name).write_text("old")
 

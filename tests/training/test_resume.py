@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from dataclasses import asdict, replace
@@ -15,7 +16,9 @@ def output(tmp_path):
     return tmp_path / "model"
 
 
-STATE = {"epochs_done": 1, "weights": "epoch-00001.weights.h5", "best_weights": None, "history": [], "callbacks": {}}
+WEIGHTS = b"weights"
+FILES = {"epoch-00001.npz": hashlib.sha256(WEIGHTS).hexdigest()}
+STATE = {"epochs_done": 1, "files": FILES, "history": [{"epoch": 0, "val_loss": 2.0}], "callbacks": {}}
 
 
 def begin(output, given, resume=False, overwrite=False):
@@ -34,7 +37,7 @@ def with_an_epoch(output, **given):
     """Begin, and pretend that an epoch was finished."""
     run = begin(output, given)
     (output / "checkpoint" / "state.json").write_text(json.dumps(STATE))
-    (output / "checkpoint" / "epoch-00001.weights.h5").write_bytes(b"weights")
+    (output / "checkpoint" / "epoch-00001.npz").write_bytes(WEIGHTS)
     return run
 
 
@@ -105,7 +108,7 @@ def test_an_unfinished_training_is_not_overwritten(output):
     run = with_an_epoch(output, data="d")
     with pytest.raises(TrainingError, match="unfinished training: add --resume"):
         begin(output, {"data": "e"}, resume=False)
-    assert (output / "checkpoint" / "epoch-00001.weights.h5").exists()
+    assert (output / "checkpoint" / "epoch-00001.npz").exists()
     assert same(begin(output, {}, resume=True), run)
 
 
@@ -136,6 +139,7 @@ def test_a_training_that_replaces_a_model_can_be_resumed(output):
     finished(output, data="d")
     run = begin(output, {"data": "e"}, overwrite=True)
     (output / "checkpoint" / "state.json").write_text(json.dumps(STATE))
+    (output / "checkpoint" / "epoch-00001.npz").write_bytes(WEIGHTS)
     for overwrite in (False, True):
         with pytest.raises(TrainingError, match="unfinished training"):
             open_run(output, {"data": "e"}, overwrite=overwrite)
@@ -173,6 +177,48 @@ def test_a_training_of_other_targets_than_there_are_is_refused_with_a_sentence(o
     file.write_text(file.read_text().replace("centre_offsets", "stars"))
     with pytest.raises(TrainingError, match="targets must be one of .*, got 'stars'"):
         open_run(output, {}, resume=True)
+
+
+DEEP = "[" * 100_000
+SETTINGS_OF_ANOTHER_KIND = [
+    {"data": 5}, {"data": None}, {"split": ["a"]}, {"skip_bad": "no"}, {"init": 3}, {"stars": 1},
+    {"config": None}, {"config": {"epochs": "many"}}, {"config": {"epochs": True}}, {"config": {"stars": 1}},
+    {"config": {"learning_rate": float("nan")}}, {"config": {"dropout": None}}, {"config": {"depth": 2.5}},
+]  # fmt: skip
+STATES_OF_ANOTHER_KIND = [
+    {"epochs_done": "1"}, {"epochs_done": 2}, {"epochs_done": True}, {"files": []}, {"files": {"../run.json": "ab"}},
+    {"files": {"/etc/passwd": "ab"}}, {"files": {"epoch-00001.npz": 5}}, {"files": {"epoch-00001.npz": "other"}},
+    {"history": {}}, {"history": [5]}, {"history": [{"epoch": 3}]}, {"history": [{"epoch": 0, "val_loss": "low"}]},
+    {"history": [{"epoch": 0, "val_loss": [1]}]}, {"callbacks": None}, {"callbacks": {"EarlyStopping": 5}},
+    {"callbacks": {"EarlyStopping": {"wait": "long"}}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *((name, text) for name in ("run.json", "state.json") for text in ("", "{", "null", "[1]", DEEP, "\xff", "{}")),
+        *(("run.json", changes) for changes in SETTINGS_OF_ANOTHER_KIND),
+        *(("state.json", changes) for changes in STATES_OF_ANOTHER_KIND),
+        ("epoch-00001.npz", "altered"),
+        ("epoch-00001.npz", None),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_with_a_sentence_and_kept(output, name, content):
+    with_an_epoch(output)
+    file = output / "checkpoint" / name
+    if content is None:
+        file.unlink()
+    elif isinstance(content, str):
+        file.write_bytes(content.encode("latin-1"))
+    else:
+        file.write_text(json.dumps(json.loads(file.read_text()) | content))
+    before = contents(output)
+    with pytest.raises(TrainingError, match="checkpoint.*leave out --resume") as refused:
+        run = open_run(output, {}, resume=True)
+        assert run.initial_epoch < 2
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+    assert contents(output) == before
 
 
 def test_a_finished_training_can_be_gone_on_with(output):
@@ -215,7 +261,7 @@ def trained(tmp_path):
         Bundle(
             folder=folder,
             targets="centre_offsets",
-            channels=("foreground",),
+            channels=("foreground", "row_offset", "column_offset", "log_radius"),
             normalisation={},
             diameter=20.0,
             receptive_field_radius=50,

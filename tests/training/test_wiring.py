@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -12,11 +13,13 @@ import pandas as pd
 import pytest
 
 import train
+from segmentation.bundle import load_bundle
 from segmentation.data.splits import SplitRow, write_split
 from segmentation.network import unet
+from segmentation.prediction.engines import open_engine
 from segmentation.training import callbacks, export
 from segmentation.training.callbacks import LearningRateSchedule
-from segmentation.training.checkpoint import load_initial_weights
+from segmentation.training.checkpoint import prepare_model
 from segmentation.training.config import TrainingConfig
 from segmentation.training.errors import TrainingError
 from segmentation.training.resume import Run, read_state
@@ -25,7 +28,7 @@ from segmentation.training.sequence import CenterCrops, NucleiSequence
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="what is trained on is recorded by TF")
 
 STEPS = 16
-TINY = dict(base_filters=4, depth=2, dropout=0.0, epochs=4, batch_size=2, crop_size=32, workers=2, seed=3)
+TINY = dict(base_filters=4, depth=2, dropout=0.3, epochs=4, batch_size=2, crop_size=32, workers=2, seed=3)
 HISTORY = pd.DataFrame({"epoch": [0], "val_loss": [1.0]})
 FIGURES = dict.fromkeys(("dice", "iou", "ap50", "mean_ap", "bowl"), {"value": 0.5})
 
@@ -213,6 +216,7 @@ def no_improvement(monkeypatch):
     monkeypatch.setattr(keras.Model, "evaluate", rising)
 
 
+@pytest.mark.slow
 def test_patience_and_plateau_survive_a_resume(tmp_path, run, no_improvement):
     patience = {"epochs": 50, "patience": 6}
     assert run(tmp_path, kill_at=4 * STEPS + 2, **patience)[0] == 143
@@ -228,13 +232,13 @@ def test_patience_and_plateau_survive_a_resume(tmp_path, run, no_improvement):
     schedule = LearningRateSchedule(STEPS, config.epochs)
     rates *= [schedule.factor(STEPS * (epoch + 1) - 1) for epoch in range(7)]
     np.testing.assert_allclose([row["learning_rate_used"] for row in history], rates, rtol=1e-6)
-    state = read_state(tmp_path / "checkpoint")
-    assert state["best_weights"] == "best-00001.weights.h5"
+    assert set(read_state(tmp_path / "checkpoint")["files"]) == {"epoch-00001.npz", "epoch-00007.npz"}
     # There is nothing left to train, unless more patience is asked for.
     assert run(tmp_path, **patience)[2] == history
     assert len(run(tmp_path, **patience | {"patience": 7})[2]) > 7
 
 
+@pytest.mark.slow
 def test_a_loss_that_explodes_is_explained(tmp_path, run, capsys):
     assert run(tmp_path, learning_rate=1e30, epochs=2)[0] == 2
     error = capsys.readouterr().err
@@ -252,6 +256,7 @@ def test_an_error_of_another_kind_is_not_called_nan(tmp_path, run, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.slow
 def test_time_limit_ends_the_training_and_keeps_the_best(tmp_path, run, monkeypatch):
     from segmentation.training import arguments
 
@@ -260,12 +265,11 @@ def test_time_limit_ends_the_training_and_keeps_the_best(tmp_path, run, monkeypa
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     _, _, history, seen = run(tmp_path, "--time-limit=2", epochs=10_000)
     assert 1 <= len(history) < 20 and len(seen) < 20 * STEPS
-    state = read_state(tmp_path / "checkpoint")
-    assert state["best_weights"]
     # Cooled down for the end that the clock set.
     assert history[-1]["learning_rate_used"] < 0.1 * history[-1]["learning_rate"]
 
 
+@pytest.mark.slow
 def test_tensorboard_on_request(tmp_path, run):
     run(tmp_path, "--tensorboard", epochs=1)
     assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
@@ -282,11 +286,37 @@ def test_a_new_model_takes_the_weights_of_a_trained_one(tmp_path):
     images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
     expected = trained.predict_on_batch(images)
     assert not np.allclose(model.predict_on_batch(images), expected, atol=1e-3)
-    load_initial_weights(model, Run(tmp_path / "new", init=str(tmp_path)))
+    prepare_model(model, Run(tmp_path / "new", init=str(tmp_path)))
     np.testing.assert_allclose(model.predict_on_batch(images), expected, atol=1e-5)
 
 
 def test_weights_of_a_network_built_otherwise_are_refused(tmp_path):
     network(base_filters=5).save(tmp_path / "model.keras")
     with pytest.raises(TrainingError, match="built in another way .* leave out --init"):
-        load_initial_weights(network(), Run(tmp_path / "new", init=str(tmp_path)))
+        prepare_model(network(), Run(tmp_path / "new", init=str(tmp_path)))
+
+
+@pytest.mark.slow
+def test_another_network_in_train_py_gives_a_right_bundle(tmp_path, data):
+    """What someone gets who writes `build_classic_unet(...)` in place of `build_unet(...)`."""
+    source = Path(train.__file__).read_text()
+    for ours, theirs in (
+        ("network.unet import build_unet", "network.classic_unet import build_classic_unet"),
+        ("build_unet(", "build_classic_unet("),
+        (" batch_normalisation=speed.batch_normalisation(),", ""),
+    ):
+        assert source.count(ours) == 1
+        source = source.replace(ours, theirs)
+    edited = {"__name__": "edited", "__file__": str(tmp_path / "project" / "train.py"), "__doc__": train.__doc__}
+    exec(compile(source, "edited train.py", "exec"), edited)
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in (TINY | {"epochs": 1}).items()]
+    assert edited["main"]([*map(str, data), "--output", str(tmp_path / "model"), *given]) == 0
+    bundle = load_bundle(tmp_path / "model")
+    assert (bundle.receptive_field_radius, bundle.divisor) == (23, 4)
+
+    # A tile with such a margin gives the output of the whole image.
+    network = open_engine(bundle)
+    image = np.random.default_rng(0).random((1, 64, 128, 3), np.float32)
+    whole, tile = network(image), network(image[:, :, 32:])
+    np.testing.assert_allclose(tile[:, :, 23:], whole[:, :, 32 + 23 :], atol=1e-4)
+    assert np.abs(tile[:, :, :16] - whole[:, :, 32 : 32 + 16]).max() > 1e-3
