@@ -22,7 +22,7 @@ from segmentation.data.dsb2018 import locate
 from segmentation.data.problems import DatasetError
 from segmentation.data.splits import read_split, write_split
 from segmentation.evaluation.folders import TrueImage, choose_subset, find_predictions, find_truth, score_predictions
-from segmentation.evaluation.intervals import Interval, bootstrap, paired_bootstrap
+from segmentation.evaluation.intervals import Interval, bootstrap
 from segmentation.evaluation.scores import ImageScore
 from segmentation.exploration.wording import quantity
 
@@ -84,7 +84,7 @@ class Comparison:
         scores, reference = (
             [trial.scores[index] for trial in self.trials.get(name, ()) for index in chosen] for name in (choice, minus)
         )
-        return paired_bootstrap(scores, reference, groups) if minus else bootstrap(scores, groups)
+        return bootstrap(scores, groups, minus=reference if minus else None)
 
 
 def compare(arguments: argparse.Namespace, choices: Mapping[str, Sequence[str]]) -> Comparison:

@@ -51,7 +51,7 @@ def check_run(notebook):
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr", output
     sentences = findings(notebook)
-    assert len(sentences) == 15
+    assert len(sentences) == 13
     for sentence in sentences:
         assert re.fullmatch(r"\*\*Finding\.\*\* [^\n]+\.", sentence)
 
@@ -84,7 +84,7 @@ def test_it_runs_and_finds_what_is_committed(committed, monkeypatch):
     check_run(executed)
     # What passes through the network or floating-point filters differs in the last digits between processors.
     of_data = [sentence for sentence in findings(committed) if not re.search("model|matches|augmented", sentence)]
-    assert len(of_data) >= 12
+    assert len(of_data) >= 10
     assert set(of_data) <= set(findings(executed))
 
 

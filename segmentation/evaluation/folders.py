@@ -25,16 +25,10 @@ class EvaluationError(ValueError):
 
 @dataclass(frozen=True)
 class TrueImage:
-    """The truth of one image, decoded when `read` is called.
+    """The truth of one image, decoded when `read` is called; its prediction is the file named `id`, of any suffix.
 
-    Attributes
-    ----------
-    id : str
-        Its prediction is the file of that name, whatever the suffix.
-    read : callable
-        Returns the label map, (H, W) of integers; raises EvaluationError if the file cannot be read.
-    kind, group : str or None
-        As given by the data set or the split.
+    `read` returns the label map, (H, W) of integers, or raises EvaluationError. `kind` and `group` come from the data
+    set or the split.
     """
 
     id: str
@@ -87,23 +81,8 @@ def find_truth(path: Path) -> list[TrueImage]:
 def choose_subset(images: Sequence[TrueImage], split: Path, subset: str) -> tuple[list[TrueImage], list[str]]:
     """Keep the images of the subset "train", "val" or "test", with the kind and group that the split gives them.
 
-    Parameters
-    ----------
-    images : sequence of TrueImage
-    split : Path
-        As `segmentation.data.splits.read_split` takes it.
-
-    Returns
-    -------
-    chosen : list of TrueImage
-        In the order of `images`; at least one.
-    absent : list of str
-        Ids of the subset that are not among the images.
-
-    Raises
-    ------
-    EvaluationError
-        If there is no such subset, or none of its images is there.
+    Return them in their order, at least one, and the ids of the subset that are not among the images. Raise
+    EvaluationError if there is no such subset, or none of its images is there.
     """
     if subset not in SUBSETS:
         raise EvaluationError(f"--subset is {subset!r}; expected one of {', '.join(SUBSETS)}.")
@@ -121,11 +100,7 @@ def choose_subset(images: Sequence[TrueImage], split: Path, subset: str) -> tupl
 
 
 def read_labels(file: Path) -> np.ndarray:
-    """Read one file as a label map, by the rule of training: a mask of two values falls into its components.
-
-    (H, W) int32, see `segmentation.data.masks.labels_from_mask`. Raises ImageError if the file cannot be read as a
-    picture of one channel.
-    """
+    """Read a file as a label map, (H, W) int32, as training does: see `labels_from_mask`; raise ImageError."""
     return labels_from_mask(read_label_map(file))
 
 
@@ -153,9 +128,9 @@ def score_predictions(images: Sequence[TrueImage], predictions: Mapping[str, Pat
             except ImageError as error:
                 problem = str(error)
         if prediction.shape != truth.shape:
+            got, expected = (f"{height} x {width}" for height, width in (prediction.shape, truth.shape))
             problem = (
-                f"{file} has {_size(prediction)} pixels (rows x columns), the truth of {image.id} {_size(truth)}; "
-                "expected equal sizes"
+                f"{file} has {got} pixels (rows x columns), the truth of {image.id} {expected}; expected equal sizes"
             )
             prediction = np.zeros(truth.shape, np.uint8)
         yield ScoredImage(image, score_image(truth, prediction), problem)
@@ -163,12 +138,10 @@ def score_predictions(images: Sequence[TrueImage], predictions: Mapping[str, Pat
 
 def _label_maps(folder: Path) -> dict[str, Path]:
     """List the label maps of a folder by name without suffix, sorted by file name."""
-    files = (f for f in folder.iterdir() if f.suffix.lower() in _LABEL_MAP_SUFFIXES)
-    visible = sorted(f for f in files if f.is_file() and not f.name.startswith("."))
-    preferred: dict[str, Path] = {}
-    for file in sorted(visible, key=lambda f: _LABEL_MAP_SUFFIXES.index(f.suffix.lower())):
-        preferred.setdefault(file.stem, file)
-    return {file.stem: file for file in visible if preferred[file.stem] == file}
+    files = [f for f in folder.iterdir() if f.suffix.lower() in _LABEL_MAP_SUFFIXES and not f.name.startswith(".")]
+    ranked = sorted(files, key=lambda f: (_LABEL_MAP_SUFFIXES.index(f.suffix.lower()), f), reverse=True)
+    preferred = {file.stem: file for file in ranked if file.is_file()}
+    return dict(sorted(preferred.items(), key=lambda item: item[1]))
 
 
 def _read_sample(sample: Sample) -> np.ndarray:
@@ -186,7 +159,3 @@ def _read_truth(file: Path) -> np.ndarray:
     if labels.min() > 0:
         raise EvaluationError(f"{file} has no pixel that is 0; expected a label map with 0 for background.")
     return labels
-
-
-def _size(labels: np.ndarray) -> str:
-    return f"{labels.shape[0]} x {labels.shape[1]}"

@@ -25,52 +25,37 @@ class Interval:
 
 
 def bootstrap(
-    scores: Sequence[ImageScore], groups: Sequence[Hashable], seed: int = 0, draws: int = 1000
-) -> dict[str, Interval]:
-    """Compute the figures of `scores.set_figures` with 95 % intervals (percentile bootstrap over groups).
-
-    Parameters
-    ----------
-    scores : sequence of ImageScore
-        At least one.
-    groups : sequence of hashable
-        The group of each image. As many groups as there are get drawn with replacement, with all their images.
-    seed, draws : int
-
-    Returns
-    -------
-    dict of str to Interval
-        With a single group, low and high equal the value: one group says nothing about others.
-
-    References
-    ----------
-    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
-    """
-    sums = _sum_by_group(summands(scores), groups)
-    return _with_intervals(figures_of_sums(sums.sum(0)), [figures_of_sums(d) for d in _draw(sums, seed, draws)])
-
-
-def paired_bootstrap(
-    scores_a: Sequence[ImageScore],
-    scores_b: Sequence[ImageScore],
+    scores: Sequence[ImageScore],
     groups: Sequence[Hashable],
     seed: int = 0,
     draws: int = 1000,
+    minus: Sequence[ImageScore] | None = None,
 ) -> dict[str, Interval]:
-    """Compute A minus B in the figures of two predictions of the same images, in the same order, as `bootstrap` does.
+    """Compute the figures of `scores.set_figures` with 95 % intervals: percentile bootstrap over groups [1]_.
 
-    Both are drawn together, so the difficulty of the images cancels out: A differs from B where the interval excludes
-    0, even if their own intervals overlap.
+    `scores`, at least one, and `groups` are those of the images. Each of the `draws` takes as many groups as there are,
+    with replacement, with all their images. With a single group, low and high equal the value: one group says nothing
+    about others.
+
+    With `minus`, the scores of another prediction of the same images, compute the differences from it. The same images
+    are drawn for both, so their difficulty cancels out: the two differ where the interval excludes 0, even if their own
+    intervals overlap.
+
+    References
+    ----------
+    .. [1] Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
 
-    def difference(sums_a: np.ndarray, sums_b: np.ndarray) -> dict[str, np.ndarray]:
-        a, b = figures_of_sums(sums_a), figures_of_sums(sums_b)
-        return {name: a[name] - b[name] for name in a}
+    def figures(sums: np.ndarray, *others: np.ndarray) -> dict[str, np.ndarray]:
+        own, other = figures_of_sums(sums), [figures_of_sums(part) for part in others]
+        return {name: value - other[0][name] if other else value for name, value in own.items()}
 
-    sums_a, sums_b = (_sum_by_group(summands(scores), groups) for scores in (scores_a, scores_b))
-    # The same seed draws the same groups for A and B.
-    blocks = zip(_draw(sums_a, seed, draws), _draw(sums_b, seed, draws), strict=True)
-    return _with_intervals(difference(sums_a.sum(0), sums_b.sum(0)), [difference(a, b) for a, b in blocks])
+    sums = [_sum_by_group(summands(part), groups) for part in (scores, minus) if part is not None]
+    values = figures(*(part.sum(0) for part in sums))
+    # The same seed draws the same groups for both.
+    drawn = [figures(*blocks) for blocks in zip(*(_draw(part, seed, draws) for part in sums), strict=True)]
+    limits = {name: np.percentile(np.concatenate([block[name] for block in drawn]), [2.5, 97.5]) for name in values}
+    return {name: Interval(float(value), *map(float, limits[name])) for name, value in values.items()}
 
 
 def _sum_by_group(rows: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
@@ -94,8 +79,3 @@ def _draw(sums: np.ndarray, seed: int, draws: int) -> Iterator[np.ndarray]:
         # How often each group was drawn, so that a matrix product sums all draws of the block at once.
         times = np.bincount((drawn + count * np.arange(size)[:, None]).ravel(), minlength=size * count)
         yield times.reshape(size, count).astype(float) @ sums
-
-
-def _with_intervals(values: dict[str, np.ndarray], blocks: Sequence[dict[str, np.ndarray]]) -> dict[str, Interval]:
-    limits = {name: np.percentile(np.concatenate([b[name] for b in blocks]), [2.5, 97.5]) for name in values}
-    return {name: Interval(float(value), *map(float, limits[name])) for name, value in values.items()}

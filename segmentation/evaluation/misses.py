@@ -7,10 +7,8 @@ from segmentation.evaluation.overlap import Overlap
 #: Checked in this order; the first that applies counts.
 REASONS = ("not seen", "fused with another", "split", "outline")
 
-# Fractions of a nucleus' pixels.
-_SEEN = 0.3
-_HELD = 0.5
-_SPLIT = 0.6
+# Fractions of the pixels of a nucleus.
+_SEEN, _HELD, _SPLIT = 0.3, 0.5, 0.6
 
 
 def count_misses(pairs: Overlap) -> tuple[int, ...]:
@@ -24,10 +22,7 @@ def count_misses(pairs: Overlap) -> tuple[int, ...]:
     ``outline``             none of these: predicted, but too large, too small or displaced
     ======================  ===================================================================================
 
-    Returns
-    -------
-    tuple of int
-        A count for each of `REASONS`; all 0 without true nuclei.
+    Returns a count for each of `REASONS`; all 0 without true nuclei.
     """
     count = len(pairs.true_areas)
     order = np.lexsort((pairs.shared, pairs.true_index))
@@ -38,12 +33,10 @@ def count_misses(pairs: Overlap) -> tuple[int, ...]:
     most = np.zeros(count)
     most[true] = shared
 
-    held = shared > _SEEN * pairs.true_areas[true]
-    nuclei_held = np.bincount(predicted[held], minlength=len(pairs.predicted_areas))
+    nuclei_held = np.bincount(predicted[shared > _SEEN * pairs.true_areas[true]], minlength=len(pairs.predicted_areas))
     holds_another = np.zeros(count, bool)
     seen = best >= 0
-    is_held = most > _SEEN * pairs.true_areas
-    holds_another[seen] = nuclei_held[best[seen]] - is_held[seen] >= 1
+    holds_another[seen] = nuclei_held[best[seen]] > (most > _SEEN * pairs.true_areas)[seen]
 
     missed = np.ones(count, bool)
     missed[pairs.true_index[pairs.iou() > 0.5]] = False

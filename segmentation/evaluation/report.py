@@ -28,19 +28,12 @@ _ROWS = {
 class Evaluation:
     """The scores of a set of predictions.
 
-    Attributes
-    ----------
-    images : pandas.DataFrame
-        A row an image, by id: `kind` and `group` where they are known, `dice`, `iou` and `bowl`, the average precision
-        `ap50` .. `ap95`, `true_nuclei` and `predicted_nuclei`, `matched` nuclei at IoU > 0.5, the missed ones by each
-        of `misses.REASONS`, and the `problem` for which a prediction counted as empty.
-    groups : int
-        Groups of images that intervals draw; an image without a group counts as its own.
-    figures : dict of str to Interval
-        Those of `scores.set_figures`.
-    kinds : pandas.DataFrame
-        A row a kind of image, if there are several: number of `images` and `groups`, `dice` with the ends `low` and
-        `high` of its interval, `ap50` and `mean_ap` over the nuclei of the kind. Empty otherwise.
+    `images` has a row an image, by id: `kind` and `group` where they are known, `dice`, `iou` and `bowl`, the average
+    precision `ap50` .. `ap95`, `true_nuclei` and `predicted_nuclei`, `matched` nuclei at IoU > 0.5, the missed ones by
+    each of `misses.REASONS`, and the `problem` for which a prediction counted as empty. `groups` is the number of
+    groups that intervals draw; an image without a group counts as its own. `figures` are those of `set_figures`.
+    `kinds` has a row a kind of image, if there are several: number of `images` and `groups`, `dice` with the ends `low`
+    and `high` of its interval, `ap50` and `mean_ap` over the nuclei of the kind.
     """
 
     images: pd.DataFrame
@@ -56,39 +49,34 @@ def evaluate(scored: Sequence[ScoredImage], seed: int = 0) -> Evaluation:
     scores = [s.score for s in scored]
     # Told apart, so that a group "7" and an image "7" without a group are two.
     groups = [("image", s.image.id) if s.image.group is None else ("group", s.image.group) for s in scored]
-    images = score_table(scored)
+    images = _score_table(scored)
     rows_of_kind = images.groupby("kind").indices
     kinds = {}
     for kind, rows in rows_of_kind.items() if len(rows_of_kind) > 1 else ():
         own = [groups[row] for row in rows]
         figures = bootstrap([scores[row] for row in rows], own, seed)
-        kinds[kind] = {"images": len(rows), "groups": len(set(own)), "dice": figures["dice"].value}
-        kinds[kind] |= {"low": figures["dice"].low, "high": figures["dice"].high}
-        kinds[kind] |= {name: figures[name].value for name in ("ap50", "mean_ap")}
-    by_kind = pd.DataFrame.from_dict(kinds, orient="index").astype({"images": int, "groups": int} if kinds else {})
+        dice, ap50, mean_ap = (figures[name] for name in ("dice", "ap50", "mean_ap"))
+        kinds[kind] = len(rows), len(set(own)), dice.value, dice.low, dice.high, ap50.value, mean_ap.value
+    columns = ["images", "groups", "dice", "low", "high", "ap50", "mean_ap"]
+    by_kind = pd.DataFrame.from_dict(kinds, orient="index", columns=columns)
     return Evaluation(images, len(set(groups)), bootstrap(scores, groups, seed), by_kind)
 
 
-def score_table(scored: Sequence[ScoredImage]) -> pd.DataFrame:
-    """Return `Evaluation.images`: the scores with a row an image."""
+def _score_table(scored: Sequence[ScoredImage]) -> pd.DataFrame:
     import pandas as pd
 
-    rows = []
-    for image, score, problem in ((s.image, s.score, s.problem) for s in scored):
-        rows.append(
-            {
-                "id": image.id,
-                "kind": image.kind or None,
-                "group": image.group,
-                **{"dice": score.dice, "iou": score.iou, "bowl": score.bowl},
-                **dict(zip(AP_NAMES, score.average_precision.tolist(), strict=True)),
-                "true_nuclei": score.true_nuclei,
-                "predicted_nuclei": score.predicted_nuclei,
-                "matched": score.matched[0],
-                **dict(zip(REASONS, score.missed, strict=True)),
-                "problem": problem,
-            }
-        )
+    rows = [
+        {
+            **{"id": s.image.id, "kind": s.image.kind or None, "group": s.image.group},
+            **{"dice": s.score.dice, "iou": s.score.iou, "bowl": s.score.bowl},
+            **dict(zip(AP_NAMES, s.score.average_precision.tolist(), strict=True)),
+            **{"true_nuclei": s.score.true_nuclei, "predicted_nuclei": s.score.predicted_nuclei},
+            "matched": s.score.matched[0],
+            **dict(zip(REASONS, s.score.missed, strict=True)),
+            "problem": s.problem,
+        }
+        for s in scored
+    ]
     return pd.DataFrame(rows).set_index("id")
 
 

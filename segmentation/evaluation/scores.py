@@ -22,15 +22,8 @@ AP_NAMES = tuple(f"ap{percent}" for percent in range(50, 100, 5))
 class ImageScore:
     """Counts of one image, from which all scores follow.
 
-    Attributes
-    ----------
-    true_pixels, predicted_pixels, shared_pixels : int
-        Foreground pixels of the truth, of the prediction, and of both.
-    true_nuclei, predicted_nuclei : int
-    matched : tuple of int
-        Nuclei matched at IoU > t, for each t of `IOU_THRESHOLDS`.
-    missed : tuple of int
-        The true nuclei not matched at IoU > 0.5, for each of `segmentation.evaluation.misses.REASONS`.
+    Foreground pixels of the truth, of the prediction, and of both; nuclei; nuclei `matched` at IoU > t, for each t of
+    `IOU_THRESHOLDS`; and the true nuclei not matched at IoU > 0.5, for each of `misses.REASONS`.
 
     References
     ----------
@@ -77,10 +70,7 @@ def score_image(truth: np.ndarray, prediction: np.ndarray) -> ImageScore:
     A true and a predicted nucleus are matched at the threshold t if their IoU > t (not >=). As t >= 0.5, a nucleus
     has at most one such partner, so that no assignment is needed.
 
-    Parameters
-    ----------
-    truth, prediction : (H, W) array of integers
-        Label maps: 0 is background, each nucleus has a label of its own.
+    Both are label maps, (H, W) of integers: 0 is background, each nucleus has a label of its own.
 
     Examples
     --------
@@ -117,14 +107,7 @@ def set_figures(scores: Sequence[ImageScore]) -> dict[str, float]:
 
     A pooled figure is 1.0 where no image has anything in the truth or in the prediction.
 
-    Parameters
-    ----------
-    scores : sequence of ImageScore
-        At least one. Their docstring names the sources of the figures.
-
-    Returns
-    -------
-    dict of str to float
+    At least one score is expected. `ImageScore` names the sources of the figures.
     """
     return {name: float(value) for name, value in figures_of_sums(summands(scores).sum(0)).items()}
 

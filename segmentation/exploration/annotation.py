@@ -14,7 +14,7 @@ from skimage.segmentation import expand_labels
 from segmentation.data.masks import count_pieces
 from segmentation.data.problems import OVERLAP
 from segmentation.exploration.measures import enclosed
-from segmentation.exploration.style import BLUE, GREY, frame, picture, plain, row_label, whole_numbers
+from segmentation.exploration.style import frame, picture, row_label
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import listing, percent, quantity, short
 from segmentation.results.overlays import outlines
@@ -26,15 +26,14 @@ CHECKS = {
     "hole": "background enclosed by the nucleus",
     "in pieces": "several pieces under one label",
     "very concave": "solidity below 0.8: fused nuclei or a slip of the pen",
-    "cut straight": "a straight side over most of its width, inside the image",
     "no contrast": "as bright as its surroundings, or brighter where the others are darker",
     "unlabelled": "looks like a nucleus and has no label",
 }
 BOX = ["bbox_min_y", "bbox_min_x", "bbox_max_y", "bbox_max_x"]
 # A median of fewer nuclei says little.
 _FEWEST = 5
-# In pixels: smaller holes come from drawing, and shapes of few pixels are ragged and straight by nature.
-_SMALLEST_HOLE, _SMALLEST_SHAPE, _SMALLEST_SIDE = 4, 60, 12
+# In pixels: smaller holes come from drawing, and shapes of few pixels are ragged by nature.
+_SMALLEST_HOLE, _SMALLEST_SHAPE = 4, 60
 # Pixels between a labelled nucleus and a blob that is not its halo.
 _HALO = 4
 
@@ -42,7 +41,7 @@ _HALO = 4
 def find_suspects(survey: Survey) -> pd.DataFrame:
     """Look for nuclei that look wrong, and for nuclei without a label, by the rules in `CHECKS`.
 
-    Nuclei that the edge of the image cuts may be small or straight. Nuclei should be brighter or darker than their
+    Nuclei that the edge of the image cuts may be small. Nuclei should be brighter or darker than their
     surroundings as most nuclei of their image are.
 
     Returns
@@ -50,7 +49,7 @@ def find_suspects(survey: Survey) -> pd.DataFrame:
     DataFrame
         In the order of `CHECKS`, the worst of each first; a nucleus may occur several times. Columns: `check`, `image`
         (row in the survey), `label` (0 for what has none), `severity` (comparable within a check), `figure` (the same
-        in words), and the box as in the survey's nuclei.
+        in words), and the bounding box as in the survey's nuclei.
     """
     nuclei, groups = survey.nuclei, survey.nuclei["image"]
     nuclei = nuclei.assign(
@@ -58,7 +57,7 @@ def find_suspects(survey: Survey) -> pd.DataFrame:
         whole=(~nuclei["touches_edge"]).groupby(groups).transform("sum"),
         sign=np.where(nuclei["contrast"].groupby(groups).transform("median") >= 0, 1.0, -1.0),
     )
-    found = [*_by_size(nuclei)]
+    found = [*_by_measures(nuclei)]
     for image, own in nuclei.groupby("image"):
         labels = survey.cached.label_map(image)
         found += _by_shape(own, labels)
@@ -69,8 +68,8 @@ def find_suspects(survey: Survey) -> pd.DataFrame:
     return suspects.sort_values(["check", "severity"], ascending=[True, False], ignore_index=True)
 
 
-def _by_size(nuclei: pd.DataFrame) -> Iterator[tuple]:
-    """Yield suspects by the columns of the table of nuclei."""
+def _by_measures(nuclei: pd.DataFrame) -> Iterator[tuple]:
+    """Yield suspects by the measures in the table of nuclei."""
     area, typical = nuclei["area"], nuclei["median"].where(nuclei["whole"] >= _FEWEST)
     contrast = (nuclei["contrast"] * nuclei["sign"]).where(nuclei.groupby("image")["area"].transform("size") >= _FEWEST)
     concave = (nuclei["solidity"] < 0.8) & (area >= _SMALLEST_SHAPE)
@@ -81,39 +80,19 @@ def _by_size(nuclei: pd.DataFrame) -> Iterator[tuple]:
         ("very concave", concave, (1 - nuclei["solidity"]) * np.sqrt(area), "{area} px"),
     ):
         for row in nuclei[wrong].assign(severity=severity[wrong]).itertuples():
-            yield _suspect(check, row, row.severity, figure.format(area=row.area, severity=row.severity))
+            figure_of_row = figure.format(area=row.area, severity=row.severity)
+            yield (check, row.image, row.label, row.severity, figure_of_row, *(getattr(row, name) for name in BOX))
 
 
 def _by_shape(own: pd.DataFrame, labels: np.ndarray) -> Iterator[tuple]:
-    """Yield suspects by the pixels of each nucleus of one image."""
-    for row in own.itertuples():
-        mask = labels[row.bbox_min_y : row.bbox_max_y, row.bbox_min_x : row.bbox_max_x] == row.label
-        # Holes and pieces make a shape less convex; few have any.
-        if row.solidity < 0.995:
-            if (hole := enclosed(mask)) >= _SMALLEST_HOLE:
-                yield _suspect("hole", row, hole, f"{hole} px")
-            if (pieces := count_pieces(mask)) > 1:
-                yield _suspect("in pieces", row, pieces, f"{pieces} pieces")
-        if straight := longest_side(mask, [getattr(row, name) for name in BOX], labels.shape):
-            yield _suspect("cut straight", row, straight, f"{straight} px")
-
-
-def _suspect(check: str, row: Any, severity: float, figure: str) -> tuple:
-    return (check, row.image, row.label, float(severity), figure, *(getattr(row, name) for name in BOX))
-
-
-def longest_side(mask: np.ndarray, box: list[int], shape: tuple[int, ...]) -> int:
-    """Return the length of the longest straight side of a nucleus along the rows or columns, in pixels; 0 if none.
-
-    `mask`, (h, w) bool, is the nucleus in its bounding `box` (first row and column, and the ones after the last) in an
-    image of `shape`. A side counts if it lies inside the image, the box is at least 12 pixels wide both ways, and the
-    outermost row or column of the nucleus fills four fifths of the box: that of a disk of 12 pixels fills half.
-    """
-    if min(mask.shape) < _SMALLEST_SIDE:
-        return 0
-    inside = box[0] > 0, box[2] < shape[0], box[1] > 0, box[3] < shape[1]
-    sides = zip((mask[0], mask[-1], mask[:, 0], mask[:, -1]), inside, strict=True)
-    return max((int(side.sum()) for side, is_inside in sides if is_inside and side.mean() >= 0.8), default=0)
+    """Yield nuclei of one image with holes or in pieces; both make a shape less convex."""
+    for row in own[own["solidity"] < 0.995].itertuples():
+        top, left, bottom, right = box = [getattr(row, name) for name in BOX]
+        mask = labels[top:bottom, left:right] == row.label
+        if (hole := enclosed(mask)) >= _SMALLEST_HOLE:
+            yield ("hole", row.image, row.label, float(hole), f"{hole} px", *box)
+        if (pieces := count_pieces(mask)) > 1:
+            yield ("in pieces", row.image, row.label, float(pieces), f"{pieces} pieces", *box)
 
 
 def _without_label(own: pd.DataFrame, labels: np.ndarray, pixels: np.ndarray) -> Iterator[tuple]:
@@ -130,23 +109,7 @@ def _without_label(own: pd.DataFrame, labels: np.ndarray, pixels: np.ndarray) ->
             yield ("unlabelled", own["image"].iloc[0], 0, float(strength * np.sqrt(blob.area)), figure, *blob.bbox)
 
 
-def draw(survey: Survey, suspects: pd.DataFrame) -> Figure:
-    """Draw how many suspects each check found."""
-    counts = suspects["check"].value_counts(sort=False).rename(lambda check: f"{check}: {CHECKS[check]}")
-    counts.loc["overlap: masks that claim pixels of another"] = count_overlaps(survey)
-    figure, ((axes,),) = frame(10, 3.4)
-    bars = axes.barh(range(len(counts)), counts, color=[*[BLUE] * len(CHECKS), GREY])
-    axes.bar_label(bars, [f" {count:,}" for count in counts], fontsize=9)
-    plain(axes, "What looks wrong in the annotation", "Suspects")
-    axes.set_yticks(range(len(counts)), counts.index, fontsize=9)
-    axes.invert_yaxis()
-    whole_numbers(axes.xaxis)
-    axes.set_xlim(0, 1.08 * max(1, counts.max()))
-    axes.grid(visible=False, axis="y")
-    return figure
-
-
-def draw_worst(survey: Survey, suspects: pd.DataFrame, columns: int = 6) -> Figure:
+def draw(survey: Survey, suspects: pd.DataFrame, columns: int = 6) -> Figure:
     """Show the worst suspects of each check, a row a check; the suspect is outlined in red, others in blue."""
     counts = suspects["check"].value_counts(sort=False)
     present = counts[counts > 0]
@@ -155,21 +118,19 @@ def draw_worst(survey: Survey, suspects: pd.DataFrame, columns: int = 6) -> Figu
         panel.set_axis_off()
     for panels, (check, count) in zip(axes, present.items(), strict=False):
         row_label(panels[0], f"{check}\n({count:,})")
-        chosen = one_an_image(suspects[suspects["check"] == check]).head(columns)
+        # First the worst of each image, then the second of each, so that one bad image does not hide others.
+        own = suspects[suspects["check"] == check]
+        chosen = own.iloc[own.groupby("image").cumcount().argsort(kind="stable")].head(columns)
         for panel, suspect in zip(panels, chosen.itertuples(), strict=False):
             place = f"x {suspect.bbox_min_x}, y {suspect.bbox_min_y}: {suspect.figure}"
             picture(panel, closeup(survey, suspect), f"{short(survey.images['id'][suspect.image])}\n{place}")
     return figure
 
 
-def one_an_image(suspects: pd.DataFrame) -> pd.DataFrame:
-    """Order: the worst suspect of each image, then the second of each, so that one bad image does not hide others."""
-    return suspects.iloc[suspects.groupby("image").cumcount().argsort(kind="stable")]
-
-
 def closeup(survey: Survey, suspect: Any) -> np.ndarray:
     """Cut a square out around a suspect (a row of the table), with outlines, and enlarge it; (256, 256, 3) uint8."""
-    labels, (top, left, bottom, right) = survey.cached.label_map(suspect.image), (getattr(suspect, n) for n in BOX)
+    pixels, labels = survey.cached.pixels(suspect.image), survey.cached.label_map(suspect.image)
+    top, left, bottom, right = (getattr(suspect, name) for name in BOX)
     marked = suspect.label
     if not marked:
         # Give what has no label the outline of its box.
@@ -177,11 +138,12 @@ def closeup(survey: Survey, suspect: Any) -> np.ndarray:
         box = labels[max(top - 2, 0) : bottom + 2, max(left - 2, 0) : right + 2]
         box[box == 0] = marked
     side = min(max(int(1.8 * max(bottom - top, right - left)), 40), *labels.shape)
-    first_row = min(max((top + bottom - side) // 2, 0), labels.shape[0] - side)
-    first_column = min(max((left + right - side) // 2, 0), labels.shape[1] - side)
+    first_row, first_column = np.clip(
+        [(top + bottom - side) // 2, (left + right - side) // 2], 0, np.subtract(labels.shape, side)
+    )
     shown = np.s_[first_row : first_row + side, first_column : first_column + side]
     # Enlarged first, so that the lines are thin.
-    large = cv2.resize(survey.cached.pixels(suspect.image)[shown], (256, 256), interpolation=cv2.INTER_LINEAR)
+    large = cv2.resize(pixels[shown], (256, 256), interpolation=cv2.INTER_LINEAR)
     large_labels = cv2.resize(labels[shown].astype(np.float32), (256, 256), interpolation=cv2.INTER_NEAREST_EXACT)
     lines = outlines(large_labels.astype(np.int64), width=2)
     large[lines] = (86, 180, 233)
@@ -189,14 +151,10 @@ def closeup(survey: Survey, suspect: Any) -> np.ndarray:
     return large
 
 
-def count_overlaps(survey: Survey) -> int:
-    """Count the masks that claim pixels of another."""
-    return sum(problem.what == OVERLAP for problem in survey.problems)
-
-
 def describe(survey: Survey, suspects: pd.DataFrame) -> str:
-    """Say how many nuclei are suspect, by which checks most, and where to look first."""
+    """Say how many nuclei are suspect, by which checks most, and where to begin."""
     total = quantity(len(survey.nuclei), "nucleus", "nuclei")
+    overlaps = sum(problem.what == OVERLAP for problem in survey.problems)
     if suspects.empty:
         return f"None of the {total} looks wrong by any of the rules."
     of_nuclei = suspects[suspects["label"] > 0]
@@ -208,16 +166,7 @@ def describe(survey: Survey, suspects: pd.DataFrame) -> str:
     return (
         f"{marked:,} of {total} ({percent(marked / max(len(survey.nuclei), 1))}) look wrong by at least one rule"
         f"{f' (most often: {frequent})' if frequent else ''}, {unlabelled} might be a nucleus without a label and "
-        f"{quantity(count_overlaps(survey), 'mask overlaps', 'masks overlap')} another, in "
+        f"{quantity(overlaps, 'mask overlaps', 'masks overlap')} another, in "
         f"{quantity(len(by_image), 'image')}; begin with {survey.images['id'][by_image.index[0]]}, which has "
         f"{by_image.iloc[0]:,}."
     )
-
-
-def describe_worst(survey: Survey, suspects: pd.DataFrame) -> str:
-    """Name the worst suspect of each check, and where it is."""
-    if suspects.empty:
-        return "There is no suspect to show."
-    worst = suspects.drop_duplicates("check").itertuples()
-    places = [f"{s.check}: {survey.images['id'][s.image]} at x {s.bbox_min_x}, y {s.bbox_min_y}" for s in worst]
-    return f"Look first at the worst of each sort ({'; '.join(places)})."

@@ -1,9 +1,7 @@
-"""What augmentation does: crops of one image of each kind, and how far it stretches the data."""
+"""What augmentation does: crops of one image of each kind, and how many nuclei crops hold."""
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
-from skimage.segmentation import clear_border
 
 from segmentation.exploration.images import typical
 from segmentation.exploration.measures import fullest_window
@@ -15,7 +13,7 @@ from segmentation.training.augmentation import Augmentation
 from segmentation.training.config import TrainingConfig
 from segmentation.training.sampling import draw_probabilities
 
-_OUTLINE = (240, 228, 66)  # yellow, seen on dark and on purple
+_OUTLINE = np.array((240, 228, 66), np.uint8)  # yellow, seen on dark and on purple
 
 
 def draw(survey: Survey, columns: int = 6, seed: int = 0) -> Figure:
@@ -30,57 +28,35 @@ def draw(survey: Survey, columns: int = 6, seed: int = 0) -> Figure:
         around = fullest_window(labels > 0, 3 * crop_size // 2)
         pixels, labels = pixels[around], labels[around]
         shown = fullest_window(labels > 0, crop_size)
-        picture(panels[0], with_outlines(pixels[shown], labels[shown]), "as it is")
+        crops = [augmentation(pixels, labels, np.random.default_rng([seed, row, place])) for place in range(columns)]
         row_label(panels[0], kind)
-        for place, panel in enumerate(panels[1:]):
-            crop = augmentation(pixels, labels, np.random.default_rng([seed, row, place]))
-            picture(panel, with_outlines(*crop), f"crop {place + 1}")
+        for place, (panel, (crop, own)) in enumerate(
+            zip(panels, [(pixels[shown], labels[shown]), *crops], strict=True)
+        ):
+            picture(
+                panel,
+                np.where(outlines(own)[..., None], _OUTLINE, crop),
+                f"crop {place}" if place else "as it is",
+            )
     return figure
 
 
-def with_outlines(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Draw yellow outlines of the nuclei on a copy of an (H, W, 3) uint8 picture."""
-    drawn = pixels.copy()
-    drawn[outlines(labels)] = _OUTLINE
-    return drawn
-
-
-def measure_crops(survey: Survey, crops: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
-    """Draw crops as training does and measure them.
-
-    Returns the mean `brightness` of each crop, 0 to 1, and its number of `nuclei`; and the diameters in pixels of all
-    nuclei that no edge of a crop cuts, (n,) float.
-    """
+def count_nuclei(survey: Survey, crops: int, seed: int = 0) -> np.ndarray:
+    """Draw crops as training does and return the number of nuclei in each."""
     rng = np.random.default_rng(seed)
     train = survey.images.loc[survey.rows("train")]
     probabilities = draw_probabilities(train["kind"].tolist(), (train["height"] * train["width"]).tolist())
-    augmentation = Augmentation(TrainingConfig().crop_size)
-    measured, areas = [], []
-    for row in rng.choice(train.index, crops, p=probabilities):
-        pixels, labels = augmentation(survey.cached.pixels(row), survey.cached.label_map(row), rng)
-        measured.append({"brightness": pixels.mean() / 255, "nuclei": np.count_nonzero(np.bincount(labels.flat)[1:])})
-        areas.append(np.bincount(clear_border(labels).flat)[1:])
-    whole = np.concatenate(areas)
-    return pd.DataFrame(measured), 2 * np.sqrt(whole[whole > 0] / np.pi)
+    augmentation, cached = Augmentation(TrainingConfig().crop_size), survey.cached
+    rows = rng.choice(train.index, crops, p=probabilities)
+    labels = (augmentation(cached.pixels(row), cached.label_map(row), rng)[1] for row in rows)
+    return np.array([np.count_nonzero(np.bincount(own.flat)[1:]) for own in labels])
 
 
 def describe(survey: Survey, crops: int = 200) -> str:
-    """Say what a number of augmented crops hold, beside the images that they are made of."""
-    measured, diameters = measure_crops(survey, crops)
-    train = survey.rows("train")
-    low, high = np.percentile([survey.cached.pixels(row).mean() / 255 for row in train], (5, 95))
-    new_low, new_high = measured["brightness"].quantile([0.05, 0.95])
-    sizes = ""
-    if diameters.size:
-        whole = survey.nuclei[survey.nuclei["image"].isin(train) & ~survey.nuclei["touches_edge"]]
-        before, after = whole["diameter"].quantile([0.05, 0.95]).to_list(), np.percentile(diameters, (5, 95))
-        sizes = (
-            f"whole nuclei measure {after[0]:.0f} to {after[1]:.0f} pixels where those of the training images measure "
-            f"{before[0]:.0f} to {before[1]:.0f} (5th to 95th percentile), "
-        )
+    """Say how many nuclei augmented crops hold."""
+    counts = count_nuclei(survey, crops)
     return (
-        f"In {quantity(crops, 'augmented crop')} {sizes}the mean brightness spans {new_low:.2f} to {new_high:.2f} "
-        f"where that of the images spans {low:.2f} to {high:.2f}, and {percent((measured['nuclei'] == 0).mean())} of "
-        "the crops hold no nucleus, so that the network learns to find none; the outlines go along with every "
-        "distortion."
+        f"{quantity(crops, 'augmented crop')} hold {counts.min()} to {counts.max()} nuclei (median "
+        f"{np.median(counts):.0f}) and {percent((counts == 0).mean())} of them none, so that the network learns to "
+        "find none; the outlines go along with every distortion."
     )

@@ -1,11 +1,9 @@
-"""How bright and how coloured the images are, as they lie in their files."""
+"""How bright and how coloured the images are, as stored in their files."""
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from segmentation.data.modality import FLUORESCENCE
-from segmentation.exploration.style import COLOURS, frame, legend, plain, scatter_by_kind
-from segmentation.exploration.survey import COLOURS as CHANNELS
+from segmentation.exploration.style import frame, legend, plain, scatter_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent
 
@@ -16,34 +14,16 @@ DARK = 0.1
 
 
 def draw(survey: Survey) -> Figure:
-    """Draw how bright nuclei and background are, and the mean colours of both in every image."""
-    figure, ((left, right),) = frame(10, 4.2, 1, 2, width_ratios=(2, 3))
+    """Draw how bright nuclei and background are in every image."""
+    figure, ((axes,),) = frame(6.5, 4.2)
     images = survey.images
-    scatter_by_kind(left, 100 * images["background"], 100 * images["brightness"], images["kind"])
-    left.plot([0, 100], [0, 100], color="black", linewidth=1, linestyle=":")
-    left.text(30, 97, "above the line nuclei are\nbrighter than the background", va="top", fontsize=8)
+    scatter_by_kind(axes, 100 * images["background"], 100 * images["brightness"], images["kind"])
+    axes.plot([0, 100], [0, 100], color="black", linewidth=1, linestyle=":")
+    axes.text(30, 97, "above the line nuclei are\nbrighter than the background", va="top", fontsize=8)
     labels = "Background, median (% of full scale)", "Nuclei, median (% of full scale)"
-    plain(left, "Brightness (a point is an image)", *labels)
-    left.set(xlim=(-2, 102), ylim=(-2, 102))
-    legend(left, "lower right")
-
-    strips, names = [], []
-    for kind, own in images.dropna(subset="brightness").groupby("kind", observed=True):
-        # Every kind is drawn 60 images wide, however rare.
-        own = own.sort_values("brightness").iloc[np.linspace(0, len(own) - 1, 60).round().astype(int)]
-        both = [own[[f"{name}_{channel}" for channel in CHANNELS]] for name in ("nuclei", "background")]
-        strips += [np.stack(both), np.ones((2, 3, 3))]
-        names.append(kind)
-    if strips:
-        right.imshow(np.concatenate(strips[:-1], axis=1), aspect="auto", interpolation="nearest", vmin=0, vmax=1)
-    plain(right, "Mean colour in the file, images from dim to bright")
-    right.set_yticks([0, 1], ["nuclei", "background"])
-    right.set_xticks([30 + 63 * place for place in range(len(names))], names)
-    for label in right.get_xticklabels():
-        label.set_color(COLOURS[label.get_text()])
-    right.grid(visible=False)
-    right.spines[:].set_visible(False)
-    right.tick_params(length=0)
+    plain(axes, "Brightness (a point is an image)", *labels)
+    axes.set(xlim=(-2, 102), ylim=(-2, 102))
+    legend(axes, "lower right")
     return figure
 
 

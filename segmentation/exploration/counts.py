@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from segmentation.exploration.style import COLOURS, frame, histogram_by_kind, legend, log_scale, octaves, plain
+from segmentation.exploration.style import frame, histogram_by_kind, legend, log_bins, log_scale, plain
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent, quantity
 
@@ -12,19 +12,14 @@ def draw(survey: Survey) -> Figure:
     """Draw the nuclei per image and the nuclear diameters, both on logarithmic axes."""
     figure, ((left, right),) = frame(10, 3.6, 1, 2)
     counts, whole = survey.images["nuclei"], survey.nuclei[~survey.nuclei["touches_edge"]]
-    histogram_by_kind(left, counts, survey.images["kind"], octaves(counts, 2))
+    histogram_by_kind(left, counts, survey.images["kind"], log_bins(counts))
     plain(left, "Nuclei per image", "Nuclei in the image (log scale)", "Images")
     legend(left)
 
-    bins = octaves(whole["diameter"], 4)
-    for kind, own in whole.groupby("kind", observed=True)["diameter"]:
-        shares = np.full(len(own), 100 / len(own))
-        label = f"{kind} ({len(own):,})"
-        right.hist(own, bins, weights=shares, histtype="step", linewidth=2, color=COLOURS[kind], label=label)
+    histogram_by_kind(right, whole["diameter"], whole["kind"], log_bins(whole["diameter"]))
     axis = "Diameter of the disk of equal area (pixels, log scale)"
-    plain(right, "Nuclear diameter (nuclei not cut by the edge)", axis, "Share of the kind's nuclei (%)")
-    if len(whole):
-        legend(right)
+    plain(right, "Nuclear diameter (nuclei not cut by the edge)", axis, "Nuclei")
+    legend(right)
     log_scale(left)
     log_scale(right)
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from segmentation.data.modality import FLUORESCENCE, SMEAR, STAINED
 from segmentation.data.splits import SUBSETS
 from segmentation.exploration.style import frame, picture, row_label
-from segmentation.exploration.survey import Survey
+from segmentation.exploration.survey import NO_SUBSET, Survey
 from segmentation.exploration.wording import listing, percent, quantity, short
 
 # Side of what is shown of each image, in pixels: at one scale for all, so that sizes can be compared.
@@ -23,10 +23,10 @@ _MEANING = {
 def draw(survey: Survey, columns: int = 6) -> Figure:
     """Show the middle of some images of each kind, a row a kind, from small nuclei to large ones."""
     figure, axes = frame(1.75 * columns, 2.0 * len(survey.kinds), len(survey.kinds), columns)
+    for panel in axes.flat:
+        panel.set_axis_off()
     for panels, kind in zip(axes, survey.kinds, strict=True):
         chosen = spread(survey, kind, columns)
-        for panel in panels[len(chosen) :]:
-            panel.set_axis_off()
         for panel, image in zip(panels, survey.images.loc[chosen].itertuples(), strict=False):
             size = f"{image.width} × {image.height} px, {quantity(image.nuclei, 'nucleus', 'nuclei')}"
             picture(panel, window(survey, image.Index), f"{short(image.id)}\n{size}")
@@ -42,8 +42,7 @@ def spread(survey: Survey, kind: str, count: int) -> list[int]:
 
 def evenly(rows: Sequence[int], most: int) -> list[int]:
     """Choose at most so many rows, evenly spaced, in their order."""
-    places = np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)
-    return [int(rows[place]) for place in places]
+    return [int(rows[round(place)]) for place in np.linspace(0, len(rows) - 1, min(most, len(rows)))]
 
 
 def typical(survey: Survey, kind: str) -> int:
@@ -64,10 +63,7 @@ def describe(survey: Survey) -> str:
     total, counts = len(survey.images), survey.images["kind"].value_counts()
     parts = [f"{count:,} {kind} ({percent(count / total)}: {_MEANING[kind]})" for kind, count in counts.items()]
     of_subset = survey.images["subset"].value_counts()
-    order = [
-        *(name for name in SUBSETS if name in of_subset),
-        *(name for name in of_subset.index if name not in SUBSETS),
-    ]
+    order = [name for name in (*SUBSETS, NO_SUBSET) if name in of_subset]
     return (
         f"{quantity(total, 'image')} with {quantity(len(survey.nuclei), 'nucleus', 'nuclei')}: {listing(parts)}; "
         f"split into {listing([f'{of_subset[name]:,} {name}' for name in order])} (from {survey.split_origin})."

@@ -17,20 +17,10 @@ def touching(labels: np.ndarray) -> np.ndarray:
 
 
 def local_contrast(labels: np.ndarray, brightness: np.ndarray) -> np.ndarray:
-    """Compare each nucleus with the background within 4 pixels of it.
+    """Return the mean of each nucleus minus that of the background within 4 pixels of it, (n,) float64 by label.
 
-    Parameters
-    ----------
-    labels : (H, W) ndarray of int
-        0 = background, 1..n, every number in use.
-    brightness : (H, W) ndarray of float
-
-    Returns
-    -------
-    (n,) ndarray of float64
-        Mean of the nucleus minus mean of the background around it, in the unit of `brightness`: positive where the
-        nucleus is brighter. Where other nuclei leave no background around it, minus the mean of all background; NaN if
-        there is none.
+    `labels` are (H, W) int, 0 = background and 1..n, every number in use; `brightness` is (H, W) float. A nucleus that
+    other nuclei surround is compared with all background; NaN if there is none.
     """
     numbers = np.arange(1, labels.max(initial=0) + 1)
     if not numbers.size:

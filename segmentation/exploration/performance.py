@@ -15,16 +15,7 @@ from segmentation.evaluation.report import Evaluation, evaluate
 from segmentation.evaluation.scores import score_image
 from segmentation.exploration.images import evenly
 from segmentation.exploration.measures import fullest_window
-from segmentation.exploration.style import (
-    COLOURS,
-    GREY,
-    frame,
-    legend,
-    log_scale,
-    picture,
-    plain,
-    scatter_by_kind,
-)
+from segmentation.exploration.style import COLOURS, GREY, frame, legend, picture, plain, scatter_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent, quantity, short
 from segmentation.prediction.predictor import open_predictor
@@ -38,10 +29,9 @@ _FOUND, _MISSED, _INVENTED = (86, 180, 233), (240, 228, 66), (213, 94, 0)  # sky
 
 @dataclass(frozen=True)
 class Performance:
-    """Predictions of a model for test images, scored.
+    """Predictions of a model for the `rows` of a survey, in their order, scored.
 
-    The images are `rows` of the survey; predicted `label_maps`, (H, W) int32, and the table of the `evaluation` are in
-    this order. `nuclei` are the true nuclei of these images, as in the survey, and whether each was `found`.
+    `nuclei` are the true nuclei of these images, as in the survey, and whether each was `found`.
     """
 
     bundle: Bundle
@@ -85,54 +75,35 @@ def found_by_trait(nuclei: pd.DataFrame) -> pd.DataFrame:
         "touching no other": ~nuclei["touching"],
         "touching another": nuclei["touching"],
         "below 10 px": diameter < 10,
-        "10 to 20 px": (diameter >= 10) & (diameter < 20),
-        "20 to 40 px": (diameter >= 20) & (diameter < 40),
+        "10 to 20 px": diameter.between(10, 20, inclusive="left"),
+        "20 to 40 px": diameter.between(20, 40, inclusive="left"),
         "above 40 px": diameter >= 40,
         "faintest fifth": contrast <= contrast.quantile(0.2),
         "most contrasting fifth": contrast >= contrast.quantile(0.8),
         "cut by the edge": nuclei["touches_edge"],
     }
-    chosen = {name: nuclei.loc[mask, "found"] for name, mask in traits.items() if mask.any()}
-    return pd.DataFrame(
-        {"nuclei": {n: len(f) for n, f in chosen.items()}, "found": {n: f.mean() for n, f in chosen.items()}}
-    )
+    found = {name: nuclei.loc[mask, "found"].agg(["size", "mean"]) for name, mask in traits.items() if mask.any()}
+    table = pd.DataFrame.from_dict(found, orient="index", columns=["size", "mean"])
+    return table.set_axis(["nuclei", "found"], axis=1).astype({"nuclei": int})
 
 
 def draw(survey: Survey, performance: Performance) -> Figure:
-    """Draw the Dice coefficient of each image, the counts, and the share of nuclei found by trait."""
-    figure, ((left, middle, right),) = frame(13, 4.2, 1, 3, width_ratios=(3, 3, 4))
+    """Draw the Dice coefficient of each image, and the share of nuclei found by trait."""
+    figure, ((left, right),) = frame(10, 4.2, 1, 2, width_ratios=(3, 4))
     images = performance.evaluation.images
-    images = images.assign(kind=pd.Categorical(images["kind"], survey.kinds).remove_unused_categories())
-    kinds = images["kind"].cat.categories
-    # Side by side in their order, so that no point hides another.
-    rank = images.groupby("kind", observed=True)["dice"].rank(method="first", pct=True) - 0.5
-    scatter_by_kind(left, images["kind"].cat.codes + 0.6 * rank, images["dice"], images["kind"])
-    for place, mean in enumerate(images.groupby("kind", observed=True)["dice"].mean()):
-        left.hlines(mean, place - 0.35, place + 0.35, color="black", linewidth=1.5)
-        left.text(place + 0.37, mean, f"{mean:.2f}", va="center", fontsize=9)
-    plain(left, "Dice coefficient of each test image", "", "Dice coefficient (line: mean)")
-    left.set_xticks(range(len(kinds)), kinds)
-    left.set_xlim(-0.5, len(kinds) - 0.25)
-    left.set_ylim(min(0.5, images["dice"].min() - 0.03), 1.01)
-
-    # Where there is none, the point lies at 0.5: a logarithmic axis has no 0.
-    counts = images[["true_nuclei", "predicted_nuclei"]].clip(lower=0.5)
-    scatter_by_kind(middle, counts["true_nuclei"], counts["predicted_nuclei"], images["kind"])
-    top = max(counts.to_numpy().max(), 2)
-    middle.plot([1, top], [1, top], color="black", linewidth=1, linestyle=":")
-    plain(middle, "Nuclei counted", "True number (log scale)", "Predicted number (log scale)")
-    log_scale(middle, "xy")
-    legend(middle)
+    kinds = pd.Categorical(images["kind"], survey.kinds).remove_unused_categories()
+    images = images.assign(kind=kinds).sort_values(["kind", "dice"])
+    scatter_by_kind(left, pd.Series(range(len(images)), images.index), images["dice"], images["kind"])
+    plain(left, "Dice coefficient of each test image", "Images by kind, the worst first", "Dice coefficient")
+    legend(left, "lower right")
 
     traits = found_by_trait(performance.nuclei)
     colours = [COLOURS.get(name.removeprefix("in ").removesuffix(" images"), GREY) for name in traits.index]
-    bars = right.barh(range(len(traits)), 100 * traits["found"], color=colours)
+    names = [f"{trait.Index} ({trait.nuclei:,})" for trait in traits.itertuples()]
+    bars = right.barh(names, 100 * traits["found"], color=colours)
     right.bar_label(bars, [f" {percent(share)}" for share in traits["found"]], fontsize=8)
     plain(right, "Nuclei found (IoU above 0.5)", "Share of the true nuclei (%)")
-    names = [f"{trait.Index} ({trait.nuclei:,})" for trait in traits.itertuples()]
-    right.set_yticks(range(len(traits)), names, fontsize=9)
-    right.set_xlim(0, 114)
-    right.set_xticks(range(0, 101, 20))
+    right.set(xlim=(0, 114), xticks=range(0, 101, 20))
     right.invert_yaxis()
     right.grid(visible=False, axis="y")
     return figure
@@ -143,13 +114,15 @@ def describe(survey: Survey, performance: Performance) -> str:
     bundle, evaluation = performance.bundle, performance.evaluation
     traits = found_by_trait(performance.nuclei)
     shares = traits.loc[traits["nuclei"] >= _FEWEST, "found"]
-    where = ""
-    if len(shares) > 1:
-        where = (
+    where = (
+        ""
+        if len(shares) < 2
+        else (
             f"; it finds {percent(performance.nuclei['found'].mean())} of the nuclei, fewest of the group "
             f"“{shares.idxmin()}” ({percent(shares.min())}) and most of the group “{shares.idxmax()}” "
             f"({percent(shares.max())})"
         )
+    )
     dice, ap50, mean_ap = (
         f"{figure.value:.3f}" + (f" ({figure.low:.3f}-{figure.high:.3f})" if evaluation.groups > 1 else "")
         for figure in (evaluation.figures[name] for name in ("dice", "ap50", "mean_ap"))
@@ -167,27 +140,22 @@ def ranked(performance: Performance) -> list[int]:
 
 
 def draw_failures(survey: Survey, performance: Performance, columns: int = 6) -> Figure:
-    """Show the worst, the middle and the best test images: above as they are, below which nuclei were found."""
-    order = ranked(performance)
-    count = min(columns, len(order))
-    worst = max(count - 2, 1)
-    chosen = [(place, "worst") for place in order[:worst]]
-    chosen += [(order[len(order) // 2], "median"), (order[-1], "best")][: count - worst]
+    """Show the worst test images: above as they are, below which nuclei were found."""
     figure, axes = frame(2.0 * columns, 4.5, 2, columns)
     for panel in axes.flat:
         panel.set_axis_off()
-    for (upper, lower), (place, rank) in zip(axes.T, chosen, strict=False):
+    for (upper, lower), place in zip(axes.T, ranked(performance), strict=False):
         score, row = performance.evaluation.images.iloc[place], performance.rows[place]
         prediction = performance.label_maps[place]
         pixels, truth = survey.cached.pixels(row), survey.cached.label_map(row)
         # Where most pixels are wrong.
         shown = fullest_window((truth > 0) != (prediction > 0), _SIDE)
-        picture(upper, pixels[shown], f"{rank}: {short(score.name)}")
+        picture(upper, pixels[shown], short(score.name))
         counts = f"{score.true_nuclei} true, {score.predicted_nuclei} predicted, {score.matched} match"
         title = f"Bowl score {score.bowl:.2f}, Dice {score.dice:.2f}\n{counts}"
         picture(lower, mark_failures(pixels, truth, prediction)[shown], title)
-    names = {_FOUND: "found", _MISSED: "missed", _INVENTED: "predicted, matches none"}
-    patches = [Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=name) for colour, name in names.items()]
+    names = {"found": _FOUND, "missed": _MISSED, "predicted, matches none": _INVENTED}
+    patches = [Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=name) for name, colour in names.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=3, frameon=False)
     return figure
 

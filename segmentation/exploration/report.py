@@ -14,7 +14,7 @@ exit status:
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,6 @@ from segmentation.command_line import Parser, refuse
 from segmentation.paths import released_model
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from segmentation.bundle import Bundle
     from segmentation.exploration.survey import Survey
 
@@ -65,52 +63,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 def write_report(file: Path, survey: Survey, bundle: Bundle, title: str) -> None:
     """Write the Markdown file and, in a folder with its name, a PNG a section; `bundle` predicts the test images."""
     from segmentation.atomic import written_whole
-    from segmentation.exploration.style import png
-
-    made = list(sections(survey, bundle))
-    folder = file.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
-    paragraphs = [f"# {title}"]
-    for name, heading, figure, finding in made:
-        paragraphs.append(f"## {heading}")
-        if figure is not None:
-            with written_whole(folder / f"{name}.png") as part:
-                part.write_bytes(png(figure))
-            paragraphs.append(f"![{heading}]({folder.name}/{name}.png)")
-        paragraphs.append(finding)
-    with written_whole(file) as part:
-        part.write_text("\n\n".join([*paragraphs, _END]), encoding="utf-8")
-
-
-def sections(survey: Survey, bundle: Bundle) -> Iterator[tuple[str, str, Figure | None, str]]:
-    """Make the sections one by one: name, heading, figure or None, finding."""
     from segmentation.silence import silence_tensorflow
 
     with silence_tensorflow():
         from segmentation.exploration import kinds
-    from segmentation.exploration import annotation, brightness, counts, foreground, images, performance
+    from segmentation.exploration import annotation, brightness, counts, foreground, images, performance, style
     from segmentation.exploration import siblings, sizes, targets, touching  # isort: skip
     from segmentation.targets.encodings import ENCODINGS
 
     # First, as it is the most likely to fail.
     performed = performance.examine_model(survey, bundle)
-    suspects = annotation.find_suspects(survey)
-    yield "images", "What images are there?", None, images.describe(survey)
+    paragraphs, plots, folder = [f"# {title}"], {}, file.with_suffix("")
     for heading, section, *more in (
+        ("What images are there?", images),
         ("How large are they?", sizes),
         ("How many nuclei, and how big?", counts),
         ("How much of an image is foreground?", foreground),
         ("How bright, and how coloured?", brightness),
         ("Which kinds are there, and how rare?", kinds),
         ("How many nuclei touch?", touching),
-        ("What looks wrong in the annotation?", annotation, suspects),
+        ("What looks wrong in the annotation?", annotation, annotation.find_suspects(survey)),
         ("Which images are nearly the same, and does the split divide them?", siblings),
         ("What is the network asked to learn?", targets, ENCODINGS[bundle.targets]),
         ("How does the model do, and where does it fail?", performance, performed),
     ):
-        name = section.__name__.rpartition(".")[2]
-        figure = None if section is targets else section.draw(survey, *more)
-        yield name, heading, figure, section.describe(survey, *more)
+        paragraphs.append(f"## {heading}")
+        # The plots of these three show the images themselves.
+        if section not in (images, annotation, targets):
+            name = f"{section.__name__.rpartition('.')[2]}.png"
+            plots[folder / name] = style.png(section.draw(survey, *more))
+            paragraphs.append(f"![{heading}]({folder.name}/{name})")
+        paragraphs.append(section.describe(survey, *more))
+    folder.mkdir(parents=True, exist_ok=True)
+    for plot, content in plots.items():
+        with written_whole(plot) as part:
+            part.write_bytes(content)
+    with written_whole(file) as part:
+        part.write_text("\n\n".join([*paragraphs, _END]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,6 @@ from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent, quantity
 from segmentation.training.config import TrainingConfig
 
-# Bars; rarer sizes are counted together.
-_MOST = 12
-
 
 def image_sizes(survey: Survey) -> pd.DataFrame:
     """Count the images of each kind (columns) by width and height (index), the smallest area first."""
@@ -20,16 +17,12 @@ def image_sizes(survey: Survey) -> pd.DataFrame:
 
 
 def draw(survey: Survey) -> Figure:
-    """Draw how many images have which size, the smallest first."""
+    """Draw how many images have which size, the smallest first, for the twelve most frequent sizes."""
     sizes = image_sizes(survey)
-    frequent = sizes.sum(axis=1).rank(method="first", ascending=False) <= _MOST
-    table = sizes[frequent]
+    table = sizes[sizes.sum(axis=1).rank(method="first", ascending=False) <= 12]
     names = [f"{width} × {height}" for width, height in table.index]
-    if not frequent.all():
-        table = pd.concat([table, sizes[~frequent].sum().to_frame().T])
-        names.append(f"{quantity((~frequent).sum(), 'other size')}")
     figure, ((axes,),) = frame(7.5, 1.2 + 0.32 * len(table))
-    plain(axes, "Image sizes", "Images", "Width × height (pixels)")
+    plain(axes, f"Image sizes ({len(table)} of {len(sizes)})", "Images", "Width × height (pixels)")
     bars_by_kind(axes, table, names, horizontal=True)
     legend(axes)
     return figure
@@ -40,9 +33,7 @@ def describe(survey: Survey) -> str:
     sizes = image_sizes(survey).sum(axis=1)
     smallest, largest, (width, height) = sizes.index[0], sizes.index[-1], sizes.idxmax()
     if len(sizes) == 1:
-        return (
-            f"{'All' if sizes.sum() > 1 else 'The'} {quantity(sizes.sum(), 'image')} measure {width} × {height} pixels."
-        )
+        return f"{quantity(sizes.sum(), 'image')} of {width} × {height} pixels."
     crop = TrainingConfig().crop_size
     shorter = survey.images[["width", "height"]].min(axis=1)
     return (

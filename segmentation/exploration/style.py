@@ -82,14 +82,12 @@ def histogram_by_kind(axes: Axes, values: pd.Series, kinds: pd.Series, bins: np.
 
 def bars_by_kind(axes: Axes, table: pd.DataFrame, names: Sequence[str], horizontal: bool = False) -> None:
     """Draw a table of counts, a row a bar that is divided by the kinds in the columns, with its total beside it."""
-    places, starts = range(len(table)), np.zeros(len(table))
-    for kind, counts in table.items():
-        look: dict[str, Any] = {"color": COLOURS[kind], "label": kind, "left" if horizontal else "bottom": starts}
-        drawn = (axes.barh if horizontal else axes.bar)(places, counts, **look)
-        starts = starts + counts.to_numpy()
-    axes.bar_label(drawn, [f" {total:,.0f}" for total in starts], fontsize=9)
-    axes.set(**{"yticks" if horizontal else "xticks": places, "yticklabels" if horizontal else "xticklabels": names})
-    axes.set(**{"xlim" if horizontal else "ylim": (0, 1.1 * starts.max())})
+    table.set_axis(names).plot(
+        kind="barh" if horizontal else "bar", stacked=True, width=0.8, color=COLOURS, rot=0, ax=axes
+    )
+    last: Any = axes.containers[-1]
+    axes.bar_label(last, [f" {total:,.0f}" for total in table.sum(axis=1)], fontsize=9)
+    axes.margins(0.1)
     axes.grid(visible=False, axis="y" if horizontal else "x")
     whole_numbers(axes.xaxis if horizontal else axes.yaxis)
 
@@ -104,11 +102,10 @@ def scatter_by_kind(axes: Axes, x: pd.Series, y: pd.Series, kinds: pd.Series) ->
         )  # fmt: skip
 
 
-def octaves(values: pd.Series, per_octave: int) -> np.ndarray:
-    """Return edges of bins that grow by one factor, for a logarithmic axis over positive values."""
+def log_bins(values: pd.Series) -> np.ndarray:
+    """Return edges of bins for a logarithmic axis over positive values."""
     values = values[values > 0]
-    low, high = np.log2([values.min(), values.max()]) if len(values) else (0, 1)
-    return 2 ** (np.arange(np.floor(low * per_octave), np.floor(high * per_octave) + 2) / per_octave)
+    return np.geomspace(values.min(), values.max() + 1, 25) if len(values) else np.array([1, 2])
 
 
 def show(figure: Figure, finding: str) -> None:
@@ -118,7 +115,7 @@ def show(figure: Figure, finding: str) -> None:
     """
     from IPython.display import Image, Markdown, display  # comes with Jupyter alone
 
-    sharp, small = png(figure), jpeg(figure)
+    sharp, small = png(figure), _drawn(figure, format="jpeg", pil_kwargs={"quality": 85})
     display(Image(data=small if len(small) < len(sharp) / 2 else sharp, alt=finding))
     display(Markdown(f"**Finding.** {finding}"))
 
@@ -126,11 +123,6 @@ def show(figure: Figure, finding: str) -> None:
 def png(figure: Figure) -> bytes:
     """Return a figure as PNG; the same figure gives the same bytes, whatever the version of matplotlib."""
     return _drawn(figure, format="png", metadata={"Software": None})
-
-
-def jpeg(figure: Figure) -> bytes:
-    """Return a figure as JPEG."""
-    return _drawn(figure, format="jpeg", pil_kwargs={"quality": 85})
 
 
 def _drawn(figure: Figure, **options: Any) -> bytes:

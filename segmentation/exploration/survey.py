@@ -9,7 +9,6 @@ import pandas as pd
 from skimage.color import rgb2lab
 
 from segmentation.data.cache import CachedImages, prepare
-from segmentation.data.fingerprints import Fingerprint
 from segmentation.data.groups import find_groups
 from segmentation.data.layouts import DataSet, find_data_set
 from segmentation.data.masks import count_pieces
@@ -25,45 +24,31 @@ from segmentation.results.measurement import measure_nuclei
 KNOWN_SPLITS = (data_folder() / "dsb2018_split.csv",)
 CACHE = data_folder() / "cache"
 NO_SUBSET = "no subset"
-COLOURS = ("red", "green", "blue")
 _SHAPE = ["label", "area", "bbox_min_y", "bbox_min_x", "bbox_max_y", "bbox_max_x", "solidity", "touches_edge"]
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The usable images of a data set and what was measured of them.
+    """The usable images of the data set at `path` and what was measured of them.
 
-    Attributes
-    ----------
-    path : Path
-        The folder or zip.
-    images : pandas.DataFrame
-        A row an image:
+    `images` has a row an image:
 
-        ===========================  ===================================================================================
-        `id`, `subset`, `kind`       `kind` is categorical, the most frequent first; `subset` may be `NO_SUBSET`
-        `group`, `field`             group as the split has it; field as found in the pixels by `find_groups`
-        `height`, `width`            in pixels
-        `nuclei`, `objects`          number of nuclei, and of connected components of the foreground (8 neighbours)
-        `foreground`, `touching`     share of pixels that belong to nuclei; share of nuclei that touch another, or NaN
-        `diameter`                   median over the nuclei that the edge does not cut, in pixels; NaN without any
-        `background`, `brightness`   median intensity of background and nuclei in the file, mean of the channels, as a
-                                     share of the largest value of the integer type (floats: in the image), or NaN
-        `background_red` to          mean colour of background and nuclei, likewise
-        `nuclei_blue`
-        `lightness`, `chroma`        CIELAB, of the normalised image: median lightness, 0 (black) to 100 (white), and
-                                     mean chroma, 0 for grey
-        ===========================  ===================================================================================
-    nuclei : pandas.DataFrame
-        A row a nucleus, images in order, labels ascending: `image` (its row in `images`) and its `kind`; `label`,
-        `area`, `bbox_...`, `solidity` and `touches_edge` as in nuclei.csv; `diameter` of the disk of equal area, in
-        pixels; whether it is `touching` another; and `contrast`, -1 to 1, see `measures.local_contrast`.
-    cached : CachedImages
-        Pixels and label maps, in the order of `images`, as are `samples` and `fingerprints`.
-    problems : list of Problem
-        What is wrong with the data set, unusable samples included.
-    split_origin : str
-        Where the split comes from, as part of a sentence.
+    ==========================  ====================================================================================
+    `id`, `subset`, `kind`      `subset` may be `NO_SUBSET`; the categories of `kind` begin with the most frequent
+    `group`, `field`            group as the split has it; field as found in the pixels by `find_groups`
+    `height`, `width`           in pixels
+    `nuclei`, `objects`         number of nuclei, and of connected components of the foreground (8 neighbours)
+    `foreground`, `touching`    share of the pixels that are nuclei, and of the nuclei that touch another
+    `diameter`                  median over the nuclei that the edge does not cut, in pixels
+    `background`, `brightness`  median intensity of background and of nuclei in the file, as a share of full scale
+    `lightness`, `chroma`       CIELAB, of the normalised image: median lightness, 0 to 100, and mean chroma, 0 is grey
+    ==========================  ====================================================================================
+
+    `nuclei` has a row a nucleus: `image` (its row in `images`), `kind`, and `label`, `area`, `bbox_...`, `solidity`,
+    `touches_edge` as in nuclei.csv; `diameter` of the disk of equal area, in pixels; whether it is `touching` another;
+    `contrast`, -1 to 1, see `measures.local_contrast`. What an image without nuclei lacks is NaN.
+
+    `cached` (pixels and label maps) and `samples` are in the order of `images`.
     """
 
     path: Path
@@ -71,7 +56,6 @@ class Survey:
     nuclei: pd.DataFrame
     cached: CachedImages
     samples: list[Sample]
-    fingerprints: list[Fingerprint]
     problems: list[Problem]
     split_origin: str
 
@@ -92,20 +76,18 @@ def open_survey(
     cache_folder: Path = CACHE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
-    """Decode a data set, or find it in the cache of the training, and measure it.
+    """Decode a data set, or take it from the cache of the training, and measure it.
 
     Parameters
     ----------
     path : Path or str
-        A folder or zip in one of the layouts of `segmentation.data.layouts`; or a folder that holds such data sets in
-        folders named train, val and test, which are then the subsets and the beginnings of the ids.
+        A folder or zip in one of the layouts of `segmentation.data.layouts`; or a folder with such data sets in folders
+        named train, val and test, which are then the subsets and the beginnings of the ids.
     split_file : Path or str, optional
-        A split as `read_split` takes it. Without it: the subsets by folder; or one of `KNOWN_SPLITS` if it names more
-        than half of the images; or one is drawn with the seed 0.
-    cache_folder : Path
-        Where decoded images are kept.
-    progress : callable, optional
-        Called with the number of samples decoded and the number of all.
+        As `read_split` takes it. Without it: the subsets by folder; or one of `KNOWN_SPLITS` if it names more than half
+        of the images; or one is drawn with the seed 0.
+    cache_folder, progress
+        As `segmentation.data.cache.prepare` takes them.
 
     Raises
     ------
@@ -116,11 +98,10 @@ def open_survey(
     data_set = _by_subset(path) or find_data_set(path)
     prepared = prepare(data_set, Normalisation(), cache_folder, progress=progress)
     ids = prepared.images.ids
-    fingerprints = {sample_id: prepared.fingerprints[sample_id] for sample_id in ids}
-    fields = find_groups(fingerprints)
+    fields = find_groups({sample_id: prepared.fingerprints[sample_id] for sample_id in ids})
     kinds = dict(zip(ids, prepared.images.kinds, strict=True))
     split, origin = _choose_split(data_set, split_file, kinds, fields)
-    # A field that was found must not be mistaken for a group of the split that has the same number.
+    # Named apart from the groups of the split, which may have the same number.
     rows = {i: split.get(i, SplitRow(NO_SUBSET)) for i in ids}
     rows = {i: replace(row, group=row.group or f"found {fields[i]}") for i, row in rows.items()}
     cached = prepared.images.select(rows)
@@ -138,7 +119,7 @@ def open_survey(
     nuclei.insert(0, "image", nuclei.pop("image"))
     nuclei.insert(1, "kind", images["kind"].array[nuclei["image"]])
     problems = data_set.problems + prepared.problems
-    return Survey(path, images, nuclei, cached, samples, list(fingerprints.values()), problems, origin)
+    return Survey(path, images, nuclei, cached, samples, problems, origin)
 
 
 def _by_subset(path: Path) -> DataSet | None:
@@ -196,12 +177,8 @@ def _measure(normalised: np.ndarray, labels: np.ndarray, pixels: np.ndarray) -> 
         "chroma": np.hypot(lab[..., 1], lab[..., 2]).mean().round(2),
     }
     scaled = np.broadcast_to(pixels / np.float32(full_scale(pixels)), (*labels.shape, 3))
-    for name, middle, where in (("background", "background", labels == 0), ("nuclei", "brightness", labels > 0)):
-        chosen = scaled[where]
-        empty = not len(chosen)
-        row[middle] = np.nan if empty else float(np.median(chosen.mean(axis=-1)))
-        means = np.full(3, np.nan) if empty else chosen.mean(axis=0, dtype=float)
-        row |= {f"{name}_{colour}": mean for colour, mean in zip(COLOURS, means, strict=True)}
+    for name, where in (("background", labels == 0), ("brightness", labels > 0)):
+        row[name] = float(np.median(scaled[where].mean(axis=-1))) if where.any() else np.nan
     return row, nuclei
 
 

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from segmentation.evaluation.scores import ImageScore, score_image, set_figures
+from segmentation.evaluation.scores import score_image, set_figures
 from segmentation.exploration.images import WINDOW, evenly, typical
 from segmentation.exploration.measures import fullest_window
 from segmentation.exploration.style import frame, picture, row_label
@@ -33,27 +33,22 @@ def draw(survey: Survey, targets: Encoding) -> Figure:
     for channel, name in enumerate(names):
         values = [channels[..., channel] for channels in encoded]
         low, high = min(part.min() for part in values), max(part.max() for part in values)
-        scale = {"vmin": low, "vmax": high, "cmap": "cividis"}
+        colours = "cividis"
         if low < 0 < high:
-            scale = {"vmin": min(low, -high), "vmax": max(-low, high), "cmap": "PuOr"}
+            low, high, colours = min(low, -high), max(-low, high), "PuOr"
         column = axes[:, channel + 1]
         for panel, part in zip(column, values, strict=True):
-            drawn = panel.imshow(part, interpolation="nearest", **scale)
+            drawn = panel.imshow(part, interpolation="nearest", vmin=low, vmax=high, cmap=colours)
             panel.set_axis_off()
         column[0].set_title(name.replace("_", " "), fontsize=9)
         figure.colorbar(drawn, ax=column, shrink=0.8, location="bottom", pad=0.02).ax.tick_params(labelsize=8)
     return figure
 
 
-def score_encoding(survey: Survey, targets: Encoding, most: int = _MOST) -> list[ImageScore]:
-    """Score label maps of test images that were encoded and decoded, as if a network had predicted them exactly."""
-    truths = [survey.cached.label_map(row) for row in evenly(survey.rows("test"), most)]
-    return [score_image(truth, targets.decode(targets.encode(truth))) for truth in truths]
-
-
 def describe(survey: Survey, targets: Encoding) -> str:
     """Say what the channels are, and what a perfect network would reach with them."""
-    scores = score_encoding(survey, targets)
+    truths = [survey.cached.label_map(row) for row in evenly(survey.rows("test"), _MOST)]
+    scores = [score_image(truth, targets.decode(targets.encode(truth))) for truth in truths]
     truth, same = sum(score.true_nuclei for score in scores), sum(score.matched[-1] for score in scores)
     names = [name.replace("_", " ") for name in targets.channels]
     channels = listing(names if len(names) <= _CHANNELS else [*names[: _CHANNELS - 1], "so on"])

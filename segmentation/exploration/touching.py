@@ -3,26 +3,18 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from segmentation.exploration.style import frame, histogram_by_kind, legend, log_scale, plain, scatter_by_kind
+from segmentation.exploration.style import frame, histogram_by_kind, legend, plain
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent
 
 
 def draw(survey: Survey) -> Figure:
-    """Draw the share of touching nuclei, and the nuclei that connected components would count."""
-    figure, ((left, right),) = frame(10, 3.8, 1, 2)
+    """Draw the share of touching nuclei in each image."""
+    figure, ((axes,),) = frame(6.5, 3.8)
     images = survey.images
-    histogram_by_kind(left, 100 * images["touching"], images["kind"], np.arange(0, 105, 5))
-    plain(left, "Nuclei that touch another", "Share of the image's nuclei (%)", "Images")
-    legend(left)
-
-    some = images[images["nuclei"] > 0]
-    scatter_by_kind(right, some["nuclei"], some["objects"], some["kind"])
-    top = max(images["nuclei"].max(), 2)
-    right.plot([1, top], [1, top], color="black", linewidth=1, linestyle=":")
-    labels = "Nuclei in the image (log scale)", "Separate objects in the mask (log scale)"
-    plain(right, "What a plain mask would count", *labels)
-    log_scale(right, "xy")
+    histogram_by_kind(axes, 100 * images["touching"], images["kind"], np.arange(0, 105, 5))
+    plain(axes, "Nuclei that touch another", "Share of the image's nuclei (%)", "Images")
+    legend(axes)
     return figure
 
 

@@ -1,3 +1,6 @@
+import os
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -36,6 +39,30 @@ def test_masks_serve_where_there_are_no_labels(tmp_path):
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "e.png").touch()
     assert list(find_predictions(tmp_path)) == ["e"]
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    """A pipe would be waited for, and a link to itself cannot be followed."""
+    for folder in ("predictions", "truth"):
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / "a.tif", square())
+        os.mkfifo(tmp_path / folder / "b.tif")
+        (tmp_path / folder / "c.png").symlink_to("c.png")
+        (tmp_path / folder / "d.png").mkdir()
+    assert list(find_predictions(tmp_path / "predictions")) == ["a"]
+    assert [image.id for image in find_truth(tmp_path / "truth")] == ["a"]
+
+
+def test_a_label_map_that_claims_more_than_it_holds_counts_as_empty(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), square())
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[16:24] = (20_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(content)
+    (scored,) = score_predictions([TrueImage("a", square)], find_predictions(tmp_path))
+    assert (
+        scored.score.predicted_nuclei == 0 and "claims 20,000 x 20,000" in scored.problem and "\n" not in scored.problem
+    )
 
 
 def test_no_predictions_are_refused(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from segmentation.evaluation import intervals
-from segmentation.evaluation.intervals import Interval, bootstrap, paired_bootstrap
+from segmentation.evaluation.intervals import Interval, bootstrap
 from segmentation.evaluation.scores import ImageScore, set_figures
 
 
@@ -72,17 +72,17 @@ def test_one_group_has_no_width():
 
 def test_pairs_of_equal_predictions_do_not_differ():
     scores = scores_of(5, 30)
-    assert set(paired_bootstrap(scores, scores, range(30)).values()) == {Interval(0, 0, 0)}
+    assert set(bootstrap(scores, range(30), minus=scores).values()) == {Interval(0, 0, 0)}
 
 
 def test_pairing_finds_a_small_but_steady_difference():
     better = scores_of(6, 40)
     worse = [ImageScore(*(*vars(s).values(),)[:2], s.shared_pixels * 0.97, *(*vars(s).values(),)[3:]) for s in better]
-    difference = paired_bootstrap(better, worse, range(40))["dice"]
+    difference = bootstrap(better, range(40), minus=worse)["dice"]
     alone = bootstrap(better, range(40))["dice"]
     assert 0 < difference.low < difference.value < difference.high
     assert difference.high - difference.low < 0.1 * (alone.high - alone.low)
-    reverse = paired_bootstrap(worse, better, range(40))["dice"]
+    reverse = bootstrap(worse, range(40), minus=better)["dice"]
     assert (reverse.value, reverse.low) == pytest.approx((-difference.value, -difference.high))
 
 

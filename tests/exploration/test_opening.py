@@ -17,9 +17,6 @@ def test_folders_named_as_subsets_are_the_subsets(tmp_path):
     # Both folders hold a stained_03.
     assert {"train/stained_03", "test/stained_03"} <= set(found.images["id"])
     assert [sample.id for sample in found.samples] == found.images["id"].tolist() == found.cached.ids
-    assert [mark.shape for mark in found.fingerprints] == [
-        *zip(found.images["height"], found.images["width"], strict=True)
-    ]
     assert found.split_origin == "the folders of the data set"
     for index, sample in enumerate(found.samples):
         assert np.array_equal(sample.read_labels(found.cached.label_map(index).shape), found.cached.label_map(index))

@@ -32,7 +32,7 @@ def test_the_page_has_a_finding_under_every_plot(written):
 
 def test_the_plots_are_there_and_no_others(written):
     named = re.findall(r"\]\((page/\w+\.png)\)", written.read_text())
-    assert len(named) == len(set(named)) == 9
+    assert len(named) == len(set(named)) == 8
     assert {f"page/{file.name}" for file in (written.parent / "page").iterdir()} == set(named)
     for name in named:
         assert cv2.imread(str(written.parent / name)).shape[1] > 500

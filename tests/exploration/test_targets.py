@@ -1,10 +1,10 @@
-import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from segmentation.exploration import targets as learned
+from segmentation.exploration.wording import quantity
 from segmentation.targets.encodings import ENCODINGS
 
 
@@ -17,9 +17,8 @@ def test_every_encoding_is_drawn_and_described(drawn_survey, name, tmp_path):
     shown = targets.channels[: learned._CHANNELS]
     assert titles == ["image", *(channel.replace("_", " ") for channel in shown)]
     sentence = learned.describe(drawn_survey, targets)
-    assert re.search(rf"learns {len(targets.channels)} channels?\b", sentence) and sentence.endswith(
-        "up to the network."
-    )
+    assert f"learns {quantity(len(targets.channels), 'channel')} for each" in sentence
+    assert sentence.endswith("up to the network.")
 
 
 def test_what_is_drawn_is_what_is_encoded(drawn_survey):
