@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.output:
             with written_whole(options.output) as file:
                 file.write_text(json.dumps(report.as_json(evaluation), indent=1), encoding="utf-8")
-    except (folders.EvaluationError, DatasetError, OSError) as error:
+    except (folders.EvaluationError, DatasetError, ImportError, OSError) as error:
         return refuse("evaluate_masks.py", error)
 
     print(report.as_text(evaluation))

@@ -17,10 +17,9 @@ from pathlib import Path
 
 from segmentation.command_line import refuse
 from segmentation.data.problems import DatasetError
+from segmentation.paths import data_folder
 from segmentation.training.arguments import as_typed, parse_arguments
 from segmentation.training.errors import Interrupted, TrainingError, unusable_file
-
-HERE = Path(__file__).resolve().parent
 
 
 def train(args: argparse.Namespace) -> None:
@@ -30,7 +29,7 @@ def train(args: argparse.Namespace) -> None:
 
     run = open_run(args.output, vars(args), resume=args.resume, overwrite=args.overwrite)
     config = run.config
-    data = run.load_data(HERE / "data")  # each image is decoded once, checked, and assigned to a subset
+    data = run.load_data(data_folder())  # each image is decoded once, checked, and assigned to a subset
     print(describe_data(data))
     with silence_tensorflow():
         from keras.callbacks import CSVLogger, EarlyStopping, ReduceLROnPlateau, TensorBoard
@@ -89,14 +88,14 @@ def train(args: argparse.Namespace) -> None:
         )  # fmt: skip
     history, scores = save_model(model, run, data)
     print(describe_training(run, history, scores))
-    print("next: ", as_typed(HERE / "predict_masks.py", "IMAGES", "--model", args.output))
+    print("next: ", as_typed(Path(__file__).with_name("predict_masks.py"), "IMAGES", "--model", args.output))
 
 
 def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(__doc__, arguments)
     try:
         train(args)
-    except (TrainingError, DatasetError) as error:
+    except (TrainingError, DatasetError, ImportError) as error:
         return refuse("train.py", error)
     except OSError as error:
         return refuse("train.py", unusable_file(error, args.output))

@@ -5,6 +5,7 @@ without TensorFlow, and only what builds and trains networks imports Keras.
 """
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "1.0.0"
 
@@ -36,7 +37,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

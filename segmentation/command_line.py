@@ -33,6 +33,11 @@ class Parser(argparse.ArgumentParser):
 
 def refuse(script: str, error: Exception) -> int:
     """Print why a command cannot be carried out on standard error; return the exit status for that, 2."""
+    if isinstance(error, ModuleNotFoundError):
+        error = ImportError(
+            f"the package {error.name} is not installed; run: pip install -r requirements.txt, or, without a checkout, "
+            'pip install "nuclei-segmentation[train]"'
+        )
     print(f"{script}: {error}", file=sys.stderr)  # noqa: T201
     return 2
 

@@ -80,7 +80,8 @@ def finish(start):
 @pytest.fixture
 def run(tmp_path_factory, monkeypatch, capsys):
     """Run train.py in this process; return (status, what it printed, what it complained of)."""
-    monkeypatch.setattr(train, "HERE", tmp_path_factory.mktemp("home"))  # for the cache
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setattr(train, "data_folder", lambda: home)  # for the cache
     monkeypatch.setattr(sys, "argv", ["train.py"])  # the name in argparse's messages
 
     def run(*arguments):
@@ -501,3 +502,9 @@ def test_help_is_quick():
     ):
         assert flag in ran.stdout
     assert "(default: 0.002)" in " ".join(ran.stdout.split())
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch, capsys, data, tmp_path):
+    monkeypatch.setitem(sys.modules, "segmentation.training.resume", None)
+    assert train.main(["--data", str(data), "--output", str(tmp_path / "out")]) == 2
+    assert "is not installed; run: pip install -r requirements.txt" in capsys.readouterr().err

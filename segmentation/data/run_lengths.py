@@ -65,26 +65,30 @@ def decode_run_lengths(text: str, shape: tuple[int, int]) -> np.ndarray:
     Raises
     ------
     ValueError
-        If a number is missing or no integer, a length is below 1, or a run leaves the image.
+        If a number is missing or no integer, a length is below 1, or a run leaves the image or overlaps another.
 
     Examples
     --------
     >>> decode_run_lengths("1 2 5 1", (2, 3))
     array([0, 1, 4])
     """
-    try:
-        numbers = np.array(text.split(), np.int64)
-    except (ValueError, OverflowError):
-        raise ValueError(f"expected integers, got {text[:40]!r}") from None
+    size = shape[0] * shape[1]
+    parts = text.split()
+    # Plain digits: Python reads "1_0" and the digits of other alphabets, too.
+    if not all(part.isascii() and part.isdecimal() and len(part) < 20 and int(part) < 2**63 for part in parts):
+        raise ValueError(f"expected integers, got {text[:40]!r}")
+    numbers = np.array(parts, np.int64)
     if numbers.size % 2:
         raise ValueError(f"expected pairs of start and length, got {numbers.size} numbers")
     starts, lengths = numbers[0::2] - 1, numbers[1::2]
-    size = shape[0] * shape[1]
     # Compared without adding, which could overflow.
     wrong = (starts < 0) | (lengths < 1) | (lengths > size) | (starts > size - lengths)
     if wrong.any():
         start, length = starts[wrong][0] + 1, lengths[wrong][0]
         raise ValueError(f"run '{start} {length}' leaves an image of {shape[0]} x {shape[1]} = {size} pixels")
+    order = np.argsort(starts, kind="stable")
+    if (starts[order][1:] < (starts + lengths)[order][:-1]).any():
+        raise ValueError("runs overlap each other")
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if ends.size else 0) + np.repeat(starts - ends + lengths, lengths)
 

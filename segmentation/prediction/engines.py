@@ -111,7 +111,11 @@ class OpenVINOEngine:
         }
         with _CORE_LOCK:  # two threads would make two cores
             core = _core()
-        compiled = core.compile_model(str(file), "CPU", configuration)
+        try:
+            compiled = core.compile_model(str(file), "CPU", configuration)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[-120:]
+            raise EngineError(f"{file} cannot be opened by OpenVINO ({reason}); name another model") from error
         names = {"float": "f32", "float32": "f32", "f32": "f32", "bfloat16": "bf16", "bf16": "bf16"}
         reported = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         self.precision = names.get(reported, reported)

@@ -68,4 +68,6 @@ def minutes(text: str) -> float:
 
 def as_typed(script: Path | str, *arguments: object) -> str:
     """Return a command that works where this one did, with the same Python, whether or not it is activated."""
+    if not Path(script).exists():  # in an installed package, where it is a command
+        return shlex.join(["nuclei-predict", *map(str, arguments)])
     return shlex.join([sys.orig_argv[0], os.path.relpath(script), *map(str, arguments)])

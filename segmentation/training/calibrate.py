@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segmentation.command_line import Parser, refuse
-
-HERE = Path(__file__).resolve().parents[2]
+from segmentation.paths import data_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         bundle = load_bundle(args.model)
-        path = locate(args.data, HERE / "data")
-        images = load_training_data(path, args.split, seed=0, skip_bad=True, cache_folder=HERE / "data" / "cache").val
+        path = locate(args.data, data_folder())
+        images = load_training_data(path, args.split, seed=0, skip_bad=True, cache_folder=data_folder() / "cache").val
     except (BundleError, DatasetError) as error:
         return refuse("calibrate", error)
     calibration = calibrate(bundle, images)

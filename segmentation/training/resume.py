@@ -72,7 +72,7 @@ class Run:
         return self.config.epochs if waited >= self.config.patience else state["epochs_done"]
 
     def load_data(self, folder: Path) -> TrainingData:
-        """Decode, check and split the data, or raise `DatasetError`; `folder` is ``data/`` of the project."""
+        """Decode, check and split the data, or raise `DatasetError`; downloads and the cache are kept in `folder`."""
         with progress_bar("reading", "image") as progress:
             return load_training_data(
                 locate(self.data, folder), Path(self.split) if self.split else None, seed=self.config.seed,

@@ -96,3 +96,20 @@ def test_ids_that_look_like_numbers_or_nothing_stay_as_they_are(tmp_path):
     file = tmp_path / "labels.csv"
     file.write_text("EncodedPixels,ImageId\n1 2,007\n\n3 1,NA\n5 1,007\n")
     assert read_run_length_table(file) == {"007": ("1 2", "5 1"), "NA": ("3 1",)}
+
+
+@pytest.mark.parametrize("text", ["1_0 2", "\u0661 2", "+1 2", "1 2.0"])
+def test_only_plain_digits_are_numbers(text):
+    with pytest.raises(ValueError, match="expected integers"):
+        decode_run_lengths(text, (10, 10))
+
+
+@pytest.mark.parametrize("text", ["1 5 3 2", "7 3 1 7", "4 2 4 2"])
+def test_runs_that_overlap_are_refused(text):
+    with pytest.raises(ValueError, match="runs overlap each other"):
+        decode_run_lengths(text, (10, 10))
+
+
+def test_many_overlapping_runs_are_refused_before_memory_is_asked_for():
+    with pytest.raises(ValueError, match="runs overlap each other"):
+        decode_run_lengths("1 90000000 " * 12_000, (10_000, 9_000))

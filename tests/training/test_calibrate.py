@@ -8,7 +8,7 @@ from segmentation.training import calibrate as module
 @pytest.fixture
 def call(monkeypatch, tmp_path, capsys):
     """Call the command; return its status, and what it said on standard output and standard error."""
-    monkeypatch.setattr(module, "HERE", tmp_path)  # for the cache
+    monkeypatch.setattr(module, "data_folder", lambda: tmp_path)  # for the cache
 
     def call(*arguments):
         return module.main(list(map(str, arguments))), *capsys.readouterr()

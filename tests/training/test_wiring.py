@@ -91,7 +91,7 @@ def run(data, tmp_path_factory):
             return model
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(train, "HERE", home)  # for the cache
+            patch.setattr(train, "data_folder", lambda: home)  # for the cache
             patch.setattr(unet, "build_unet", build)
             patch.setattr(export, "save_model", lambda *args: saved.append(args[0]) or (HISTORY, {"figures": FIGURES}))
             status = train.main([*map(str, data), "--output", str(folder), *given, *resume, *options])
