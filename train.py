@@ -13,12 +13,11 @@ cannot be used; 130 or 143 interrupted, to be resumed with --resume.
 
 import argparse
 import sys
-from pathlib import Path
 
 from segmentation.command_line import refuse
 from segmentation.data.problems import DatasetError
 from segmentation.paths import data_folder
-from segmentation.training.arguments import as_typed, parse_arguments
+from segmentation.training.arguments import as_typed, parse_arguments, predict_command
 from segmentation.training.errors import Interrupted, TrainingError, unusable_file
 
 
@@ -88,7 +87,7 @@ def train(args: argparse.Namespace) -> None:
         )  # fmt: skip
     history, scores = save_model(model, run, data)
     print(describe_training(run, history, scores))
-    print("next: ", as_typed(Path(__file__).with_name("predict_masks.py"), "IMAGES", "--model", args.output))
+    print("next: ", predict_command(__file__, args.output))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,5 +25,10 @@ def data_folder() -> Path:
     return Path(pooch.os_cache("nuclei-segmentation"))
 
 
+def in_checkout() -> bool:
+    """Tell whether the scripts lie beside the package, as in a checkout; else they are installed as commands."""
+    return (_CHECKOUT / "predict_masks.py").is_file()
+
+
 def _first_folder(*candidates: Path) -> Path:
     return next((folder for folder in candidates if folder.is_dir()), candidates[-1])

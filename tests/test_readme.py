@@ -45,7 +45,7 @@ def test_train_with_a_loss_of_ones_own(folder):
     line = re.search(r"as `(loss=MyLoss.*?)` in place", BUILD)[1]
     script, count = re.subn(r"^( +)loss=.*$", rf"\1{line}", (ROOT / "train.py").read_text(), flags=re.MULTILINE)
     assert count == 1
-    head, separator, rest = script.partition("HERE = ")
+    head, separator, rest = script.partition("def train(")
     (folder / "train.py").write_text(f"{head}{LOSS}\n\n{separator}{rest}")
     (folder / "models").mkdir()
     tiny = "--base-filters 4 --depth 2 --crop-size 32 --batch-size 2 --epochs 1 --output models/mine".split()

@@ -48,6 +48,14 @@ class CachedImages:
     ----------
     pixels, labels : (N,) ndarray of uint8
         The bytes of all images and of all label maps, one after another: in memory, or memory-mapped files.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> masks = [np.eye(4, dtype=bool), np.ones((3, 5), bool)]
+    >>> images = CachedImages.from_arrays([mask * np.uint8(200) for mask in masks], masks)
+    >>> len(images), images.pixels(1).shape, images.label_map(0).max()
+    (2, (3, 5, 3), np.int32(1))
     """
 
     def __init__(self, entries: Sequence[Entry], pixels: np.ndarray, labels: np.ndarray):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segmentation import __version__
 from segmentation.data.images import is_grey
 from segmentation.data.large import LargeImage
 from segmentation.large.blocks import Block, Grid, plan_blocks
@@ -74,7 +75,14 @@ def predict_large(
     ImageError
         If a part of the file cannot be read.
     """
-    store = BlockStore(folder, {"sha256": digest, "settings": predictor.settings, "measured": measure is not None})
+    # The version, because blocks of an earlier one may hold other measurements.
+    identity = {
+        "version": __version__,
+        "sha256": digest,
+        "settings": predictor.settings,
+        "measured": measure is not None,
+    }
+    store = BlockStore(folder, identity)
     engine = StoppableEngine(predictor.engine)
     predictor = predictor.with_engine(engine)
     with timed("survey"):

@@ -111,6 +111,9 @@ class OpenVINOEngine:
         }
         with _CORE_LOCK:  # two threads would make two cores
             core = _core()
+        with file.open("rb") as stream:
+            if not stream.read(64).lstrip().startswith((b"<?xml", b"<net")):  # OpenVINO would try all formats it knows
+                raise EngineError(f"{file} is no OpenVINO model; name another model")
         try:
             compiled = core.compile_model(str(file), "CPU", configuration)
         except RuntimeError as error:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from segmentation.command_line import Parser
+from segmentation.paths import in_checkout
 from segmentation.training.config import TrainingConfig
 
 
@@ -68,6 +69,12 @@ def minutes(text: str) -> float:
 
 def as_typed(script: Path | str, *arguments: object) -> str:
     """Return a command that works where this one did, with the same Python, whether or not it is activated."""
-    if not Path(script).exists():  # in an installed package, where it is a command
-        return shlex.join(["nuclei-predict", *map(str, arguments)])
     return shlex.join([sys.orig_argv[0], os.path.relpath(script), *map(str, arguments)])
+
+
+def predict_command(script: str, model: Path) -> str:
+    """Return the command that predicts with a model; `script` is the one that trained it."""
+    options = ("IMAGES", "--model", model)
+    if in_checkout():
+        return as_typed(Path(script).with_name("predict_masks.py"), *options)
+    return shlex.join(["nuclei-predict", *map(str, options)])

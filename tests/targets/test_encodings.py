@@ -32,8 +32,8 @@ BEYOND = {
         "one_nucleus_in_two_pieces",
     ),
 }
-# How many of the 28,986 real nuclei do not come back with an IoU of 0.9, at most.
-LOST = {"centre_offsets": 0, "touching_border": 189, "distance": 392}
+# How many of the 28,986 real nuclei do not come back with an IoU of 0.9, at most; the watershed is that of scikit-image.
+LOST = {"centre_offsets": 0, "touching_border": 190, "distance": 398}
 
 every_encoding = pytest.mark.parametrize("targets", ENCODINGS.values(), ids=ENCODINGS)
 # `foreground` does not separate nuclei that touch.
