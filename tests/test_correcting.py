@@ -16,6 +16,8 @@ import tifffile
 from segmentation.bundle import load_bundle
 from segmentation.data.layouts import find_samples
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE = REPOSITORY / "data" / "sample" / "test" / "images"
 NAMES = ["fluorescence_01", "fluorescence_02", "stained_03"]

@@ -7,6 +7,8 @@ from scipy import ndimage
 
 from data.draw_samples import draw_fluorescence, draw_stained, write_sample
 
+pytestmark = pytest.mark.slow
+
 COMMITTED = Path(__file__).parents[1] / "data" / "sample"
 
 

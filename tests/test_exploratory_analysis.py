@@ -12,6 +12,8 @@ import pytest
 
 from segmentation.bundle import load_bundle
 
+pytestmark = pytest.mark.slow
+
 nbformat = pytest.importorskip("nbformat", reason="needs requirements-dev.txt")
 nbclient = pytest.importorskip("nbclient", reason="needs requirements-dev.txt")
 

@@ -13,6 +13,8 @@ import pytest
 from benchmarks import fuzz
 from benchmarks.mutations import make_inputs, mutate
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 

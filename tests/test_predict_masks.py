@@ -21,6 +21,8 @@ from segmentation.data.images import read_label_map
 from segmentation.data.run_lengths import decode_run_lengths
 from tests.prediction.tiny_model import write_tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -12,6 +12,8 @@ import predict_masks
 from segmentation.data.images import read_image, read_label_map
 from tests.prediction.tiny_model import write_tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):

@@ -10,6 +10,8 @@ import tifffile
 import predict_masks
 from tests.prediction.tiny_model import write_tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):

@@ -11,6 +11,8 @@ from segmentation.data.images import read_image, read_label_map
 from segmentation.data.splits import read_split
 from segmentation.evaluation.scores import score_image, set_figures
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODEL = REPOSITORY / "models" / "nuclei"
 SAMPLE = REPOSITORY / "data" / "sample" / "test"

@@ -23,6 +23,8 @@ from segmentation.data.splits import read_split
 from segmentation.training import checkpoint
 from segmentation.training.callbacks import Stopwatch
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 INIT_SETTINGS = "--crop-size 64 --batch-size 2 --seed 1".split()
 SETTINGS = [*INIT_SETTINGS, *"--base-filters 4 --depth 2 --dropout 0.2".split()]

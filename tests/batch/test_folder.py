@@ -25,6 +25,8 @@ from segmentation.data.images import read_image
 from segmentation.data.normalisation import Normalisation
 from segmentation.prediction.predictor import Predictor
 
+pytestmark = pytest.mark.slow
+
 
 class BrightEngine:
     """Bright is foreground."""

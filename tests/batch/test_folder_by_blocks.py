@@ -21,6 +21,8 @@ from segmentation.data.normalisation import Normalisation
 from segmentation.prediction.predictor import Predictor
 from segmentation.results import images_csv, labels, masks, nuclei_csv
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

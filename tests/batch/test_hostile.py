@@ -29,6 +29,8 @@ from tests.batch.test_folder import (
     statuses,
 )
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["images"]
 DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
 RESTS = [

@@ -9,6 +9,8 @@ import pytest
 from segmentation.batch import pipeline
 from segmentation.batch.pipeline import ReadImage, run_pipeline
 
+pytestmark = pytest.mark.slow
+
 SMALL = 256 * 256
 
 

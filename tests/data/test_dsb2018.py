@@ -19,6 +19,8 @@ from segmentation.data.dsb2018 import MARKER, SOURCES, Source, content_digest, f
 from segmentation.data.layouts import find_samples
 from segmentation.data.problems import DatasetError
 
+pytestmark = pytest.mark.slow
+
 IDS = ("0" * 63 + "a", "0" * 63 + "b")
 
 

@@ -10,6 +10,8 @@ from segmentation.evaluation.scores import score_image, set_figures
 from segmentation.exploration import performance as module
 from segmentation.exploration.performance import examine_model, found_by_trait, found_nuclei, mark_failures, ranked
 
+pytestmark = pytest.mark.slow
+
 MODEL = Path(__file__).parents[2] / "models" / "nuclei"
 
 

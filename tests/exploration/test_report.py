@@ -9,6 +9,8 @@ import pytest
 from segmentation.bundle import load_bundle
 from segmentation.exploration import report
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

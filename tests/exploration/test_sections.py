@@ -11,6 +11,8 @@ from segmentation.data.splits import SplitRow
 from segmentation.exploration import brightness, counts, foreground, images, kinds, sizes, touching
 from segmentation.exploration.style import COLOURS
 
+pytestmark = pytest.mark.slow
+
 SECTIONS = [images, sizes, counts, foreground, brightness, kinds, touching]
 
 

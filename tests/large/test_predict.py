@@ -19,6 +19,8 @@ from segmentation.large.predict import predict_large
 from segmentation.prediction.predictor import Predictor
 from segmentation.targets.encodings import ENCODINGS
 
+pytestmark = pytest.mark.slow
+
 TARGET = ENCODINGS["centre_offsets"]
 HALO = 32
 

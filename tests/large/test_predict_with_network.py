@@ -14,6 +14,8 @@ from segmentation.large.blocks import plan_blocks
 from segmentation.large.predict import predict_large
 from segmentation.prediction.predictor import open_predictor
 
+pytestmark = pytest.mark.slow
+
 MODEL = Path(__file__).parents[2] / "models" / "nuclei"
 
 

@@ -5,6 +5,8 @@ from keras import layers
 
 from segmentation.network.classic_unet import build_classic_unet
 
+pytestmark = pytest.mark.slow
+
 
 def pictures(*shape, seed=0):
     return np.random.default_rng(seed).random((*shape, 3), np.float32)

@@ -9,6 +9,8 @@ from segmentation.network.classic_unet import build_classic_unet
 from segmentation.network.geometry import geometry_of
 from segmentation.network.unet import build_unet
 
+pytestmark = pytest.mark.slow
+
 
 def build_dilated(activations, **options):
     """A network of other layers: dilation, average pooling, an even kernel, a wide transposed convolution."""

@@ -14,6 +14,8 @@ from segmentation.network.losses import (
     tversky,
 )
 
+pytestmark = pytest.mark.slow
+
 every_loss = pytest.mark.parametrize("loss", FOREGROUND_LOSSES.values(), ids=FOREGROUND_LOSSES)
 
 # Two images of four pixels: one of two foreground pixels, one empty.

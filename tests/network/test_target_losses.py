@@ -19,6 +19,8 @@ from segmentation.targets import centre_offsets
 from segmentation.targets.encodings import ENCODINGS
 from tests.targets.label_maps import draw_disks
 
+pytestmark = pytest.mark.slow
+
 SCALE = centre_offsets.OFFSET_SCALE
 
 every_encoding = pytest.mark.parametrize("name", ENCODINGS)

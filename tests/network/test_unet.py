@@ -8,6 +8,8 @@ from segmentation.network.geometry import geometry_of
 from segmentation.network.unet import build_unet
 from segmentation.targets.encodings import ENCODINGS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def mixed_precision():

@@ -16,6 +16,8 @@ from segmentation.prediction.engines import (
 from segmentation.prediction.tiling import predict_batch
 from tests.prediction.tiny_model import DIVISOR, RADIUS, write_tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):

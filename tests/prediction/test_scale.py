@@ -7,6 +7,8 @@ from segmentation.prediction.scale import LARGEST_SCALE, SMALLEST_SCALE, TOLERAN
 from segmentation.targets.encodings import ENCODINGS
 from tests.targets.label_maps import draw_disks, overlaps
 
+pytestmark = pytest.mark.slow
+
 TARGET = ENCODINGS["centre_offsets"]
 SEARCH = DiameterSearch(TARGET, 0.5, known=20.0)
 

@@ -13,6 +13,8 @@ from segmentation.prediction.engines import open_engine
 from segmentation.prediction.planning import plan_tiles
 from segmentation.prediction.tiling import predict_batch
 
+pytestmark = pytest.mark.slow
+
 MODEL = Path(__file__).parents[2] / "models" / "nuclei"
 SHAPE = 608, 720
 LARGEST_TILE = 400 * 400

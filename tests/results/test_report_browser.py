@@ -6,6 +6,8 @@ import pytest
 
 from tests.results.pages import write_page_of, write_training_page_of
 
+pytestmark = pytest.mark.slow
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright, which drives the browser, is not installed")
 CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:

@@ -9,6 +9,8 @@ from segmentation.results.report import pictures
 from segmentation.results.report.pictures import draw_outlines, draw_picture
 from tests.results.pages import drawn
 
+pytestmark = pytest.mark.slow
+
 
 def rings_of(path):
     """The corners of each ring of a path, found again by adding up its steps."""

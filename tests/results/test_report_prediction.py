@@ -18,6 +18,8 @@ from segmentation.results.report.prediction import image_part, large_image_part,
 from tests.batch.test_folder import draw, make_predictor, write_png
 from tests.results.pages import BUNDLE, drawn, page_entry, summary, write_page_of
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<script>alert(1)</script>.png"
 
 

@@ -10,6 +10,8 @@ from segmentation.data.layouts import find_samples
 from segmentation.targets.encodings import ENCODINGS, drop_small
 from tests.targets.label_maps import LABEL_MAPS, draw_disks, overlaps
 
+pytestmark = pytest.mark.slow
+
 REAL = os.environ.get("DSB2018_DIR")
 
 # What the docstrings of the encodings say that they cannot do, among the drawn label maps.

@@ -5,6 +5,8 @@ from segmentation.targets.encodings import ENCODINGS
 from segmentation.targets.symmetries import SYMMETRIES
 from tests.targets.label_maps import LABEL_MAPS, draw_disks, overlaps
 
+pytestmark = pytest.mark.slow
+
 every_encoding = pytest.mark.parametrize("targets", ENCODINGS.values(), ids=ENCODINGS)
 every_symmetry = pytest.mark.parametrize("symmetry", SYMMETRIES, ids=str)
 

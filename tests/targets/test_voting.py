@@ -4,6 +4,8 @@ import pytest
 from segmentation.targets import voting
 from segmentation.targets.voting import gather_votes
 
+pytestmark = pytest.mark.slow
+
 MERGE_DISTANCE, MIN_VOTES = 0.6, 0.3
 
 

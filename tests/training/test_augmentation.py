@@ -7,6 +7,8 @@ import pytest
 
 from segmentation.training.augmentation import Augmentation
 
+pytestmark = pytest.mark.slow
+
 # What changes the look of the image and not its geometry.
 PHOTOMETRIC = (
     "InvertImg",

@@ -4,6 +4,8 @@ from segmentation.bundle import load_bundle
 from segmentation.data.splits import SplitRow, write_split
 from segmentation.training import calibrate as module
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def call(monkeypatch, tmp_path, capsys):

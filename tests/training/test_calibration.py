@@ -23,6 +23,8 @@ from segmentation.training.calibration import (
     summarise,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class Biased:
     """An engine whose foreground is off by a bias."""

@@ -12,6 +12,8 @@ from segmentation.training.checkpoint import Checkpoint
 from segmentation.training.errors import TrainingError
 from segmentation.training.resume import discard_unfinished, read_state
 
+pytestmark = pytest.mark.slow
+
 
 class Killed(BaseException):
     """Stands for the end of the process."""

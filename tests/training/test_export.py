@@ -22,6 +22,8 @@ from segmentation.training.calibration import THRESHOLDS
 from segmentation.training.export import export_model, nuclear_areas, save_model
 from segmentation.training.resume import Run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def config(tiny_config):

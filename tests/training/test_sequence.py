@@ -9,6 +9,8 @@ from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.sampling import draw_probabilities
 from segmentation.training.sequence import CenterCrops, NucleiSequence, center_crop, feed
 
+pytestmark = pytest.mark.slow
+
 
 def batches_of(sequence, epoch, indices=(0, 3, 15)):
     sequence.epoch = epoch
