@@ -24,7 +24,7 @@ HOW    := $(if $(wildcard $(SAMPLE)/state.json),$(if $(wildcard $(SAMPLE)/finish
 ifdef IMAGES
 run: $(VENV)/requirements-predict
 	@$(BIN)/python predict_masks.py "$(IMAGES)" --model "$(MODEL)" --output "$(OUTPUT)" $(ARGS)
-	@echo "Look at the pictures in $(OUTPUT)/overlays."
+	@echo "Look at the results in $(OUTPUT)."
 else
 run: $(VENV)/requirements
 	@echo "Training a small network on the bundled images, which are synthetic; this takes about three minutes."

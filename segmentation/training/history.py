@@ -44,6 +44,7 @@ def draw_history(history: pd.DataFrame) -> Figure:
                 axes.plot(history["epoch"] + 1, history[column], color=colour, label=label)
         axes.axvline(best_epoch(history), color="C1", linestyle=":", label="best epoch")
         axes.set(title=title, xlabel="Epoch", yscale="log" if title == "Learning rate" else "linear")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if title.startswith("Dice"):
             axes.set_ylim(None, 1)
