@@ -184,7 +184,7 @@ def test_an_altered_model_is_refused(images, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
 def test_an_interrupt_ends_cleanly_and_the_next_call_goes_on(model, tmp_path):
     (tmp_path / "in").mkdir()
-    for seed in range(300):
+    for seed in range(600):
         (tmp_path / "in" / f"{seed:03}.png").write_bytes(picture(seed, 160))
     arguments = [tmp_path / "in", "--model", model, "--output", tmp_path / "out", "--outputs", "masks"]
     process = subprocess.Popen(
@@ -202,10 +202,10 @@ def test_an_interrupt_ends_cleanly_and_the_next_call_goes_on(model, tmp_path):
     assert output == ""
     assert re.fullmatch("Interrupted; .*\n", errors)
     finished = len(list((tmp_path / "out" / ".records").glob("[0-9]*.json")))
-    assert 0 < finished < 300
+    assert 0 < finished < 600
     assert len(list((tmp_path / "out" / "masks").iterdir())) == finished
     again = call(*arguments)
-    assert f"{300 - finished} of 300 images done" in again.stdout
+    assert f"{600 - finished} of 300 images done" in again.stdout
     assert f"{finished} were done before" in again.stdout
 
 

@@ -7,12 +7,13 @@ import pytest
 
 from segmentation.training.speed import keep_freed_memory
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 import resource, sys
 import numpy as np
 from segmentation.training.speed import keep_freed_memory
 
-pytestmark = pytest.mark.slow
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 
