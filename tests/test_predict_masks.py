@@ -205,7 +205,7 @@ def test_an_interrupt_ends_cleanly_and_the_next_call_goes_on(model, tmp_path):
     assert 0 < finished < 600
     assert len(list((tmp_path / "out" / "masks").iterdir())) == finished
     again = call(*arguments)
-    assert f"{600 - finished} of 300 images done" in again.stdout
+    assert f"{600 - finished} of 600 images done" in again.stdout
     assert f"{finished} were done before" in again.stdout
 
 
