@@ -83,7 +83,7 @@ def test_a_minute_of_training_learns(archive, split, tmp_path, monkeypatch):
         for sample_id in a_few(split, subset, kind, count)
     }
     write_split(chosen, tmp_path / "few.csv")
-    monkeypatch.setattr(train, "HERE", tmp_path)  # for the cache
+    monkeypatch.setattr(train, "data_folder", lambda: tmp_path)  # for the cache
     settings = "--base-filters 16 --crop-size 128 --epochs 25 --patience 25".split()
     data = ["--data", str(archive), "--split", str(tmp_path / "few.csv"), "--output", str(tmp_path / "model")]
     assert train.main(data + settings) == 0
