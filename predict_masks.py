@@ -24,7 +24,7 @@ from pathlib import Path
 from segmentation.batch import arguments as types
 from segmentation.command_line import Parser, refuse
 from segmentation.paths import released_model
-from segmentation.results.formats import FORMATS, open_outputs
+from segmentation.results.formats import FORMATS, open_outputs, result_folders
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,12 +92,12 @@ def predict(options: argparse.Namespace) -> int:
 
     try:
         subset = read_subset(options.split, options.subset) if options.split else None
-        inputs = find_inputs(options.images, subset, ignored=[options.output / name for name in FORMATS])
+        inputs = find_inputs(options.images, subset, ignored=result_folders(options.output))
         count = len(options.shard.select(inputs) if options.shard else inputs)
         bundle = load_bundle(options.model)
         engine = open_engine(bundle, options.engine, options.precision, streams_for(count))
-        decode, scale = (options.threshold, options.min_area), (options.diameter, options.pixel_size)
-        predictor = open_predictor(bundle, engine, *decode, *scale, options.tta, options.channel)
+        how = options.threshold, options.min_area, options.diameter, options.pixel_size, options.tta, options.channel
+        predictor = open_predictor(bundle, engine, *how)
         outputs = open_outputs(options.outputs, bundle)
         with closing(Progress(count)) as progress:
             outcomes = predict_folder(

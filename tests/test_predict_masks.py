@@ -297,3 +297,21 @@ def test_nobody_reads_what_is_printed(images, model, tmp_path, stream, end):
     assert result.returncode == 1, "one image failed"
     assert "Traceback" not in f"{result.stdout}{result.stderr}" and "Exception" not in f"{result.stdout}{result.stderr}"
     assert (tmp_path / "out" / "nuclei.csv").exists() and (tmp_path / "out" / "summary.json").exists()
+
+
+def test_the_images_of_a_data_set_are_found_where_its_folder_is_the_output(images, model):
+    data = images.parent / "data"
+    data.mkdir()
+    images.rename(data / "images")
+    result = call(data, "--output", data, "--model", model, "--outputs", "labels")
+    assert result.returncode == 0, result.stderr
+    assert len(list((data / "labels").iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", ["nuclei.csv", "summary.json"])
+def test_files_that_no_prediction_wrote_are_not_replaced(images, model, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("precious")
+    result = call(images, "--output", tmp_path / "out", "--model", model, "--outputs", "table")
+    assert result.returncode == 2 and f"{name} was written by no prediction" in result.stderr
+    assert (tmp_path / "out" / name).read_text() == "precious"

@@ -139,6 +139,10 @@ def _make_folders(folder: Path, outputs: Collection[Output]) -> list[Path]:
     for own in [] if (folder / RECORDS).exists() else folders:
         if own.is_dir() and any(own.iterdir()):
             raise FolderError(f"{own} holds files that no prediction wrote; name another folder with --output")
+    tables = [output.file for output in outputs if not isinstance(output, ImageOutput)]
+    for name in [] if (folder / RECORDS).exists() else [*tables, "summary.json"]:
+        if (folder / name).exists():
+            raise FolderError(f"{folder / name} was written by no prediction; name another folder with --output")
     folders = [folder, folder / RECORDS, *folders]
     for own in folders:
         own.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,3 +38,8 @@ def open_outputs(names: Collection[str], bundle: "Bundle") -> dict[str, "Output"
         name: replace(output, write=partial(output.write, bundle=bundle)) if isinstance(output, PageOutput) else output
         for name, output in outputs.items()
     }
+
+
+def result_folders(output: Path) -> list[Path]:
+    """Return the folders of results in an output folder; ``images`` is none, but the images of a data set."""
+    return [output / name for name in FORMATS if name != "images"]
