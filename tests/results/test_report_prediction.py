@@ -2,6 +2,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import PurePath
 
 import numpy as np
 import pytest
@@ -105,7 +106,8 @@ def test_names_tell_images_apart_and_no_more(tmp_path, paths, shown):
     names = [image["file"] for image in Page(tmp_path / "report.html").gallery["images"]]
     assert names == (shown or names)
     assert len(set(names)) == len(names)
-    assert all(name.endswith(path.split("/")[-1]) for name, path in zip(names, paths, strict=True))
+    # The page sorts by the whole path, which depends on the folder that the tests run in.
+    assert sorted(PurePath(name).name for name in names) == sorted(PurePath(path).name for path in paths)
 
 
 def test_links_lead_to_what_was_written(tmp_path):
