@@ -19,63 +19,20 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
-from segmentation.batch import arguments as types
-from segmentation.command_line import Parser, refuse
-from segmentation.paths import released_model
+from segmentation.batch.arguments import parse_arguments
+from segmentation.command_line import refuse
 from segmentation.results.formats import FORMATS, open_outputs, result_folders
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    options = parse_arguments(argv)
+    options = parse_arguments(__doc__, FORMATS, argv)
     try:
         return predict(options)
     except KeyboardInterrupt:
         print("Interrupted; finished images are kept, and the same command goes on from there.", file=sys.stderr)
         return 130
-
-
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line; nothing heavy is imported yet, so that --help is instant."""
-    parser = Parser(__doc__)
-    add = parser.add_argument_group("what to predict").add_argument
-    images = "files, globs, OME-Zarr stores (image.zarr), folders, or a data set in the Bowl's layout, folder or zip"
-    add("images", nargs="+", metavar="IMAGES", help=images)
-    add("--split", metavar="CSV", help="table of ids and subsets; goes with --subset")
-    add("--subset", metavar="NAME", help="only images of this subset of the split")
-    channel = "which of several channels shows the nuclei: its name, or its number from 1 as in Fiji"
-    add("--channel", metavar="NAME|N", help=channel)
-    add("--shard", type=types.shard, metavar="I/N", help="only every N-th image, from the I-th on")
-
-    add = parser.add_argument_group("what to write").add_argument
-    add("--output", type=Path, default=Path("predictions"), metavar="FOLDER", help="where to")
-    formats = ", ".join(f"{name} ({files})" for name, (_, files) in FORMATS.items())
-    default = ["masks", "labels", "overlays", "table"]
-    add("--outputs", nargs="+", choices=FORMATS, default=default, metavar="NAME", help=f"any of: {formats}")
-    add("--overwrite", action="store_true", help="predict finished images again")
-
-    add = parser.add_argument_group("how").add_argument
-    model = "a trained model (default: the released one, models/nuclei)"
-    add("--model", type=Path, default=released_model(), metavar="FOLDER", help=model)
-    add("--threshold", type=types.probability, metavar="P", help="least probability of nuclei (default: the model's)")
-    add("--min-area", type=types.area, metavar="PIXELS", help="drop smaller nuclei (default: the model's)")
-    diameter = (
-        "of the nuclei: images are rescaled so that they have the diameter that the model was trained on; auto: as the "
-        "model estimates it for each image; none: images are never rescaled"
-    )
-    add("--diameter", type=types.diameter, default="auto", metavar="PIXELS|auto|none", help=diameter)
-    pixel_size = "side of a pixel in micrometres, whatever the files say; auto starts from nuclei of 10 micrometres"
-    add("--pixel-size", type=types.micrometres, metavar="UM", help=pixel_size)
-    add("--tta", action="store_true", help="average over 8 flips and turns: slightly more accurate, 8 times as slow")
-    add("--engine", choices=("auto", "openvino", "keras"), default="auto", help="keras is for a GPU")
-    precision = "of the arithmetic (default: f32, or bf16 if the model was validated with it and the processor gains)"
-    add("--precision", choices=("f32", "bf16"), help=precision)
-    arguments = parser.parse_args(argv)
-    if (arguments.split is None) != (arguments.subset is None):
-        parser.error("--split and --subset go together")
-    return arguments
 
 
 def predict(options: argparse.Namespace) -> int:
