@@ -1,6 +1,5 @@
 """What all images of a call share, and how each of them ends: skipped, saved or failed."""
 
-import hashlib
 import os
 import re
 import threading
@@ -152,7 +151,6 @@ def _has_changed(source: Input, record: Record) -> bool:
     if isinstance(file, Path) and is_special(file):
         return False
     try:
-        digest = content_digest(file) if isinstance(file, Path) else hashlib.sha256(file.read_bytes()).hexdigest()
+        return content_digest(file) != record.sha256
     except OSError:
         return False
-    return digest != record.sha256

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from segmentation.batch.outputs import Prediction, TableOutput, check_outputs
 from segmentation.batch.pipeline import ReadImage
 from segmentation.batch.records import RECORDS
 from segmentation.data.images import Image, ImageError, read_image
-from segmentation.data.large import content_digest, open_large
+from segmentation.data.large import as_large, content_digest, open_large
 from segmentation.large.blocks import BLOCKS_AT_ONCE
 from segmentation.prediction.cores import streams_for
 from segmentation.prediction.predictor import Predictor, ScaledOutput
@@ -26,6 +26,10 @@ from segmentation.prediction.tiling import padded_shape
 
 if TYPE_CHECKING:
     from segmentation.data.archive import File
+
+
+# What an image takes at most that is predicted whole, besides the 0.4 GB of the program.
+_BYTES_PER_PIXEL = 85
 
 
 class Job(NamedTuple):
@@ -71,21 +75,37 @@ def read(call: Call, source: Input) -> ReadImage | Outcome | None:
         if finished:
             return finished
         image = call.with_pixel_size(read_image(_Content(source.file, content), call.predictor.channel))
-        prepared = call.predictor.prepare(image)
-    height, width = prepared.shape[:2]
+        height, width = image.pixels.shape[:2]
+        if height * width > call.largest_whole:
+            return None
+        with _memory_for(source, image):
+            prepared = call.predictor.prepare(image)
     shape = padded_shape(height, width, call.predictor.divisor)
     return ReadImage(shape, height * width, Job(source, sha256, image, prepared))
 
 
+@contextmanager
+def _memory_for(source: Input, image: Image) -> Iterator[None]:
+    """Say which image needs more memory than is free, and how much."""
+    try:
+        yield
+    except MemoryError as error:
+        height, width = image.pixels.shape[:2]
+        raise ImageError(
+            f"{source.file} has {width:,} x {height:,} pixels, for which {height * width * _BYTES_PER_PIXEL / 1e9:.1f} "
+            "GB of free memory are needed: free some, or use a machine that has more"
+        ) from error
+
+
 def predict(call: Call, jobs: Sequence[Job]) -> list[ScaledOutput]:
     """Run the network on images of one padded shape."""
-    with call.timed("predict"):
+    with call.timed("predict"), _memory_for(jobs[0].source, jobs[0].image):
         return call.predictor.predict_at_best_scale([job.prepared for job in jobs])
 
 
 def finish(call: Call, job: Job, fit: ScaledOutput) -> Outcome:
     """Decode the label map and write the results."""
-    with call.timed("decode"):
+    with call.timed("decode"), _memory_for(job.source, job.image):
         labels = fit.label_map()
     scale, file = float(fit.predictor.scale), str(job.source.file)
     prediction = Prediction(job.source.name, job.image, labels, fit.channels, file, scale, fit.diameter)
@@ -129,7 +149,7 @@ def _predict(
     file, channel = source.file, predictor.channel
     large = open_large(file, channel, call.largest_whole) if isinstance(file, Path) else None
     if large is None:
-        raise ImageError(f"{file} was replaced by a smaller image during the call; run the same command again")
+        large = as_large(file, read_image(file, channel))
     blocks = call.folder / RECORDS / f"{source.name}.blocks"
     # Another process on the same folder that comes to this image waits, and then finds it finished.
     with closing(large), exclusive_lock(blocks.with_name(f"{blocks.name}.lock")):

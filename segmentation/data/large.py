@@ -1,4 +1,4 @@
-"""Pictures of any size, read by blocks: TIFF, BigTIFF, OME-TIFF and OME-Zarr.
+"""Pictures of any size, read by blocks: TIFF, BigTIFF, OME-TIFF and OME-Zarr from the file, others from memory.
 
 What a block holds is what `read_image` gives for the whole picture, at the same place.
 """
@@ -7,16 +7,19 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from segmentation.data.formats.channels import GREY, RGB, choose_channel, name_channels
 from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError
 from segmentation.data.formats.zarr_blocks import ZarrBlocks, is_zarr
-from segmentation.data.images import TIFF_SIGNATURES, ImageError, image_errors, intensities
+from segmentation.data.images import TIFF_SIGNATURES, Image, ImageError, Readable, image_errors, intensities
 
-# Pictures up to this are read whole, in pixels: a bit more than 8,000 x 8,000.
+if TYPE_CHECKING:
+    from segmentation.data.formats.tiff_blocks import TiffBlocks
+
+# Pictures up to this are predicted whole, in pixels: 8,000 x 8,000. They take some 85 bytes a pixel.
 LARGEST_WHOLE = 64_000_000
 
 # Of `LargeImage.blocks`, in pixels: whole tiles of all common sizes, and few rows, because strips are wide.
@@ -24,11 +27,7 @@ _BLOCK = 512, 16_384
 
 
 class _Source(Protocol):
-    """`TiffBlocks` or `ZarrBlocks`."""
-
-    shape: tuple[int, int]
-    description: Decoded
-    channel_names: tuple[str, ...]
+    """`TiffBlocks`, `ZarrBlocks` or `_InMemory`."""
 
     def read(self, rows: slice, columns: slice, all_channels: bool = False) -> Decoded: ...
 
@@ -51,7 +50,7 @@ class LargeImage:
         2 or 3 where the picture is a Zarr store.
     """
 
-    file: Path
+    file: Readable
     shape: tuple[int, int]
     dtype: np.dtype
     channel_names: tuple[str, ...]
@@ -115,6 +114,45 @@ class LargeImage:
         self._source.close()
 
 
+class _InMemory:
+    """The blocks of a picture whose format is decoded whole."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+
+    def read(self, rows: slice, columns: slice, all_channels: bool = False) -> Decoded:
+        channels = self._image.all_channels if all_channels else None
+        return Decoded(
+            self._image.pixels[rows, columns], channels=None if channels is None else channels[rows, columns]
+        )
+
+    def close(self) -> None:
+        pass
+
+
+def as_large(file: Readable, image: Image) -> LargeImage:
+    """Return an image that was read whole as one that is read by blocks, which take far less memory to predict.
+
+    Examples
+    --------
+    >>> image = Image(np.arange(12, dtype=np.uint8).reshape(3, 4, 1), ("grey",), None)
+    >>> as_large(Path("cells.png"), image).read(slice(1, 3), slice(2, 9))[..., 0]
+    array([[ 6,  7],
+           [10, 11]], dtype=uint8)
+    """
+    return LargeImage(
+        file=file,
+        shape=image.pixels.shape[:2],
+        dtype=image.pixels.dtype,
+        channel_names=image.channel_names,
+        pixel_size_um=image.pixel_size_um,
+        zarr_format=None,
+        measured_names=image.measured_names,
+        _source=_InMemory(image),
+        _colour=None,
+    )
+
+
 def open_large(file: Path, channel: str | None = None, largest_whole: int = LARGEST_WHOLE) -> LargeImage | None:
     """Open a picture by blocks if it is too large to be read whole; only the metadata are read.
 
@@ -167,7 +205,7 @@ def open_large(file: Path, channel: str | None = None, largest_whole: int = LARG
     )
 
 
-def _open_source(file: Path, channel: str | None, largest_whole: int) -> _Source | None:
+def _open_source(file: Path, channel: str | None, largest_whole: int) -> "TiffBlocks | ZarrBlocks | None":
     if file.is_dir():
         return ZarrBlocks(file, channel) if is_zarr(file) else None
     try:
@@ -192,8 +230,10 @@ def _open_source(file: Path, channel: str | None, largest_whole: int) -> _Source
     return None
 
 
-def content_digest(file: Path) -> str:
+def content_digest(file: Readable) -> str:
     """SHA-256 of a file, or of the paths and contents of all files in a folder, read piece by piece."""
+    if not isinstance(file, Path):  # in an archive
+        return hashlib.sha256(file.read_bytes()).hexdigest()
     if not file.is_dir():
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import textwrap
 import time
+import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -171,9 +173,31 @@ def test_the_channel_that_is_asked_for(tmp_path):
     assert not any(outcome.nuclei for outcome in go(files, tmp_path / "gfp", make_predictor(channel="GFP")))
 
 
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_formats_that_are_decoded_whole_are_predicted_by_blocks(tmp_path, suffix):
+    """What a tiled TIFF of the same pixels gives: also all channels in the table, and from an archive."""
+    pixels = np.stack([draw((300, 350), seed) for seed in range(3)], axis=-1)
+    tifffile.imwrite(tmp_path / "tiled.tif", pixels, tile=(64, 64))
+    (tmp_path / "in").mkdir()
+    file = tmp_path / "in" / f"picture{suffix}"
+    cv2.imwrite(str(file), pixels[..., ::-1])
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.write(file, f"images/{file.name}")
+    predictor = make_predictor(channel="green")
+    sources = {"tiled": tmp_path / "tiled.tif", "file": file, "archive": tmp_path / "images.zip"}
+    for name, source in sources.items():
+        (outcome,) = go([source], tmp_path / name, predictor, largest_whole=10_000)
+        assert outcome.status == "done" and outcome.nuclei > 20
+        assert rows(tmp_path / name) == rows(tmp_path / "tiled")
+        assert [found.suffix for found in (tmp_path / name / "masks").iterdir()] == [".tif"]
+        assert go([source], tmp_path / name, predictor, largest_whole=10_000)[0].status == "skipped"
+    assert "mean_intensity_red" in (tmp_path / "file" / "nuclei.csv").read_text()
+
+
 SCRIPT = """
 import importlib.util
 import time
+import zipfile
 from pathlib import Path
 
 spec = importlib.util.spec_from_file_location("tests_by_blocks", {this!r})

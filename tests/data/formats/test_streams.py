@@ -12,11 +12,22 @@ ENCODERS = {
     "jpeg": lambda pixels: imagecodecs.jpeg8_encode(pixels, level=90),
     "jpeg2000": lambda pixels: imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="j2k"),
     "jp2": lambda pixels: imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="jp2"),
+    "jpegxl": lambda pixels: imagecodecs.jpegxl_encode(pixels, lossless=True),
+    "jpegxl in boxes": lambda pixels: imagecodecs.jpegxl_encode(pixels, usecontainer=True),
+    "jpegxr": imagecodecs.jpegxr_encode,
+    "webp": lambda pixels: imagecodecs.webp_encode(as_rgb(pixels), level=80),
+    "lossless webp": lambda pixels: imagecodecs.webp_encode(as_rgb(pixels), lossless=True),
+    "webp with alpha": lambda pixels: imagecodecs.webp_encode(as_rgb(pixels, 4), level=80),
+    "lerc": lambda pixels: imagecodecs.lerc_encode(pixels if pixels.ndim == 2 else pixels[..., 0].copy()),
 }
 
 
+def as_rgb(pixels, channels=3):
+    return np.broadcast_to(np.atleast_3d(pixels)[..., :1], (*pixels.shape[:2], channels)).copy()
+
+
 @pytest.mark.parametrize("codec", ENCODERS)
-@pytest.mark.parametrize("shape", [(17, 40), (300, 5), (64, 64, 3)])
+@pytest.mark.parametrize("shape", [(17, 40), (300, 5), (64, 64, 3), (90, 120), (36, 45), (1700, 600), (513, 9000)])
 def test_the_announced_size_is_that_of_the_pixels(codec, shape):
     pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     assert announced_size(ENCODERS[codec](pixels)) == shape[:2]
@@ -29,7 +40,10 @@ def test_other_streams_and_truncated_ones_announce_nothing():
         assert all(announced_size(stream[:length]) in (None, (9, 9)) for length in range(len(stream)))
 
 
-@pytest.mark.parametrize("compression, codec", [("png", "png"), ("jpeg", "jpeg"), ("jpeg2000", "jpeg2000")])
+@pytest.mark.parametrize(
+    "compression, codec",
+    [("png", "png"), ("jpeg", "jpeg"), ("jpeg2000", "jpeg2000"), ("jpegxl", "jpegxl"), ("webp", "webp")],
+)
 @pytest.mark.parametrize("by_blocks", [False, True])
 def test_a_tile_that_holds_many_more_pixels_is_refused_before_it_is_decoded(compression, codec, by_blocks, tmp_path):
     stream = ENCODERS[codec](np.zeros((3000, 2000), np.uint8))
