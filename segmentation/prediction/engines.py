@@ -19,7 +19,7 @@ import numpy as np
 from segmentation.bundle import Bundle, load_network
 from segmentation.prediction.cores import available_cores
 from segmentation.prediction.planning import LARGEST_TILE
-from segmentation.targets.encodings import Encoding
+from segmentation.targets.encodings import ENCODINGS, Encoding
 from segmentation.targets.symmetries import SYMMETRIES
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None
     Raises
     ------
     EngineError
-        If the engine's library is not installed, or the engine does not compute in that precision.
+        If the engine's library is not installed, the engine does not compute in that precision, or the network has
+        other channels than the bundle's targets.
     ValueError
         If `name` or `precision` is none of the above.
     """
@@ -82,10 +83,18 @@ def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None
     if name == "keras":
         if precision not in (None, "f32"):
             raise EngineError(f"The Keras engine computes in f32 only, got {precision}; leave out --engine keras")
-        return KerasEngine(bundle.folder / "model.keras")
-    if precision is None:
-        precision = "bf16" if "bf16" in bundle.precisions and gains_from_bf16() else "f32"
-    return OpenVINOEngine(bundle.folder / "model.xml", precision, streams)
+        engine: OpenVINOEngine | KerasEngine = KerasEngine(bundle.folder / "model.keras")
+    else:
+        if precision is None:
+            precision = "bf16" if "bf16" in bundle.precisions and gains_from_bf16() else "f32"
+        engine = OpenVINOEngine(bundle.folder / "model.xml", precision, streams)
+    expected = 3, len(ENCODINGS[bundle.targets].channels)
+    if engine.channels != expected:
+        raise EngineError(
+            f"The network of {bundle.folder} has inputs and outputs of {engine.channels} channels, where {expected} "
+            f"were expected of the targets {bundle.targets}; name another model"
+        )
+    return engine
 
 
 class OpenVINOEngine:
@@ -128,6 +137,9 @@ class OpenVINOEngine:
                 f"ask for --precision {self.precision}"
             )
 
+        lengths = [port.get_partial_shape()[-1] for port in (*compiled.inputs, *compiled.outputs)]
+        #: Of the input and the output.
+        self.channels = tuple(length.get_length() if length.is_static else None for length in lengths)
         self.version = openvino.__version__.split("-")[0]
         self.streams = streams
         self.batch_pixels = min(_PIXELS_FOR_A_CORE * -(-available_cores() // streams), LARGEST_TILE)
@@ -169,6 +181,8 @@ class KerasEngine:
         self._model = load_network(file.parent)
         for layer in self._model.layers:
             layer.dtype_policy = keras.DTypePolicy("float32")
+        #: Of the input and the output.
+        self.channels = tuple(tensor.shape[-1] for tensor in (*self._model.inputs, *self._model.outputs))
         self.version = keras.__version__
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:

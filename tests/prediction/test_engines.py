@@ -1,10 +1,12 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from segmentation.bundle import load_bundle, write_bundle
 from segmentation.prediction import engines
 from segmentation.prediction.engines import (
     EngineError,
@@ -181,11 +183,13 @@ def test_bf16_on_request_is_stated_or_refused(bundle):
     [({"f32": {}}, True, "f32"), ({"f32": {}, "bf16": {}}, False, "f32"), ({"f32": {}, "bf16": {}}, True, "bf16")],
 )
 def test_bf16_is_chosen_only_where_it_is_validated_and_gains(tmp_path, monkeypatch, validated, gains, expected):
-    asked = []
+    class OpenVINO:
+        def __init__(self, file, precision, streams):
+            self.precision, self.channels = precision, (3, 4)
+
     monkeypatch.setattr(engines, "gains_from_bf16", lambda: gains)
-    monkeypatch.setattr(engines, "OpenVINOEngine", lambda file, precision, streams: asked.append(precision))
-    open_engine(write_tiny_bundle(tmp_path / "tiny", precisions=validated))
-    assert asked == [expected]
+    monkeypatch.setattr(engines, "OpenVINOEngine", OpenVINO)
+    assert open_engine(write_tiny_bundle(tmp_path / "tiny", precisions=validated)).precision == expected
 
 
 def test_unknown_names_are_refused(bundle):
@@ -227,3 +231,17 @@ def test_keras_gives_what_openvino_gives(tmp_path):
     tiles = noise(2, 32, 48, 3)
     np.testing.assert_allclose(keras_engine(tiles), openvino_engine(tiles), atol=1e-5)
     assert abs(keras_engine(tiles) - model.predict_on_batch(tiles)).max() > 1e-4, "bfloat16 would be this far off"
+
+
+@pytest.mark.parametrize("name", ["openvino", "keras"])
+def test_a_network_of_other_channels_than_its_bundle_says_is_refused(bundle, name, tmp_path):
+    other = replace(bundle, targets="foreground")
+    if name == "keras":
+        keras = pytest.importorskip("keras")
+        other = write_tiny_bundle(tmp_path / "tiny")
+        keras.Sequential([keras.layers.Input((None, None, 3)), keras.layers.Conv2D(1, 1)]).save(
+            tmp_path / "tiny" / "model.keras"
+        )
+        write_bundle(other)
+    with pytest.raises(EngineError, match=r"inputs and outputs of \(3, \d\) channels, where \(3, \d\) were expected"):
+        open_engine(load_bundle(other.folder) if name == "keras" else other, name)
