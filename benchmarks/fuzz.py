@@ -44,7 +44,8 @@ _LIBRARIES = tuple(
 
 def read_picture(file: Path) -> str:
     """Read a picture in every way there is; return "image" or the sentence that refuses it."""
-    from segmentation.data.images import ImageError, read_image, read_label_map
+    from segmentation.data.images import ImageError, read_image
+    from segmentation.data.label_maps import read_label_map
     from segmentation.data.large import open_large
 
     def by_blocks(file: Path) -> None:

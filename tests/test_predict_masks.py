@@ -17,7 +17,7 @@ import pytest
 
 import predict_masks
 import segmentation
-from segmentation.data.images import read_label_map
+from segmentation.data.label_maps import read_label_map
 from segmentation.data.run_lengths import decode_run_lengths
 from tests.prediction.tiny_model import write_tiny_bundle
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import predict_masks
-from segmentation.data.images import read_image, read_label_map
+from segmentation.data.images import read_image
+from segmentation.data.label_maps import read_label_map
 from tests.prediction.tiny_model import write_tiny_bundle
 
 pytestmark = pytest.mark.slow

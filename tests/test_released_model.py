@@ -7,7 +7,8 @@ import pytest
 
 from segmentation import load_bundle, segment
 from segmentation.bundle import MODEL_FILES
-from segmentation.data.images import read_image, read_label_map
+from segmentation.data.images import read_image
+from segmentation.data.label_maps import read_label_map
 from segmentation.data.splits import read_split
 from segmentation.evaluation.scores import score_image, set_figures
 

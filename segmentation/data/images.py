@@ -1,4 +1,4 @@
-"""Microscope images and label maps, read from PNG, JPEG, BMP and TIFF.
+"""Microscope images, read from PNG, JPEG, BMP and TIFF.
 
 The format is found from the content, never from the suffix. Pixels keep their native depth and their orientation in
 the file; nothing is guessed: what is ambiguous or broken is refused with one sentence.
@@ -107,7 +107,7 @@ def read_image(file: Readable, channel: str | None = None) -> Image:
         values that no image has (complex, negative, above 65,535, NaN, infinite).
     """
     with image_errors(file):
-        decoded = _decode(file, channel)
+        decoded = decode(file, channel)
         pixels = intensities(decoded)
         channels, names = decoded.channels, decoded.names
         if channel is not None and not names:
@@ -127,50 +127,12 @@ def intensities(decoded: Decoded) -> np.ndarray:
     """
     pixels = decoded.pixels
     if decoded.palette is not None:
-        pixels = _expand(pixels, decoded.palette)
+        pixels = expand(pixels, decoded.palette)
     pixels = as_image_dtype(pixels)
     return pixels if decoded.black is None else pixels.dtype.type(decoded.black) - pixels
 
 
-def read_label_map(file: Readable) -> np.ndarray:
-    """Read one label map or mask: the numbers as stored, 0 being background.
-
-    Of a picture with a palette of colours, as labelling programs write it, the indices are the labels; with a palette
-    of grey levels, these levels are. A colour palette that shows black at an index other than 0 is refused: its
-    background is unclear.
-
-    Numbers are never inverted (MinIsWhite in TIFF is only a way of showing them). bool becomes 0/255; grey PNG of less
-    than 8 bits is spread over 0..255. Colour with equal channels counts as grey; alpha is dropped.
-
-    Returns
-    -------
-    ndarray of shape (H, W) and dtype uint8, uint16 or uint32
-        Non-negative signed integers become unsigned ones of the same size; floats that are whole numbers, and 64-bit
-        integers, become uint32.
-
-    Raises
-    ------
-    ImageError
-        As `read_image`, and if the file is in colour, in JPEG compression (which changes numbers), or holds numbers
-        that are negative, fractional or above 4,294,967,295.
-    """
-    try:
-        decoded = _decode(file)
-        if decoded.lossy:
-            raise DecodeError("is in JPEG compression, which changes labels, where PNG, BMP or TIFF was expected")
-        pixels = decoded.pixels
-        if decoded.palette is not None:
-            pixels = _labels_of_palette(pixels, decoded.palette)
-        if pixels.ndim == 3:
-            if not is_grey(pixels):
-                raise DecodeError("is a colour picture, where a mask or label map of one channel was expected")
-            pixels = pixels[..., 0]
-        return np.ascontiguousarray(_as_label_dtype(pixels))
-    except DecodeError as error:
-        raise ImageError(f"{file} {error}") from error
-
-
-def _decode(file: Readable, channel: str | None = None) -> Decoded:
+def decode(file: Readable, channel: str | None = None) -> Decoded:
     """Decode the content of a file in whatever format it is; `DecodeError` where that fails."""
     try:
         if not isinstance(file, Path):
@@ -213,7 +175,7 @@ def _decode_stream(stream: BinaryIO, channel: str | None) -> Decoded:
     raise DecodeError(f"{kind}, where {_FORMATS} was expected")
 
 
-def _expand(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
+def expand(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Return the colours, (H, W, 3) uint8, or (H, W) uint8 of a palette that is all grey."""
     highest = int(indices.max())
     if highest >= len(palette):
@@ -221,19 +183,6 @@ def _expand(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
             f"is a damaged picture that uses palette entry {highest}, where at most {len(palette) - 1} was expected"
         )
     return palette[:, 0][indices] if is_grey(palette) else palette[indices]
-
-
-def _labels_of_palette(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    if is_grey(palette):
-        return _expand(indices, palette)
-    used = np.flatnonzero(np.bincount(indices.ravel()))
-    black = [int(index) for index in used if index < len(palette) and not palette[index].any()]
-    if black and 0 not in black:
-        raise DecodeError(
-            f"is a picture with a colour palette whose black is entry {black[0]}, "
-            "where black at entry 0, for the background, was expected"
-        )
-    return indices
 
 
 def is_grey(colours: np.ndarray) -> bool:
@@ -260,26 +209,11 @@ def as_image_dtype(pixels: np.ndarray) -> np.ndarray:
         if n_bad:
             raise DecodeError(f"holds {n_bad:,} values that are NaN or infinite, where finite float32 was expected")
         return pixels
-    _check_range(pixels, 65_535, "0 to 65535 was")
+    check_range(pixels, 65_535, "0 to 65535 was")
     return pixels.astype(np.uint8 if dtype.itemsize == 1 else np.uint16)
 
 
-def _as_label_dtype(pixels: np.ndarray) -> np.ndarray:
-    dtype = pixels.dtype
-    if dtype.kind == "b":
-        return pixels.astype(np.uint8) * 255
-    if dtype.kind == "f":
-        with np.errstate(invalid="ignore"):  # NaN
-            fractional = np.count_nonzero(pixels != np.floor(pixels)) + np.count_nonzero(np.isinf(pixels))
-        if fractional:
-            raise DecodeError(
-                f"holds {fractional:,} {dtype.name} values that are not whole numbers, where labels were expected"
-            )
-    _check_range(pixels, 4_294_967_295, "labels from 0 to 4294967295 were")
-    return pixels.astype(f"u{dtype.itemsize}" if dtype.kind in "iu" and dtype.itemsize < 4 else np.uint32, copy=False)
-
-
-def _check_range(pixels: np.ndarray, largest: int, expected: str) -> None:
+def check_range(pixels: np.ndarray, largest: int, expected: str) -> None:
     if pixels.dtype.kind not in "iuf":
         raise DecodeError(f"holds {pixels.dtype.name} values, where integers or real numbers were expected")
     lowest, highest = int(pixels.min()), int(pixels.max())

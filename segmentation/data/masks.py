@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from segmentation.data import problems
 from segmentation.data.archive import File
-from segmentation.data.images import ImageError, read_label_map
+from segmentation.data.images import ImageError
+from segmentation.data.label_maps import read_label_map
 from segmentation.data.problems import Problem
 from segmentation.data.run_lengths import decode_run_lengths
 

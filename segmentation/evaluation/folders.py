@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from segmentation.data.images import ImageError, read_label_map
+from segmentation.data.images import ImageError
+from segmentation.data.label_maps import read_label_map
 from segmentation.data.layouts import find_samples
 from segmentation.data.masks import labels_from_mask
 from segmentation.data.problems import DatasetError

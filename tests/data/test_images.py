@@ -14,7 +14,8 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-from segmentation.data.images import IMAGE_SUFFIXES, ImageError, read_image, read_label_map
+from segmentation.data.images import IMAGE_SUFFIXES, ImageError, read_image
+from segmentation.data.label_maps import read_label_map
 
 
 @pytest.fixture
@@ -158,9 +159,9 @@ def test_values_that_no_label_map_has(tmp_path, values, found):
     assert str(refusal.value).startswith(f"{file} {found}")
 
 
-def test_colours_are_no_label_map(rng, tmp_path):
+def test_colours_without_black_are_no_label_map(rng, tmp_path):
     Pillow.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(tmp_path / "labels.png")
-    with pytest.raises(ImageError, match=r"labels\.png is a colour picture, where a mask or label map of one channel"):
+    with pytest.raises(ImageError, match=r"labels\.png is a colour picture without black, where a mask"):
         read_label_map(tmp_path / "labels.png")
 
 
@@ -252,7 +253,8 @@ REPOSITORY = Path(__file__).parents[2]
 READ_ALL = """
 import sys
 from pathlib import Path
-from segmentation.data.images import ImageError, read_image, read_label_map
+from segmentation.data.images import ImageError, read_image
+from segmentation.data.label_maps import read_label_map
 
 for file in sorted(Path(sys.argv[1]).iterdir()):
     for read in (read_image, read_label_map):

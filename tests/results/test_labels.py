@@ -3,7 +3,8 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
-from segmentation.data.images import read_image, read_label_map
+from segmentation.data.images import read_image
+from segmentation.data.label_maps import read_label_map
 from segmentation.results.labels import write_label_map
 from segmentation.results.masks import write_mask
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from segmentation.data.images import ImageError, read_image, read_label_map
+from segmentation.data.images import ImageError, read_image
+from segmentation.data.label_maps import read_label_map
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import tifffile
 
 from segmentation.data.formats.channels import choose_channel, list_channels, name_channels
 from segmentation.data.formats.decoded import DecodeError
-from segmentation.data.images import ImageError, read_image, read_label_map
+from segmentation.data.images import ImageError, read_image
+from segmentation.data.label_maps import read_label_map
 
 HINT = "; choose one with --channel NAME or --channel NUMBER"
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from segmentation.data.images import ImageError, read_image, read_label_map
+from segmentation.data.images import ImageError, read_image
+from segmentation.data.label_maps import read_label_map
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 

@@ -8,7 +8,8 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-from segmentation.data.images import ImageError, read_image, read_label_map
+from segmentation.data.images import ImageError, read_image
+from segmentation.data.label_maps import read_label_map
 
 
 @pytest.fixture
