@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from segmentation.command_line import Parser, refuse
+from segmentation.command_line import Parser, printable, refuse, write_line
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -64,15 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (folders.EvaluationError, DatasetError, ImportError, OSError) as error:
         return refuse("evaluate_masks.py", error)
 
-    print(report.as_text(evaluation))
+    write_line(report.as_text(evaluation), sys.stdout)
     problems = evaluation.images["problem"].dropna()
     extra = sorted(predictions.keys() - {image.id for image in truth})
     for problem in problems:
-        print(f"counted as empty: {problem}", file=sys.stderr)
+        write_line(f"counted as empty: {printable(problem)}", sys.stderr)
     for what, names in (("images of the subset that are not", absent), ("predictions without an image", extra)):
         if names:
             shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            print(f"{what} in {options.truth}: {len(names):,} ({shown})", file=sys.stderr)
+            write_line(f"{what} in {options.truth}: {len(names):,} ({printable(shown)})", sys.stderr)
     return 1 if len(problems) else 0
 
 

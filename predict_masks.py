@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from segmentation.batch.arguments import parse_arguments
-from segmentation.command_line import refuse
+from segmentation.command_line import refuse, write_line
 from segmentation.results.formats import FORMATS, open_outputs, result_folders
 
 
@@ -39,7 +39,7 @@ def predict(options: argparse.Namespace) -> int:
     """Find the images, open the model, predict the folder, and say what was done; return the exit status."""
     from segmentation.batch.folder import FolderError, predict_folder
     from segmentation.batch.inputs import InputError, find_inputs, read_subset
-    from segmentation.batch.progress import Progress, write_line
+    from segmentation.batch.progress import Progress
     from segmentation.bundle import BundleError, load_bundle
     from segmentation.data.problems import DatasetError
     from segmentation.prediction.cores import streams_for

@@ -1,12 +1,16 @@
-"""A command line that shows its examples, knows its version and suggests the option that was meant."""
+"""A command line that shows its examples, knows its version and suggests the option that was meant; and its output."""
 
 import argparse
 import difflib
+import os
 import re
 import sys
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from segmentation import __version__
+
+# With line separators, and the characters that XML does not have.
+CONTROL_CHARACTER = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ufffe\\uffff]")
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,8 +42,27 @@ def refuse(script: str, error: Exception) -> int:
             f"the package {error.name} is not installed; run: pip install -r requirements.txt, or, without a checkout, "
             'pip install "nuclei-segmentation[train]"'
         )
-    print(f"{script}: {error}", file=sys.stderr)  # noqa: T201
+    write_line(f"{script}: {error}", sys.stderr)
     return 2
+
+
+def printable(text: str) -> str:
+    """Write control characters, which a terminal would obey, as Python does: a line feed as ``\\n``."""
+    return CONTROL_CHARACTER.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def write_line(text: str, stream: TextIO) -> None:
+    """Print lines, whatever the names in them hold.
+
+    If nobody reads them any more or the device is full, go on without: results are in files.
+    """
+    text = "\n".join(map(printable, text.split("\n")))
+    encoding = stream.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except OSError:
+        # What is left in the buffer is written once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from segmentation.batch.inputs import Input, is_special, printable
+from segmentation.batch.inputs import Input, is_special
 from segmentation.batch.outputs import ImageOutput, Output, Prediction
 from segmentation.batch.records import Record, Records
+from segmentation.command_line import printable
 from segmentation.data.images import Image
 from segmentation.data.large import LARGEST_WHOLE, LargeImage, content_digest
 from segmentation.prediction.predictor import Predictor

@@ -12,13 +12,13 @@ Names are safe in tables, pages and paths: control characters become underscores
 import glob
 import itertools
 import os
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from segmentation.command_line import CONTROL_CHARACTER
 from segmentation.data.formats.zarr_blocks import is_zarr
 from segmentation.data.images import IMAGE_SUFFIXES
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from segmentation.data.archive import File
 
 
-# Control characters, line separators, and characters that XML does not have.
-_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ufffe\\uffff]")
 _MOST_BYTES = 200  # of the name of results: file systems take 255, suffixes included
 
 
@@ -128,18 +126,13 @@ def unique_names(images: Sequence[tuple[str, str]]) -> list[str]:
     return names
 
 
-def printable(text: str) -> str:
-    """Write control characters, which a terminal would obey, as Python does: a line feed as ``\\n``."""
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
-
-
 def is_special(path: Path) -> bool:
     """Tell whether a path is a named pipe, a socket or a device: reading it might never end."""
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def _safe(name: str, most_bytes: int = _MOST_BYTES) -> str:
-    name = _CONTROL.sub("_", name)
+    name = CONTROL_CHARACTER.sub("_", name)
     if name.startswith(("=", "+", "-", "@")):
         name = f"_{name}"
     while len(os.fsencode(name)) > most_bytes:

@@ -1,21 +1,11 @@
 """Progress on standard error: bars if it is a terminal, and in any case what fails, at once."""
 
-import os
 import sys
-from typing import TextIO
 
 from tqdm import tqdm
 
 from segmentation.batch.call import Outcome
-
-
-def write_line(text: str, stream: TextIO) -> None:
-    """Print a line. If nobody reads it any more or the device is full, go on without: the results are in files."""
-    try:
-        print(text, file=stream, flush=True)
-    except OSError:
-        # What is left in the buffer is written once more when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+from segmentation.command_line import write_line
 
 
 class Progress:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from segmentation.command_line import Parser, refuse
+from segmentation.command_line import Parser, refuse, write_line
 from segmentation.data.checks import check_across
 from segmentation.data.decoding import load_samples
 from segmentation.data.layouts import DataSet, find_data_set
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nuclei = 0 if loaded.labels is None else int(loaded.labels.max())
         rows.append((kind, nuclei, row.subset if row else NO_SUBSET))
     found += check_across(data_set.samples, fingerprints, split)
-    print(_describe(data_set, rows, bool(split)))  # noqa: T201
-    print(describe_problems(found, data_set.path))  # noqa: T201
+    write_line(_describe(data_set, rows, bool(split)), sys.stdout)
+    write_line(describe_problems(found, data_set.path), sys.stdout)
     return 1 if any(problem.fatal for problem in found) else 0
 
 
