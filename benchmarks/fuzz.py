@@ -38,7 +38,19 @@ SECONDS, MODEL_SECONDS = 5, 30
 _MARK = b"\n\0outcome "
 # What a process may open besides its input: libraries and what the system tells about itself.
 _LIBRARIES = tuple(
-    {sys.prefix, sys.base_prefix, str(HERE), "/usr", "/lib", "/etc/ld", "/sys", "/proc/", "/dev/null", "/dev/urandom"}
+    {
+        sys.prefix,
+        os.path.realpath(sys.prefix),
+        sys.base_prefix,
+        str(HERE),
+        "/usr",
+        "/lib",
+        "/etc/ld",
+        "/sys",
+        "/proc/",
+        "/dev/null",
+        "/dev/urandom",
+    }
 )
 
 
