@@ -73,11 +73,14 @@ def predict(options: argparse.Namespace) -> int:
 
     skipped, failed = (sum(outcome.status == status for outcome in outcomes) for status in ("skipped", "failed"))
     images = f"{count:,} {'image' if count == 1 else 'images'}"
+    replaced = sum(outcome.replaced for outcome in outcomes)
     earlier = f", {skipped:,} {'was' if skipped == 1 else 'were'} done before" if skipped else ""
     done = f"{count - skipped - failed:,} of {images} done with {engine.name} in {engine.precision}"
     nuclei = sum(outcome.nuclei for outcome in outcomes)
     found = f"{nuclei:,} {'nucleus' if nuclei == 1 else 'nuclei'} found\nresults in {options.output}{os.sep}"
     write_line(f"{done}{earlier}, {failed:,} failed\n{found}", sys.stdout)
+    if replaced:
+        write_line(f"for {replaced:,} of them, results of other settings or content were removed", sys.stdout)
     if failed:
         write_line(f"{failed:,} of {images} failed", sys.stderr)
     return 1 if failed else 0

@@ -94,9 +94,12 @@ def test_all_outputs_agree(images, model, tmp_path):
 
 
 def test_threshold_and_min_area_are_heeded_and_recorded(images, model, tmp_path):
+    outputs = []
+
     def areas(*options):
         result = call(images, "--model", model, "--output", tmp_path / "out", "--outputs", "labels", *options)
         assert result.returncode == 0, result.stderr
+        outputs.append(result.stdout)
         labels = [read_label_map(file) for file in sorted((tmp_path / "out" / "labels").iterdir())]
         return np.concatenate([np.bincount(label_map.ravel())[1:] for label_map in labels])
 
@@ -105,6 +108,8 @@ def test_threshold_and_min_area_are_heeded_and_recorded(images, model, tmp_path)
     assert areas("--min-area", smallest + 1).min() > smallest
     settings = json.loads((tmp_path / "out" / "summary.json").read_text())["settings"]
     assert settings["min_area"] == smallest + 1
+    said = ["for 4 of them, results of other settings or content were removed" in text for text in outputs]
+    assert said == [False, True, True, True]
 
 
 def test_a_bad_image_is_named_once_and_the_status_is_1(images, model, tmp_path):

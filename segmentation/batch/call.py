@@ -41,6 +41,7 @@ class Outcome:
     reason: str = ""  # one sentence that names the file
     scale: float = 1.0  # as in `Prediction`
     diameter: float | None = None
+    replaced: bool = False  # earlier results, of other settings or of other content of the file, were removed
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class Call:
     outputs: Mapping[str, Output]
     overwrite: bool = False
     largest_whole: int = LARGEST_WHOLE
-    # Tables and pages of the same settings that this call does not write; removed with the first result they cover.
+    # Tables and pages of earlier calls. They are kept as long as the results in them are.
     kept_tables: tuple[Path, ...] = ()
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # of all threads, by stage
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -109,9 +110,10 @@ class Call:
         with self.timed("write"):
             earlier = self.records.load(source.name)
             files: dict[str, dict[str, int]] = {}
-            if earlier and (earlier.sha256, earlier.settings) == (sha256, settings):
+            replaced = earlier is not None and (earlier.sha256, earlier.settings) != (sha256, settings)
+            if earlier and not replaced:
                 files |= earlier.files
-            elif earlier:  # results of other content or settings go before the first of them is replaced
+            elif earlier:  # of other content or settings: all of them are removed before the first is replaced
                 self._discard(source.name)
             for key, output in self.outputs.items():
                 written = output.save(self.folder, prediction)
@@ -122,7 +124,7 @@ class Call:
             self.records.store(
                 Record(source.name, str(source.file), sha256, settings, prediction.nuclei, files, scale, diameter)
             )
-        return Outcome(source, DONE, prediction.nuclei, scale=scale, diameter=diameter)
+        return Outcome(source, DONE, prediction.nuclei, scale=scale, diameter=diameter, replaced=replaced)
 
     def fail(self, source: Input, error: Exception) -> Outcome:
         """Say why an image failed; results of an earlier call are removed if the file has changed since."""

@@ -1,4 +1,4 @@
-"""What a call writes: the interface between this room and the formats of `segmentation.results`.
+"""The kinds of outputs that a call can write; the formats themselves are in `segmentation.results`.
 
 A table or a page is about all images of a folder. Its part about one image is written when that image is finished, and
 kept in ``.records``; the tables and pages are put together from these parts.
@@ -28,7 +28,7 @@ class LargeImageError(ValueError):
 
 
 def _refuse(*arguments: object) -> NoReturn:
-    """Stand in for what writes an image that is predicted by blocks, where an output has no such thing."""
+    """Stand in where an output has no function for images that are predicted by blocks."""
     raise LargeImageError("This output cannot be written of an image that is predicted by blocks")
 
 
@@ -77,11 +77,11 @@ class ImageOutput:
 class TableOutput:
     """One table for all images, such as ``nuclei.csv``, with the columns `header` whatever the images are.
 
-    `rows` returns the rows of an image, none or more: values for `header`, then for `further_columns`, which the image
-    has besides. The table has those of all images, in the order of their first appearance; they are empty for images
-    without them. Of an image that is predicted by blocks, `measure` measures the nuclei of each block, and `rows_large`
-    returns the rows of the whole image; without it, such images fail if this output is asked for. `failed_row` is
-    ``failed_row(name, file, reason)``, the row of an image that failed; without it, such images have no row.
+    `rows` returns the rows of an image, none or more: values for `header`, then for the image's own `further_columns`.
+    The table has the further columns of all images, in the order of their first appearance; where an image has no such
+    column, it is empty. Of an image that is predicted by blocks, `measure` measures the nuclei of each block, and
+    `rows_large` returns the rows of the whole image; without it, such images fail if this output is asked for.
+    ``failed_row(name, file, reason)`` is the row of an image that failed; without it, such images have no row.
     """
 
     file: str

@@ -128,8 +128,9 @@ def read_json(file: Path, form: Any) -> Any:
 def has_form(value: Any, form: Any) -> bool:
     """Tell whether a value of JSON has a form.
 
-    A form is a type or None; a tuple of forms, one of which it has; ``[form]`` of all items; ``[form, form]`` of just
-    these; ``{str: form}`` of all values; ``{name: form}`` of these values. Numbers are not negative, and below 2**53.
+    A form is a type, or None; a tuple of forms, of which the value must have one; ``[form]``, a list whose items all
+    have it; ``[form, form]``, a list of just two; ``{str: form}``, an object whose values all have it;
+    ``{name: form}``, an object that has at least these keys. Numbers must be from 0 to 2**53.
     """
     if form is None or isinstance(form, tuple):
         return value is None if form is None else any(has_form(value, one) for one in form)

@@ -110,7 +110,7 @@ def _look(
             continue
         there = {file for file, size in record.sizes.items() if call.records.is_intact(file, size)}
         is_own = record.settings == call.predictor.settings and there == record.sizes.keys()
-        # Of an image whose files were all deleted, only the parts of tables remain: it is no result any more.
+        # Where a user deleted all files of an image, the parts of tables in .records remain; they count no more.
         files = {file for file in record.sizes if not file.startswith(RECORDS)} or record.sizes.keys()
         for key, output in collected.items():
             if is_own and call.has_part(record, key, output):

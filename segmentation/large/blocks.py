@@ -26,7 +26,7 @@ from itertools import product, starmap
 
 from segmentation.prediction.planning import LARGEST_BLOCK, TileSlice, plan_tiles
 
-# In pixels to the network: several times as wide as a nucleus of the size that networks are trained on.
+# In network pixels: several times as wide as a nucleus of the size that networks are trained on.
 HALO = 128
 # In pixels of the picture, whatever its scale: what is decoded at once must fit in memory.
 LARGEST_HALO = 256
@@ -97,7 +97,7 @@ def plan_blocks(
     halo: int = HALO,
     largest_tile: int = LARGEST_BLOCK,
 ) -> Grid:
-    """Cut a picture into blocks with a halo in pixels to the network; the rest as in `plan_tiles`.
+    """Cut a picture into blocks with a halo in network pixels; the rest as in `plan_tiles`.
 
     Tiles are larger than `largest_tile` where two halos do not fit.
     """

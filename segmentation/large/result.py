@@ -22,7 +22,7 @@ class LargePrediction:
     fragments: dict[tuple[int, int], Fragments]  # by the place of the block
     stitches: Stitches
     diameter: float | None  # of the nuclei, in pixels of the picture; None without a search or without nuclei
-    scale: float  # pixels to the network for each pixel of the picture
+    scale: float  # network pixels for each pixel of the picture
     _store: BlockStore
 
     @property

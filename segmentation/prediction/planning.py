@@ -15,13 +15,14 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-# The largest tiles, in pixels to the network. Activations take about 240 bytes a pixel at 32 base filters: 0.4 GB for a
+# The largest tiles, in network pixels: those of the picture as it is resized for the network. Activations take about
+# 240 bytes a network pixel at 32 base filters: 0.4 GB for a
 # tile of a picture in memory, of which several are at the network at once, and 0.5 GB for a block of a large picture,
 # of which there are fewer, and which loses more in its margins and halos.
 LARGEST_TILE = 1536 * 1024
 LARGEST_BLOCK = 1408 * 1408
 
-# Resizing looks at neighbouring pixels, on the way to the network and on the way back; in pixels to the network.
+# Resizing looks at neighbours, on the way to the network and on the way back: so many network pixels in all.
 _REACH_OF_RESIZING = 4
 
 
@@ -68,11 +69,11 @@ def plan_tiles(
     divisor : int
         2 ** depth of the network.
     margin : int
-        Receptive-field radius of the network, in pixels to the network.
+        Receptive-field radius of the network, in network pixels.
     largest_tile : int
-        Largest area of a tile, in pixels to the network.
+        Largest area of a tile, in network pixels.
     scale : Fraction
-        Pixels to the network for each pixel of the picture. Tiles start where the picture can be resized exactly.
+        Network pixels for each pixel of the picture. Tiles start where the picture can be resized exactly.
     shortest_valid : int, optional
         Least height and width of a valid region, in pixels of the picture. Tiles are then spread evenly, and larger
         than `largest_tile` where that is too small. Without it, all tiles but the last keep as much as they can.

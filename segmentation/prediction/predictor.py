@@ -51,7 +51,7 @@ class Predictor:
 
     @property
     def scale(self) -> Fraction:
-        """Pixels to the network for each pixel of an image."""
+        """Network pixels for each pixel of an image, along one axis."""
         return self.rescaling.scale if self.rescaling else Fraction(1)
 
     @property
@@ -82,7 +82,7 @@ class Predictor:
         return self.rescaling.channels(channels, image.shape[:2]) if self.rescaling else channels
 
     def _predict_enlarged(self, image: np.ndarray) -> np.ndarray:
-        """Enlarge tile by tile, as the whole image may have sixteen times its pixels to the network."""
+        """Enlarge tile by tile, as the whole image may have sixteen times as many network pixels."""
         limits = self.divisor, self.margin, LARGEST_TILE
         rows, columns = plan_tiles(image.shape[:2], *limits, scale=self.scale, shortest_valid=0)
         return predict_tiles(lambda tiles: [self.predict_alone(tile) for tile in tiles], image, rows, columns)

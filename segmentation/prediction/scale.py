@@ -51,7 +51,7 @@ def scale_for(diameter: float, known: float) -> Fraction:
 class Rescaling:
     """Resize pictures for the network, and its channels back, at one scale."""
 
-    scale: Fraction  # pixels to the network for each pixel of the picture, along both axes
+    scale: Fraction  # network pixels for each pixel of the picture, along either axis
     encoding: Encoding
 
     def image(self, image: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from segmentation.network.geometry import geometry_of
 from segmentation.training.errors import TrainingError
 from segmentation.training.resume import Run, discard_unfinished, read_state
 
-#: What a resumed training needs of Keras' callbacks, which set it anew in their ``on_train_begin``. A callback of your
-#: own names its attributes in an attribute ``saved_attributes``.
+#: Attributes of Keras' callbacks that are saved and restored, because ``on_train_begin`` resets them. A callback of
+#: your own lists its attributes in an attribute ``saved_attributes``.
 ATTRIBUTES: dict[type[keras.callbacks.Callback], tuple[str, ...]] = {
     keras.callbacks.ReduceLROnPlateau: ("best", "wait", "cooldown_counter"),
     keras.callbacks.EarlyStopping: ("best", "wait", "best_epoch"),
@@ -85,7 +86,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._load(self._best_epoch(), only_weights=True)
 
     def _best_epoch(self) -> int:
-        """Return the number, from 1, of the epoch with the lowest figure; NaN is none."""
+        """Return the epoch, counted from 1, in which the monitored figure was lowest; NaN never is."""
         figures = [row[self._monitor] for row in self._history]
         return 1 + min(range(len(figures)), key=lambda i: math.inf if math.isnan(figures[i]) else figures[i])
 
@@ -107,7 +108,7 @@ class Checkpoint(keras.callbacks.Callback):
             variable.assign(array)
 
     def _declared(self) -> Iterator[tuple[str, keras.callbacks.Callback, tuple[str, ...]]]:
-        """Yield each callback that has something to save, with a name of its own, and the attributes."""
+        """Yield a unique name, the callback and its saved attributes, for each callback that has any."""
         seen: Counter[str] = Counter()
         for callback in self._callbacks:
             of_keras = (names for kind, names in ATTRIBUTES.items() if isinstance(callback, kind))
@@ -134,8 +135,9 @@ def prepare_model(model: keras.Model, run: Run) -> None:
     try:
         trained = load_network(Path(run.init))
         layers = [[layer.name for layer in network.layers if layer.weights] for network in (trained, model)]
-        if layers[0] != layers[1]:
-            raise ValueError(f"it has {len(layers[0])} layers with weights, and the new one {len(layers[1])}")
+        for there, here in zip_longest(*layers):
+            if there != here:
+                raise ValueError(f"the layer {there or 'missing'} there is {here or 'missing'} here")
         model.set_weights(trained.get_weights())
     except BundleError as error:
         raise TrainingError(f"--init: {error}") from error

@@ -273,6 +273,13 @@ def test_a_thousand_images_are_drawn_as_one_scrolls(load):
     assert page.locator(".frame svg").count() < 60, "those that are far away are gone"
 
 
+def test_all_images_are_printed(load):
+    page = load("thousand", 1400)
+    assert page.locator(".frame svg").count() < 200
+    page.pdf()
+    assert page.locator(".frame svg").count() == 1000
+
+
 def test_the_training_page_shows_truth_and_prediction(load):
     page = load("training")
     assert page.locator("img.curves").evaluate("image => image.complete && image.naturalWidth") > 0, "offline"

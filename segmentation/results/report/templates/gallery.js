@@ -76,6 +76,12 @@
     }
   }, { rootMargin: "600px 0px" });
   for (const { item } of cards) observer.observe(item);
+  addEventListener("beforeprint", () => {
+    for (const card of cards) {
+      card.near = true;
+      show(card);
+    }
+  });
 
   toolbar.addEventListener("submit", (event) => event.preventDefault());
   for (const input of toolbar.elements.view) {
