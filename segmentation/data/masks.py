@@ -64,13 +64,16 @@ class WholeMask:
             report(problems.NO_BACKGROUND, fatal=True, detail=f"every pixel is above 0, the lowest is {mask.min()}")
         elif count == 1:
             labels = labels_from_mask(mask)
-        elif _is_smoothed(mask, labels):
-            detail = f"{count} values, mostly 255: save it as 0 and 255, unsmoothed"
-            report(problems.GREY_MASK, fatal=True, detail=detail)
+            if labels.max() > 1:
+                report(problems.BINARY, fatal=False, detail=f"{labels.max()} components, each of which counts as one")
         else:
             boxes = enumerate(ndimage.find_objects(labels), 1)
-            torn = sum(count_pieces(labels[box] == number) > 1 for number, box in boxes)
-            if torn:
+            pieces = np.array([count_pieces(labels[box] == number) for number, box in boxes])
+            torn = int(np.count_nonzero(pieces > 1))
+            if 2 * torn > count or pieces.sum() > 2 * count or 2 * _count_enclosed(labels) >= count:
+                detail = f"its {count} values lie in {pieces.sum()} pieces or in one another"
+                report(problems.NOT_NUCLEI, fatal=True, detail=detail)
+            elif torn:
                 report(problems.IN_PIECES, fatal=False, detail=f"{torn} of {count} labels")
         return labels, found
 
@@ -182,10 +185,14 @@ def _crop(mask: np.ndarray) -> tuple[np.ndarray, int, int]:
     return byte_mask[top : top + height, left : left + width] > 0, top, left
 
 
-def _is_smoothed(mask: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether this is a mask of 0 and 255 that got shades between them by resizing or JPEG, and no label map."""
-    has_shades = mask.max() == 255 and labels.max() >= 8
-    return bool(has_shades and np.count_nonzero(mask == 255) > 0.5 * np.count_nonzero(mask))
+def _count_enclosed(labels: np.ndarray) -> int:
+    """Count the labels that touch one or two others and no background, as rims of shades or borders make them."""
+    steps = ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1]))
+    touching = np.concatenate([np.stack([a[a != b], b[a != b]], axis=-1) for a, b in steps])
+    touching = np.unique(np.concatenate([touching, touching[:, ::-1]]), axis=0)
+    neighbours = np.bincount(touching[:, 0], minlength=labels.max() + 1)
+    neighbours[touching[touching[:, 1] == 0, 0]] = 0
+    return int(np.count_nonzero((neighbours[1:] == 1) | (neighbours[1:] == 2)))
 
 
 def _paint(

@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.data.images import ImageError
-from segmentation.data.label_maps import read_label_map
 from segmentation.data.layouts import find_samples
-from segmentation.data.masks import labels_from_mask
+from segmentation.data.masks import WholeMask
 from segmentation.data.problems import DatasetError
 from segmentation.data.samples import Sample
 from segmentation.data.splits import SUBSETS, read_split
 from segmentation.evaluation.scores import ImageScore, score_image
 
 # The first is preferred where an image has several predictions. JPEG alters the values, so it cannot hold a label map.
-_LABEL_MAP_SUFFIXES = (".tif", ".tiff", ".png", ".bmp")
+_LABEL_MAP_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".npy")
 
 
 class EvaluationError(ValueError):
@@ -50,8 +49,8 @@ class ScoredImage:
 def find_predictions(folder: Path) -> dict[str, Path]:
     """List the predicted label maps or masks of a folder by name without suffix, sorted by file name.
 
-    They are TIFF, PNG or BMP files, in `labels/`, else in `masks/`, else in the folder itself. Raises EvaluationError
-    if there is no such folder, or no prediction in it.
+    They are TIFF, PNG, BMP or NumPy files, in `labels/`, else in `masks/`, else in the folder itself. Raises
+    EvaluationError if there is no such folder, or no prediction in it.
     """
     if not folder.is_dir():
         raise EvaluationError(f"{folder} is not a folder; expected one of predicted label maps.")
@@ -101,8 +100,15 @@ def choose_subset(images: Sequence[TrueImage], split: Path, subset: str) -> tupl
 
 
 def read_labels(file: Path) -> np.ndarray:
-    """Read a file as a label map, (H, W) int32, as training does: see `labels_from_mask`; raise ImageError."""
-    return labels_from_mask(read_label_map(file))
+    """Read a file as a label map, (H, W) int32, by the rules of `WholeMask`, as training does.
+
+    Raise EvaluationError if training would refuse it, too.
+    """
+    labels, found = WholeMask(file).read(file.stem, None)
+    fatal = [problem for problem in found if problem.fatal]
+    if labels is None or fatal:
+        raise EvaluationError(str(fatal[0]))
+    return labels
 
 
 def score_predictions(images: Sequence[TrueImage], predictions: Mapping[str, Path]) -> Iterator[ScoredImage]:
@@ -126,7 +132,7 @@ def score_predictions(images: Sequence[TrueImage], predictions: Mapping[str, Pat
         else:
             try:
                 prediction = read_labels(file)
-            except ImageError as error:
+            except EvaluationError as error:
                 problem = str(error)
         if prediction.shape != truth.shape:
             got, expected = (f"{height} x {width}" for height, width in (prediction.shape, truth.shape))
@@ -154,9 +160,6 @@ def _read_sample(sample: Sample) -> np.ndarray:
 
 def _read_truth(file: Path) -> np.ndarray:
     try:
-        labels = read_labels(file)
-    except ImageError as error:
+        return read_labels(file)
+    except EvaluationError as error:
         raise EvaluationError(f"the truth cannot be read: {error}") from error
-    if labels.min() > 0:
-        raise EvaluationError(f"{file} has no pixel that is 0; expected a label map with 0 for background.")
-    return labels

@@ -89,7 +89,10 @@ def test_label_maps_of_odd_size_do_not_shift_the_next(tmp_path, cache, write_pic
     rng = np.random.default_rng(0)
     label_maps = {}
     for number, shape in enumerate([(33, 33), (35, 37), (33, 41)]):
-        labels = (rng.random(shape) < 0.3).astype(np.uint16) * rng.integers(1, 4, shape).astype(np.uint16)
+        top, left = rng.integers(1, 5, 2)
+        labels = np.zeros(shape, np.uint16)
+        for label in range(1, 8):
+            labels[top + 3 * label :, left + 3 * label : left + 3 * label + 2] = label
         write_picture(tmp_path / "data" / "images" / f"{number}.png", rng.integers(256, size=shape, dtype=np.uint8))
         write_picture(tmp_path / "data" / "masks" / f"{number}.png", labels)
         label_maps[number] = labels

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from skimage.measure import label
@@ -97,7 +98,13 @@ def test_a_binary_mask_is_divided_into_its_components(files, value):
     np.testing.assert_array_equal(labels > 0, mask > 0)
     expected = label(mask > 0, connectivity=2)
     pairs = np.unique(np.stack([labels[mask > 0], expected[mask > 0]]), axis=1)
-    assert pairs.shape[1] == labels.max() == expected.max() and not found
+    assert pairs.shape[1] == labels.max() == expected.max()
+    assert whats(found) == [(problems.BINARY, False)] and f"{expected.max()} components" in found[0].detail
+
+
+def test_a_mask_of_one_nucleus_is_not_called_binary(files):
+    labels, found = WholeMask(files(square(2, 2))[0]).read("a", (20, 30))
+    assert labels.max() == 1 and not found
 
 
 @pytest.mark.parametrize("value", [1, 2, 255, 65535])
@@ -138,9 +145,51 @@ def test_faults_of_a_whole_mask(files, nuclei):
         [(problems.NO_NUCLEI, False)],
         [(problems.NO_BACKGROUND, True)],
         [(problems.IN_PIECES, False)],
-        [(problems.GREY_MASK, True)],
+        [(problems.NOT_NUCLEI, True)],
         [(problems.SIZE_DIFFERS, True)],
     ]
+
+
+def discs(count=9, side=240):
+    """Label map of separate and of touching discs."""
+    labels = np.zeros((side, side), np.uint16)
+    centres = [(40 + 70 * (n % 3) + 25 * (n == 1), 40 + 70 * (n // 3)) for n in range(count)]
+    for number, centre in enumerate(centres, 1):
+        cv2.circle(labels, centre, 14 + number, number, -1)
+    return labels
+
+
+OTHER_MEANINGS = {
+    "area": lambda m: cv2.resize(np.uint8(255 * (m > 0)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+    "bilinear": lambda m: cv2.resize(np.uint8(255 * (m > 0)), None, fx=0.7, fy=0.7),
+    "cubic, larger": lambda m: cv2.resize(np.uint8(255 * (m > 0)), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC),
+    "blurred": lambda m: cv2.GaussianBlur(np.uint8(255 * (m > 0)), (0, 0), 1),
+    "label map, bilinear": lambda m: cv2.resize(m, None, fx=0.6, fy=0.6),
+    "label map, larger": lambda m: cv2.resize(m, None, fx=2, fy=2),
+    "classes": lambda m: np.uint8([0, 1, 1, 2, 1, 1, 2, 1, 1, 1])[m],
+    "classes of 128 and 255": lambda m: np.uint8([0, 128, 255, 255, 128, 128, 255, 128, 128, 128])[m],
+    "one of another class": lambda m: np.uint8([0, 1, 1, 1, 1, 2, 1, 1, 1, 1])[m],
+    "inside and border": lambda m: np.where(m > 0, 1 + (m != cv2.erode(m, np.ones((3, 3)))), 0).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("meaning", OTHER_MEANINGS)
+@pytest.mark.parametrize("count", [1, 9])
+def test_masks_of_another_meaning_are_fatal(files, meaning, count):
+    mask = OTHER_MEANINGS[meaning](discs(count))
+    labels, found = WholeMask(files(mask)[0]).read("a", mask.shape)
+    if count == 1 and meaning.startswith(("class", "one", "label map")):
+        assert labels.max() == 1 and not found  # of one nucleus, its class says nothing wrong
+    else:
+        assert whats(found) == [(problems.NOT_NUCLEI, True)]
+
+
+def test_label_maps_of_touching_and_of_crowded_nuclei_are_sound(files):
+    crowded = 1 + np.arange(48) // 8 * 6 + (np.arange(60) // 10)[:, None]
+    crowded[0] = 0
+    for labels in (discs(), cv2.resize(discs(), None, fx=0.3, fy=0.3, interpolation=cv2.INTER_NEAREST), crowded):
+        read, found = WholeMask(files(labels.astype(np.uint16))[0]).read("a", labels.shape)
+        assert not found and read.max() == labels.max()
 
 
 def test_run_lengths_give_the_label_map_back(nuclei, tmp_path):

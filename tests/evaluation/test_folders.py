@@ -98,6 +98,20 @@ def test_masks_are_split_as_training_splits_them(tmp_path, value):
     assert np.array_equal(read_labels(tmp_path / "mask.png"), labels)
 
 
+@pytest.mark.parametrize("value", [64, 128, 2])
+def test_masks_that_training_refuses_are_refused(tmp_path, value):
+    """A grey rim around each nucleus, as resizing makes it."""
+    mask = np.uint8(255 * (square() > 0))
+    mask[cv2.dilate(mask, np.ones((3, 3))) != mask] = value
+    for folder in ("truth", "predictions"):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "x.png"), mask)
+    with pytest.raises(EvaluationError, match=r"truth cannot be read: .*x\.png: mask of shades"):
+        find_truth(tmp_path / "truth")[0].read()
+    (scored,) = score_predictions([TrueImage("x", square)], find_predictions(tmp_path / "predictions"))
+    assert scored.score.predicted_nuclei == 0 and "x.png: mask of shades" in scored.problem
+
+
 @pytest.fixture(params=["bowl", "pairs", "maps", "labels"])
 def truth_folder(request, tmp_path):
     """The same truth of one image, `x`, in four layouts."""
@@ -134,7 +148,7 @@ def test_no_truth_is_refused(tmp_path):
 def test_images_are_not_taken_for_label_maps(tmp_path):
     cv2.imwrite(str(tmp_path / "x.png"), np.random.default_rng(0).integers(10, 200, (20, 24)).astype(np.uint8))
     (image,) = find_truth(tmp_path)
-    with pytest.raises(EvaluationError, match="x.png has no pixel that is 0"):
+    with pytest.raises(EvaluationError, match="x.png: no background"):
         image.read()
 
 
