@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -58,7 +59,7 @@ class Call:
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # of all threads, by stage
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @property
+    @cached_property
     def records(self) -> Records:
         """The records of the folder."""
         return Records(self.folder)

@@ -12,9 +12,11 @@ Names are safe in tables, pages and paths: control characters become underscores
 import glob
 import itertools
 import os
+import stat
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -71,14 +73,19 @@ def find_inputs(
     """
     skipped = {folder.resolve() for folder in ignored}
     files: dict[Path | str, tuple[str, File]] = {}
+    real_folder = cache(os.path.realpath)
+
+    def real_path(file: Path) -> Path:
+        # `Path.resolve` refuses links in a circle, which are to be reported as images that cannot be read.
+        return Path(os.path.realpath(file) if file.is_symlink() else os.path.join(real_folder(file.parent), file.name))
+
     for argument in arguments:
         try:
             expanded = _expand(argument)
         except PermissionError as error:
             raise InputError(f"{error.filename} cannot be read ({error.strerror})") from error
         for identifier, file in expanded:
-            # `Path.resolve` refuses links in a circle, which are to be reported as images that cannot be read.
-            key = Path(os.path.realpath(file)) if isinstance(file, Path) else str(file)
+            key = real_path(file) if isinstance(file, Path) else str(file)
             if not (isinstance(key, Path) and key.parent in skipped):
                 files.setdefault(key, (identifier, file))
     if not files:
@@ -111,13 +118,12 @@ def unique_names(images: Sequence[tuple[str, str]]) -> list[str]:
     >>> unique_names([("cell", "cell.png"), ("cell", "cell.tif"), ("other", "other.png")])
     ['cell_png', 'cell_tif', 'other']
     """
-    paths = [PurePosixPath(Path(path).as_posix()) for _, path in images]
     # A leading dot would hide the results.
     names = [_safe(identifier.lstrip(".") or "image") for identifier, _ in images]
     for index in _shared(names):
-        names[index] = _safe(f"{names[index]}_{paths[index].suffix[1:].lower()}")
+        names[index] = _safe(f"{names[index]}_{_posix(images[index]).suffix[1:].lower()}")
     for index in _shared(names):
-        names[index] = _safe("_".join(filter(None, (paths[index].parent.name, names[index]))))
+        names[index] = _safe("_".join(filter(None, (_posix(images[index]).parent.name, names[index]))))
     taken = {name.casefold() for name in names}
     for index in _shared(names):
         numbered = (f"{_safe(names[index], _MOST_BYTES - 10)}_{number}" for number in itertools.count(1))
@@ -128,7 +134,11 @@ def unique_names(images: Sequence[tuple[str, str]]) -> list[str]:
 
 def is_special(path: Path) -> bool:
     """Tell whether a path is a named pipe, a socket or a device: reading it might never end."""
-    return path.exists() and not (path.is_file() or path.is_dir())
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _safe(name: str, most_bytes: int = _MOST_BYTES) -> str:
@@ -138,6 +148,10 @@ def _safe(name: str, most_bytes: int = _MOST_BYTES) -> str:
     while len(os.fsencode(name)) > most_bytes:
         name = name[:-1]
     return name
+
+
+def _posix(image: tuple[str, str]) -> PurePosixPath:
+    return PurePosixPath(Path(image[1]).as_posix())
 
 
 def _shared(names: Sequence[str]) -> list[int]:

@@ -107,7 +107,11 @@ class TableOutput:
 
     def is_part(self, file: Path) -> bool:
         """Tell whether a file is a part that `save` wrote."""
-        return read_header(file)[: len(self.header)] == list(self.header)
+        try:
+            with open_csv(file, "r") as stream:
+                return read_header(stream)[: len(self.header)] == list(self.header)
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,9 @@ class PageOutput:
 
     `part` and `part_large` return what the page says of an image, and of one that was predicted by blocks: a dict of
     JSON's types. ``write(file, summaries, images, count)`` writes the page from the summaries of the calls that have
-    ended (several if shards share the work), the record and the part of each finished image in natural order of the
-    names, and the number of all images, those that failed or are not done yet included. `form` is that of a part, for
-    `has_form`; a part without it counts as not there.
+    ended (several if shards share the work), an iterator over the record and the part of each finished image in natural
+    order of the names, and the number of all images, those that failed or are not done yet included. `form` is that of
+    a part, for `has_form`; a part without it counts as not there.
     """
 
     file: str
@@ -160,15 +164,14 @@ def check_outputs(image: "LargeImage", outputs: Mapping[str, Output]) -> None:
 
 def open_csv(file: Path, mode: str) -> IO[str]:
     """Open a table as text. Names of files need not be text: bytes that are no characters stay as they are."""
-    return file.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
+    return open(file, mode, newline="", encoding="utf-8", errors="surrogateescape")
 
 
-def read_header(file: Path) -> list[str]:
-    """Return the columns of a table; none if it cannot be read."""
+def read_header(stream: IO[str]) -> list[str]:
+    """Read the columns of a table from its beginning; none if it is no table."""
     try:
-        with open_csv(file, "r") as stream:
-            return next(csv.reader(stream), [])
-    except (OSError, csv.Error):
+        return next(csv.reader(stream), [])
+    except csv.Error:
         return []
 
 

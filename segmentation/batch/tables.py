@@ -5,22 +5,24 @@ there. Results of other settings are left out, so that no table mixes settings.
 """
 
 import csv
-import itertools
 import json
+import os
 import platform
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from segmentation import __version__
-from segmentation.atomic import written_whole
+from segmentation.atomic import is_unfinished, written_whole
 from segmentation.batch.call import DONE, FAILED, SKIPPED, Call, Outcome
 from segmentation.batch.inputs import Input, Shard
 from segmentation.batch.outputs import PageOutput, TableOutput, open_csv, read_header, write_rows
-from segmentation.batch.records import RECORDS, natural_order, read_json
+from segmentation.batch.records import RECORDS, Record, natural_order, read_json
 
 # What is read of the summary of another call.
 _SUMMARY = {
@@ -66,9 +68,11 @@ def write_tables(
     ]
     failed = {failure["name"] for failure in own_failures}
     summary: dict = {}
-    contents, found = None, _look(call, collected, failed, shard)
-    while found != contents:
-        contents = names, left_out, others = found
+    whole = {outcome.input.name for outcome in outcomes if outcome.status != FAILED}
+    state, seen = _state_of_others(call.folder, shard), None
+    while state != seen:
+        seen = state
+        names, left_out, others = _look(call, collected, failed, whole, shard)
         failures = own_failures + [failure for other in others.values() for failure in other["failures"]]
         for key, table in tables.items():
             _write_table(call.folder, table, names[key], failures)
@@ -79,12 +83,10 @@ def write_tables(
                 part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         summaries = [summary for _, summary in sorted({**others, summary_name(shard): summary}.items())]
         for key, page in pages.items():
-            parts = {name: read_json(call.folder / page.part_file(name), page.form) for name in names[key]}
-            records = filter(None, map(call.records.load, names[key]))
-            images = [(record, parts[record.name]) for record in records if parts[record.name] is not None]
             count = len({*names[key], *(source.name for source in inputs)})
-            page.write(call.folder / page.file, summaries, images, count)
-        found = _look(call, collected, failed, shard)
+            page.write(call.folder / page.file, summaries, _read_parts(call, page, names[key]), count)
+        state = _state_of_others(call.folder, shard)
+        whole = set()  # of these, too, others may have replaced files
     if +left_out:
         count = max(left_out.values())
         files = ", ".join(collected[key].file for key in +left_out)
@@ -94,10 +96,31 @@ def write_tables(
         )
 
 
+def _state_of_others(folder: Path, shard: Shard | None) -> int:
+    """Return a number that changes when another process finishes an image or, if it is a shard, its last one."""
+    records = folder / RECORDS
+    files = os.scandir(folder if shard else records)
+    own = summary_name(shard)
+    state = 0
+    with files:
+        for file in files:
+            if file.name.endswith(".json") and file.name != own and not is_unfinished(Path(file.name)):
+                with suppress(FileNotFoundError):
+                    state ^= hash((file.name, file.stat(follow_symlinks=False).st_mtime_ns))
+    return state
+
+
 def _look(
-    call: Call, collected: Mapping[str, TableOutput | PageOutput], failed: Collection[str], shard: Shard | None
+    call: Call,
+    collected: Mapping[str, TableOutput | PageOutput],
+    failed: Collection[str],
+    whole: Collection[str],
+    shard: Shard | None,
 ) -> tuple[dict[str, list[str]], Counter[str], dict[str, dict]]:
-    """Find the results that each table or page covers, count the others, and read the summaries of other shards."""
+    """Find the results that each table or page covers, count the others, and read the summaries of other shards.
+
+    Of the images of the names `whole`, this call has seen that all their files are there.
+    """
     summaries = {}
     for file in call.folder.glob(f"summary-*-of-{shard.count}.json") if shard else ():
         other = read_summary(file)
@@ -107,6 +130,10 @@ def _look(
     left_out: Counter[str] = Counter()
     for record in call.records.all() if collected else ():
         if record.name in failed:
+            continue
+        if record.name in whole and record.settings == call.predictor.settings:
+            for own in names.values():
+                own.append(record.name)
             continue
         there = {file for file, size in record.sizes.items() if call.records.is_intact(file, size)}
         is_own = record.settings == call.predictor.settings and there == record.sizes.keys()
@@ -120,25 +147,56 @@ def _look(
     return names, left_out, summaries
 
 
+def _read_parts(call: Call, page: PageOutput, names: Sequence[str]) -> Iterator[tuple[Record, dict]]:
+    """Yield record and part of each image, one after the other: all of them may not fit in memory."""
+    for name in names:
+        record, part = call.records.load(name), read_json(call.folder / page.part_file(name), page.form)
+        if record and part is not None:
+            yield record, part
+
+
 def _write_table(folder: Path, table: TableOutput, names: Sequence[str], failures: Sequence[dict]) -> None:
     """Put the parts of a table together, in natural order of the images' names."""
-    parts = {name: folder / table.part_file(name) for name in names}
     failed: dict[str, Sequence] = {}
     if table.failed_row:
-        failed = {one["name"]: table.failed_row(one["name"], one["file"], one["reason"]) for one in failures}
-    columns = list(dict.fromkeys([*table.header, *itertools.chain.from_iterable(map(read_header, parts.values()))]))
+        done = set(names)
+        failed = {
+            one["name"]: table.failed_row(one["name"], one["file"], one["reason"])
+            for one in failures
+            if one["name"] not in done
+        }
+    order = sorted([*names, *failed], key=natural_order)
+    columns = list(table.header)
     with written_whole(folder / table.file) as temporary, open_csv(temporary, "w") as stream:
-        write_rows(stream, [columns])
-        for name in sorted(parts.keys() | failed.keys(), key=natural_order):
-            if name not in parts:
-                write_rows(stream, [[*failed[name], *[""] * (len(columns) - len(failed[name]))]])
-                continue
-            with open_csv(parts[name], "r") as kept:
-                rows = csv.DictReader(kept)
-                if rows.fieldnames == columns:
-                    shutil.copyfileobj(kept, stream)
-                else:
-                    write_rows(stream, ([row.get(column) or "" for column in columns] for row in rows))
+        while further := _write_parts(stream, folder, table, columns, order, failed):
+            columns += further  # which no image before this one has: begin again
+            stream.truncate(stream.seek(0))
+
+
+def _write_parts(
+    stream: IO[str],
+    folder: Path,
+    table: TableOutput,
+    columns: Sequence[str],
+    names: Sequence[str],
+    failed: Mapping[str, Sequence],
+) -> list[str]:
+    """Write a table; stop at an image with further columns than these, and return them."""
+    write_rows(stream, [columns])
+    for name in names:
+        if name in failed:
+            write_rows(stream, [[*failed[name], *[""] * (len(columns) - len(failed[name]))]])
+            continue
+        with open_csv(folder / table.part_file(name), "r") as part:
+            header = read_header(part)
+            if header == columns:
+                shutil.copyfileobj(part, stream)
+            elif further := [column for column in header if column not in columns]:
+                return further
+            else:
+                rows = csv.DictReader(part, header)
+                write_rows(stream, ([row.get(column) or "" for column in columns] for row in rows))
+    return []
 
 
 def _summarise(

@@ -48,7 +48,7 @@ def change(out, name, **values):
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
-@pytest.mark.parametrize("where", ["absolute", "above", "link", "folder link", "of another image", "in the folder"])
+@pytest.mark.parametrize("where", ["absolute", "above", "root", "link", "folder link", "of another image", "in the folder"])
 def test_a_record_removes_no_file_but_those_of_its_image(images, tmp_path, where):
     out, victim = tmp_path / "out", tmp_path / "cell03.txt"
     go(images, out)
@@ -62,6 +62,7 @@ def test_a_record_removes_no_file_but_those_of_its_image(images, tmp_path, where
     name = {
         "absolute": str(victim),
         "above": "../cell03.txt",
+        "root": "/cell03.txt",
         "link": "masks/cell03.link",
         "folder link": "linked/cell03.txt",
         "of another image": "masks/cell04.png",

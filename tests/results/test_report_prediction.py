@@ -15,6 +15,7 @@ from segmentation.data.images import Image
 from segmentation.data.large import open_large
 from segmentation.large.blocks import plan_blocks
 from segmentation.large.predict import predict_large
+from segmentation.results.report import prediction
 from segmentation.results.report.prediction import image_part, large_image_part, write_prediction_page
 from tests.batch.test_folder import draw, make_predictor, write_png
 from tests.results.pages import BUNDLE, drawn, page_entry, summary, write_page_of
@@ -50,9 +51,9 @@ class Page(HTMLParser):
 
 
 def test_what_is_kept_of_an_image():
-    prediction = drawn(1, pixel_size_um=0.5)
-    part = json.loads(json.dumps(image_part(prediction)))
-    areas = np.bincount(prediction.labels.ravel())[1:]
+    image = drawn(1, pixel_size_um=0.5)
+    part = json.loads(json.dumps(image_part(image)))
+    areas = np.bincount(image.labels.ravel())[1:]
     assert sorted(np.repeat(*np.array(part["areas"]).T)) == sorted(areas)
     assert part["pixel_size_um"] == 0.5
     assert part["picture"]["width"] == 160
@@ -270,13 +271,26 @@ def test_shards_that_have_not_ended_are_waited_for(tmp_path):
     assert re.search(r"Not done yet\s+2", Page(tmp_path / "a.html").text)
 
 
+def test_of_many_images_it_shows_the_first_and_a_sample_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction, "_FIRST", 3)
+    monkeypatch.setattr(prediction, "_SAMPLE", 2)
+    images = write_page_of(tmp_path / "report.html", [f"in/{number:02d}.png" for number in range(11)])
+    page = Page(tmp_path / "report.html")
+    assert [image["file"] for image in page.gallery["images"]] == [f"{n:02d}.png" for n in (0, 1, 2, 3, 7)]
+    text = " ".join(page.text.split())
+    assert f"Images 11 Nuclei {sum(record.nuclei for record, _ in images):,}" in text
+    assert "Shown are 5 of 11 images: the first 3, and of the others one in 4." in text
+    write_page_of(tmp_path / "report.html", [f"in/{number:02d}.png" for number in range(5)])
+    assert "Shown are" not in Page(tmp_path / "report.html").text
+
+
 def test_a_picture_done_by_blocks_has_the_same_part(tmp_path):
     labels = drawn(1, side=400).labels
     pixels = np.where(labels > 0, 220, 10).astype(np.uint8)
     tifffile.imwrite(tmp_path / "slide.tif", pixels, tile=(64, 64))
     image = open_large(tmp_path / "slide.tif", largest_whole=0)
     predictor = make_predictor()
-    prediction = predict_large(
+    slide = predict_large(
         "slide",
         image,
         "digest",
@@ -284,7 +298,7 @@ def test_a_picture_done_by_blocks_has_the_same_part(tmp_path):
         predictor,
         plan=lambda shape, divisor, margin, scale: plan_blocks(shape, 16, 16, halo=32, largest_tile=176 * 176),
     )
-    large = large_image_part(prediction)
+    large = large_image_part(slide)
     image.close()
     whole = Image(pixels[..., None], ("grey",), None)
     one = image_part(Prediction("slide", whole, predictor(whole), None))

@@ -4,7 +4,8 @@ The part about an image is made and kept when that image is finished; the page p
 """
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -44,6 +45,8 @@ _FILES = {
     "probabilities": "Probabilities",
 }
 _TABLES = {"nuclei.csv": "All nuclei", "images.csv": "All images", "submission.csv": "Run lengths"}
+# So many images are shown; a page of more than some thousand pictures, of 12 kB each, is slow.
+_FIRST, _SAMPLE = 1000, 1000
 _NUCLEI, _IMAGES = ("nucleus", "nuclei"), ("image", "images")
 
 
@@ -83,27 +86,31 @@ def _part(picture: dict, areas: np.ndarray, pixel_size_um: float | None) -> dict
 
 
 def write_prediction_page(
-    file: Path, summaries: Sequence[dict], images: Sequence[tuple[Record, dict]], count: int, *, bundle: Bundle
+    file: Path, summaries: Sequence[dict], images: Iterable[tuple[Record, dict]], count: int, *, bundle: Bundle
 ) -> None:
     """Write the page, whole or not at all, into the folder of the results, which it links to.
 
     `summaries` are the contents of ``summary.json``, or those of all shards that have ended; `images` each finished
-    image and its `image_part`; `count` the number of images, those that failed or are not done yet included.
+    image and its `image_part`; `count` the number of images, those that failed or are not done yet included. Figures
+    and charts are about all images. Of more than `_FIRST` + `_SAMPLE`, it shows the first and an even sample of the
+    others.
     """
-    unit, areas, means = _areas([part for _, part in images])
-    shown = _shown_names([record.input for record, _ in images])
-    finished = {record.input for record, _ in images}
-    failures = [failure for summary in summaries for failure in summary["failures"] if failure["file"] not in finished]
-    nuclei = [record.nuclei for record, _ in images]
-    figures = [("Images", f"{len(images):,}"), ("Nuclei", f"{sum(nuclei):,}")]
-    if any(nuclei):
+    found = _Found(count)
+    failures = [failure for summary in summaries for failure in summary["failures"]]
+    finished = found.add(images, {failure["file"] for failure in failures})
+    failures = [failure for failure in failures if failure["file"] not in finished]
+    unit, areas = found.areas()
+    figures = [("Images", f"{found.images:,}"), ("Nuclei", f"{found.nuclei:,}")]
+    if found.nuclei:
         figures.append(("Median area", f"{number(quantile(*areas, 0.5))} {unit}"))
     figures.append(("Failed", f"{len(failures):,}"))
     done, skipped = _done_and_skipped(summaries)
     if done:
         figures.append(("Time of the last call" if skipped else "Time", _time(summaries)))
-    if waiting := count - len(images) - len(failures):
+    if waiting := count - found.images - len(failures):
         figures.append(("Not done yet", f"{waiting:,}"))
+    means = [_mean_area(part, found.in_um) for _, part in found.shown]
+    names = _shown_names([record.input for record, _ in found.shown])
     pictures: list[dict] = [
         {
             "file": name,
@@ -114,46 +121,86 @@ def write_prediction_page(
             "links": _links(record.files),
             "picture": part["picture"],
         }
-        for (record, part), name, mean in zip(images, shown, means, strict=True)
+        for (record, part), name, mean in zip(found.shown, names, means, strict=True)
     ]
     pictures.sort(key=lambda picture: natural_order(picture["file"]))
+    hint = "Press a picture to change only that one. Neighbours have different colours."
+    if len(pictures) < found.images:
+        hint = (
+            f"Shown are {len(pictures):,} of {found.images:,} images: the first {_FIRST:,}, and of the others one in "
+            f"{found.step:,}. The figures and charts above are about all of them. {hint}"
+        )
     write_page(
         file,
         "prediction.html.j2",
-        heading=f"Nuclei in {counted(len(images), *_IMAGES)}",
+        heading=f"Nuclei in {counted(found.images, *_IMAGES)}",
         subheading=f"Found by the model {bundle.folder.resolve().name}, {datetime.now():%d %B %Y, %H:%M}",
         figures=figures,
         tables=_tables(file.parent),
         failures=failures,
-        charts=_charts(unit, areas, nuclei),
+        charts=_charts(unit, areas, found.nuclei_per_image),
         gallery={
             "views": _VIEWS,
             "view": "outlines",
             "orders": _ORDERS,
             "images": pictures,
-            "hint": "Press a picture to change only that one. Neighbours have different colours.",
+            "hint": hint,
         },
         settings=_settings(bundle, summaries),
     )
 
 
-def _areas(parts: Sequence[dict]) -> tuple[str, tuple[np.ndarray, np.ndarray], list[float | None]]:
-    """Return the unit, all areas and how often each occurs, and the mean area of each image, None without nuclei."""
-    in_um = bool(parts) and all(part["pixel_size_um"] is not None for part in parts)
-    tables = [np.array([pair for pair in part["areas"] if all(pair)], float).reshape(-1, 2) for part in parts]
-    for table, part in zip(tables, parts, strict=True):
-        table[:, 0] *= part["pixel_size_um"] ** 2 if in_um else 1
-    means = [float(table[:, 0] @ table[:, 1] / table[:, 1].sum()) if len(table) else None for table in tables]
-    values, counts = np.concatenate([np.zeros((0, 2)), *tables]).T
-    return "µm²" if in_um else "px²", (values, counts.astype(np.int64)), means
+class _Found:
+    """What the page says of all images, of which only those that are `shown` stay in memory."""
+
+    def __init__(self, count: int) -> None:
+        self.step = max(1, -(-(count - _FIRST) // _SAMPLE))
+        self.images = 0
+        self.shown: list[tuple[Record, dict]] = []
+        self.nuclei_per_image: Counter[int] = Counter()
+        self.in_um = False
+        self._areas: Counter[tuple[float, float | None]] = Counter()  # by area in pixels and size of a pixel
+
+    def add(self, images: Iterable[tuple[Record, dict]], files: Collection[str]) -> set[str]:
+        """Count images; return which of the `files` are among them."""
+        finished = set()
+        for record, part in images:
+            if self.images < _FIRST or (self.images - _FIRST) % self.step == 0:
+                self.shown.append((record, part))
+            self.images += 1
+            self.nuclei_per_image[record.nuclei] += 1
+            size = part["pixel_size_um"]
+            self.in_um = size is not None and (self.in_um or self.images == 1)
+            for area, times in part["areas"]:
+                if area and times:
+                    self._areas[area, size] += times
+            if record.input in files:
+                finished.add(record.input)
+        return finished
+
+    @property
+    def nuclei(self) -> int:
+        """The number of nuclei in all images."""
+        return sum(nuclei * images for nuclei, images in self.nuclei_per_image.items())
+
+    def areas(self) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
+        """Return the unit, the areas of all nuclei, and how often each occurs."""
+        values = [area * (size**2 if self.in_um and size else 1) for area, size in self._areas]
+        return "µm²" if self.in_um else "px²", (np.array(values, float), np.array([*self._areas.values()], np.int64))
 
 
-def _charts(unit: str, areas: tuple[np.ndarray, np.ndarray], nuclei_per_image: list[int]) -> list[Chart]:
+def _mean_area(part: dict, in_um: bool) -> float | None:
+    area, times = np.array([pair for pair in part["areas"] if all(pair)], float).reshape(-1, 2).T
+    return float(area @ times / times.sum()) * (part["pixel_size_um"] ** 2 if in_um else 1) if len(area) else None
+
+
+def _charts(unit: str, areas: tuple[np.ndarray, np.ndarray], nuclei_per_image: Mapping[int, int]) -> list[Chart]:
     charts = []
     if len(areas[0]):
         charts.append(histogram("Area of the nuclei", f"Area ({unit})", "Nuclei", _NUCLEI, *areas, f" {unit}"))
     if nuclei_per_image:
-        charts.append(histogram("Nuclei per image", "Nuclei in an image", "Images", _IMAGES, nuclei_per_image))
+        nuclei, images = np.array([*nuclei_per_image.items()], np.int64).T
+        charts.append(histogram("Nuclei per image", "Nuclei in an image", "Images", _IMAGES, nuclei, images))
     return charts
 
 
