@@ -47,7 +47,7 @@ def train(args: argparse.Namespace) -> None:
     # Batches: augmented crops to train on, the centre of each image to validate on.
     crops = NucleiSequence(
         data.train, config.targets, augmentation=Augmentation(config.crop_size), batch_size=config.batch_size,
-        seed=config.seed, workers=config.workers,
+        seed=config.seed, workers=config.workers or speed.default_workers(),
     )  # fmt: skip
     validation = CenterCrops(data.val, config.targets, batch_size=config.batch_size, crop_size=config.crop_size)
 
@@ -79,7 +79,7 @@ def train(args: argparse.Namespace) -> None:
         CSVLogger(run.checkpoint / "history.csv", append=run.initial_epoch > 0),
         *([TensorBoard(run.folder / "tensorboard")] if args.tensorboard else []),
     ]
-    with callbacks.InterruptHandler() as interrupts:  # Ctrl-C and SIGTERM end the training after the running step
+    with callbacks.InterruptHandler() as interrupts, crops:  # Ctrl-C and SIGTERM end it after the running step
         model.fit(
             feed(crops), validation_data=feed(validation), epochs=config.epochs, initial_epoch=run.initial_epoch,
             callbacks=[*used, interrupts, Checkpoint(run.checkpoint, used)],  # the last one keeps the best weights

@@ -291,6 +291,34 @@ def test_time_limit_ends_it_with_a_model(tmp_path, run, data):
     assert 1 <= len(history_of(tmp_path / "m")) < 10_000
 
 
+def children_of(process):
+    """The numbers of the processes that draw the crops of a training."""
+    command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [int(line.split()[0]) for line in listed.splitlines() if "spawn_main" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ps") is None, reason="finds the processes with ps")
+@pytest.mark.parametrize("how", ["a process killed", "Ctrl-C"])
+def test_with_processes_it_ends_cleanly_and_goes_on(tmp_path, start, run, data, how):
+    folder = tmp_path / "m"
+    process = start("--data", data, "--output", folder, "--epochs", 500, "--workers", 2, *SETTINGS)
+    wait_for_epoch(process, folder, 1, of=500)
+    children = children_of(process)
+    assert len(children) == 2
+    for number in children[1:] if how == "a process killed" else [*children, process.pid]:
+        os.kill(number, signal.SIGKILL if how == "a process killed" else signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    if how == "a process killed":
+        assert process.returncode == 2 and "has ended with SIGKILL" in one_sentence(errors)
+    else:
+        assert process.returncode == 130 and errors == ""
+    assert not any(Path(f"/proc/{number}").exists() for number in children)
+    done = json.loads((folder / "checkpoint/state.json").read_text())["epochs_done"]
+    assert run("--output", folder, "--resume", "--epochs", done + 1)[0] == 0
+
+
 def contents(folder):
     return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 

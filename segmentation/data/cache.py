@@ -48,6 +48,8 @@ class CachedImages:
     ----------
     pixels, labels : (N,) ndarray of uint8
         The bytes of all images and of all label maps, one after another: in memory, or memory-mapped files.
+    files : (Path, Path), optional
+        Files that hold these bytes: another process, to which this object is sent, maps them.
 
     Examples
     --------
@@ -58,8 +60,15 @@ class CachedImages:
     (2, (3, 5, 3), np.int32(1))
     """
 
-    def __init__(self, entries: Sequence[Entry], pixels: np.ndarray, labels: np.ndarray):
-        self._entries, self._pixels, self._labels = list(entries), pixels, labels
+    def __init__(
+        self, entries: Sequence[Entry], pixels: np.ndarray, labels: np.ndarray, files: tuple[Path, Path] | None = None
+    ):
+        self._entries, self._pixels, self._labels, self._files = list(entries), pixels, labels, files
+
+    def __reduce__(self) -> tuple:
+        if self._files:
+            return _map, (self._entries, self._files)
+        return CachedImages, (self._entries, self._pixels, self._labels)
 
     @classmethod
     def from_arrays(cls, images: Sequence[np.ndarray], label_maps: Sequence[np.ndarray]) -> "CachedImages":
@@ -91,8 +100,10 @@ class CachedImages:
             name, channels = f"image_{number:05d}", pixels[-1].shape[-1]
             entries.append(Entry(name, kind_of(image), name, label_map.shape, channels, "uint32", *starts))
             starts = [starts[0] + pixels[-1].nbytes, starts[1] + labels[-1].nbytes]
-        of_all = (np.concatenate([array.view(np.uint8).ravel() for array in arrays]) for arrays in (pixels, labels))
-        return cls(entries, *of_all)
+        all_pixels, all_labels = (
+            np.concatenate([array.view(np.uint8).ravel() for array in arrays]) for arrays in (pixels, labels)
+        )
+        return cls(entries, all_pixels, all_labels)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -136,7 +147,7 @@ class CachedImages:
             for entry in self._entries
             if (row := rows.get(entry.id))
         ]
-        return CachedImages(kept, self._pixels, self._labels)
+        return CachedImages(kept, self._pixels, self._labels, self._files)
 
 
 @dataclass(frozen=True)
@@ -257,12 +268,12 @@ def normalised_uint8(pixels: np.ndarray, normalisation: Normalisation) -> np.nda
 
 def _read_cache(folder: Path, memory_limit: int) -> CachedDataSet:
     index = json.loads((folder / "index.json").read_text())
-    files = [folder / "pixels.bin", folder / "labels.bin"]
-    if sum(file.stat().st_size for file in files) <= memory_limit:
-        pixels, labels = (np.fromfile(file, np.uint8) for file in files)
-    else:
-        pixels, labels = (np.memmap(file, np.uint8, mode="r") for file in files)
+    files = folder / "pixels.bin", folder / "labels.bin"
     entries = [Entry(**(entry | {"shape": tuple(entry["shape"])})) for entry in index["entries"]]
+    if sum(file.stat().st_size for file in files) <= memory_limit:
+        images = CachedImages(entries, np.fromfile(files[0], np.uint8), np.fromfile(files[1], np.uint8), files)
+    else:
+        images = _map(entries, files)
     fingerprints, lines = {}, np.fromfile(folder / "lines.bin", np.float32)
     for sample_id, (height, width), digest, kind in index["fingerprints"]:
         ends = np.cumsum([width, width, height, height, THUMBNAIL_SIDE**2])
@@ -270,4 +281,9 @@ def _read_cache(folder: Path, memory_limit: int) -> CachedDataSet:
         thumbnail = thumbnail.reshape(THUMBNAIL_SIDE, THUMBNAIL_SIDE)
         fingerprints[sample_id] = Fingerprint((height, width), digest, kind, top, bottom, left, right, thumbnail)
     problems = [Problem(**problem) for problem in index["problems"]]
-    return CachedDataSet(CachedImages(entries, pixels, labels), problems, fingerprints, index["digest"])
+    return CachedDataSet(images, problems, fingerprints, index["digest"])
+
+
+def _map(entries: Sequence[Entry], files: tuple[Path, Path]) -> CachedImages:
+    pixels, labels = (np.memmap(file, np.uint8, mode="r") for file in files)
+    return CachedImages(entries, pixels, labels, files)

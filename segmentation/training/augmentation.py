@@ -52,6 +52,13 @@ class Augmentation:
         self.empty = empty
         self._of_thread = local()
 
+    def __getstate__(self) -> dict:
+        """Leave out the transforms: a process to which this object is sent makes its own."""
+        return {name: value for name, value in vars(self).items() if name != "_of_thread"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state, _of_thread=local())
+
     @property
     def _compose(self) -> A.Compose:
         """The transforms of the calling thread: each call seeds them."""

@@ -35,7 +35,13 @@ class TrainingConfig:
     crop_size: int = _setting(192, "training", "height and width of the crops", "PIXELS", least=1)
     learning_rate: float = _setting(2e-3, "training", "the highest learning rate; 0.0005 with --init", "X")
     patience: int = _setting(21, "training", "stop after so many epochs without a lower validation loss", "N", least=1)
-    workers: int = _setting(2, "training", "threads that augment", "N", least=1)
+    workers: int = _setting(
+        0,
+        "training",
+        "processes that draw the crops; with 0 all cores but one for a GPU, and none for a CPU",
+        "N",
+        least=0,
+    )
     seed: int = _setting(0, "training", "seed of the initial weights, the crops and the split", "N", least=0)
 
     def __post_init__(self) -> None:

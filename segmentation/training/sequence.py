@@ -1,8 +1,6 @@
 """Batches for ``model.fit``: augmented crops to train on, the centre of each image to validate on."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
+from typing import Self
 
 import keras
 import numpy as np
@@ -10,16 +8,17 @@ import numpy as np
 from segmentation.data.cache import CachedImages
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.augmentation import Augmentation
-from segmentation.training.sampling import as_network_input, draw_images, draw_probabilities
+from segmentation.training.batches import Augment, CropBatches, check
+from segmentation.training.sampling import as_network_input
+from segmentation.training.workers import WorkerProcesses
 
 
 class NucleiSequence(keras.utils.Sequence):
     """Batches of augmented crops and their target channels, for ``model.fit``.
 
     Each crop is a function of ``(seed, epoch, its place in the epoch)`` alone: the same seed gives the same batches
-    with any number of threads, and a resumed training continues with the batches that it would have had. Images are
-    drawn by `segmentation.training.sampling.draw_probabilities`. An epoch has at least 16 batches, so that with few
-    images it takes longer than its validation.
+    with any number of workers, and a resumed training continues with the batches that it would have had. See
+    `segmentation.training.batches.CropBatches`.
 
     Keras does not tell a sequence the `epoch`: add `segmentation.training.callbacks.EpochSetter` to the callbacks, or
     each epoch has the batches of the first.
@@ -30,14 +29,15 @@ class NucleiSequence(keras.utils.Sequence):
     targets : str
         Target encoding, a key of `segmentation.targets.encodings.ENCODINGS`; ValueError if it is none.
     augmentation : callable, optional
-        ``(pixels (H, W, 3) uint8, label map (H, W) int32, rng) -> (crop, label map)``, of equal sizes for all images;
-        called by several threads at once. By default ``Augmentation(crop_size)``.
+        ``(pixels (H, W, 3) uint8, label map (H, W) int32, rng) -> (crop, label map)``, of equal sizes for all images.
+        By default ``Augmentation(crop_size)``.
     batch_size : int
     crop_size : int
         Height and width in pixels, if `augmentation` is not given; a multiple of ``2 ** depth`` of the network.
     seed : int
     workers : int
-        Threads that augment. They are this class's own: Keras' loader queues keep batches from one epoch to the next.
+        Processes that draw the batches, see `segmentation.training.workers.WorkerProcesses`. They end with a ``with``
+        block of the sequence, with `close`, or with this process. Without any, this process draws them.
 
     Examples
     --------
@@ -57,39 +57,44 @@ class NucleiSequence(keras.utils.Sequence):
         images: CachedImages,
         targets: str,
         *,
-        augmentation: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None,
+        augmentation: Augment | None = None,
         batch_size: int = 8,
         crop_size: int = 256,
         seed: int = 0,
-        workers: int = 2,
+        workers: int = 0,
     ):
+        # Keras' own loader queues would keep batches from one epoch to the next.
         super().__init__(workers=1, use_multiprocessing=False)
-        self.images, self.encode = images, _encoder(images, targets)
-        self.augmentation = augmentation or Augmentation(crop_size)
-        self.batch_size = batch_size
-        self.seed = seed
+        self.batches = CropBatches(images, targets, augmentation or Augmentation(crop_size), batch_size, seed)
         self.epoch = 0
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="augmentation")
-        self._probabilities = draw_probabilities(images.kinds, images.areas)
+        self._processes = WorkerProcesses(self.batches, workers) if workers else None
+        self._failure: Exception | None = None
 
     def __len__(self) -> int:
-        return max(-(-len(self.images) // self.batch_size), 16)
+        return len(self.batches)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return batch `index` of `epoch`: images (B, H, W, 3) float32 in [0, 1], targets (B, H, W, C) float32."""
-        places = range(index * self.batch_size, (index + 1) * self.batch_size)
-        crops = self._pool.map(self._crop, repeat(self.epoch), places, self.draw_epoch(self.epoch)[places])
-        images, targets = zip(*crops, strict=True)
-        return np.stack(images), np.stack(targets)
+        try:
+            return (self._processes or self.batches).draw(self.epoch, index)
+        except Exception as error:
+            self._failure = error
+            raise
 
-    def draw_epoch(self, epoch: int) -> np.ndarray:
-        """Return the index of the image that each crop of an epoch is cut from."""
-        return draw_images(self._probabilities, len(self) * self.batch_size, np.random.default_rng((self.seed, epoch)))
+    def close(self) -> None:
+        """End the processes; from here on this one draws the batches."""
+        processes, self._processes = self._processes, None
+        if processes:
+            processes.close()
 
-    def _crop(self, epoch: int, place: int, image: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng((self.seed, epoch, place))
-        pixels, label_map = self.augmentation(self.images.pixels(image), self.images.label_map(image), rng)
-        return as_network_input(pixels), self.encode(label_map)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *others: object) -> None:
+        """End the processes; raise what made a batch fail, in place of what TensorFlow makes of it."""
+        self.close()
+        if kind and self._failure:
+            raise self._failure from None
 
 
 class CenterCrops(keras.utils.Sequence):
@@ -111,7 +116,8 @@ class CenterCrops(keras.utils.Sequence):
 
     def __init__(self, images: CachedImages, targets: str, *, batch_size: int = 8, crop_size: int = 256):
         super().__init__(workers=1, use_multiprocessing=False)
-        encode, indices = _encoder(images, targets), range(len(images))
+        check(images, targets)
+        encode, indices = ENCODINGS[targets].encode, range(len(images))
         self._batch_size = batch_size
         self._images = np.stack([center_crop(images.pixels(index), crop_size, "symmetric") for index in indices])
         self._targets = [encode(center_crop(images.label_map(index), crop_size, "constant")) for index in indices]
@@ -153,12 +159,3 @@ def feed(sequence: keras.utils.Sequence) -> object:
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.apply(tf.data.experimental.assert_cardinality(len(sequence))).prefetch(2).with_options(options)
-
-
-def _encoder(images: CachedImages, targets: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the encoding by its name, after a check of what a sequence is made of."""
-    if not len(images):
-        raise ValueError("images holds none, expected at least one")
-    if targets not in ENCODINGS:
-        raise ValueError(f"targets must be one of {', '.join(ENCODINGS)}, got {targets!r}")
-    return ENCODINGS[targets].encode

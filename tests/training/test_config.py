@@ -30,7 +30,7 @@ def test_every_loss_is_accepted(loss):
         ("crop_size", 0),
         ("crop_size", -16),
         ("patience", 0),
-        ("workers", 0),
+        ("workers", -1),
         ("seed", -1),
         ("dropout", -0.1),
         ("dropout", 1.0),

@@ -28,7 +28,7 @@ from segmentation.training.sequence import CenterCrops, NucleiSequence
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="what is trained on is recorded by TF")
 
 STEPS = 16
-TINY = dict(base_filters=4, depth=2, dropout=0.3, epochs=4, batch_size=2, crop_size=32, workers=2, seed=3)
+TINY = dict(base_filters=4, depth=2, dropout=0.3, epochs=4, batch_size=2, crop_size=32, seed=3)
 HISTORY = pd.DataFrame({"epoch": [0], "val_loss": [1.0]})
 FIGURES = dict.fromkeys(("dice", "iou", "ap50", "mean_ap", "bowl"), {"value": 0.5})
 
@@ -126,12 +126,12 @@ def undisturbed(tmp_path_factory, run):
 
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory, run):
-    """The same, with a signal in the middle of the third epoch, then resumed."""
+    """The same, with processes that draw the crops and a signal in the middle of the third epoch, then resumed."""
     folder = tmp_path_factory.mktemp("resumed")
-    status, model, _, before = run(folder, kill_at=2 * STEPS + 5)
+    status, model, _, before = run(folder, kill_at=2 * STEPS + 5, workers=2)
     assert status == 128 + signal.SIGTERM and model is None
     state, table = read_state(folder / "checkpoint"), read_table(folder)
-    status, *result = run(folder)
+    status, *result = run(folder, workers=1)
     assert status == 0
     return folder, before, state, table, *result
 
@@ -146,7 +146,7 @@ def test_loss_falls(undisturbed):
 def test_trained_on_the_batches_of_the_sequence_in_their_order(undisturbed, subsets):
     """Whatever Keras draws besides, to learn the signature or ahead of time."""
     seen = undisturbed[3]
-    sequence = NucleiSequence(subsets[0], "centre_offsets", batch_size=2, crop_size=32, seed=3, workers=1)
+    sequence = NucleiSequence(subsets[0], "centre_offsets", batch_size=2, crop_size=32, seed=3)
     assert len(sequence) == STEPS
     expected = []
     for epoch in range(4):
