@@ -95,6 +95,8 @@ def describe_training(run: Run, history: pd.DataFrame, scores: dict) -> str:
         figure = scores["figures"][name]
         interval = f"   95 % interval {figure['low']:.3f} .. {figure['high']:.3f}" if "low" in figure else ""
         lines.append(f"validation {title:8} {figure['value']:.3f}{interval}")
+    if not scores["figures"]["ap50"]["value"]:
+        lines.append("It matches no nucleus of these images: train it longer, or on more images, before you use it.")
     return "\n".join([*lines, f"model: {run.folder}    look at {run.folder / 'report.html'}"])
 
 
@@ -105,7 +107,7 @@ def _examples(images: CachedImages, label_maps: list[np.ndarray], scores: list[I
         {
             "file": images.ids[index],
             "path": images.ids[index],
-            "facts": f"{'Best' if index in best else 'Worst'}: Dice {scores[index].dice:.3f}, {images.kinds[index]}, "
+            "facts": f"Dice {scores[index].dice:.3f}, {images.kinds[index]}, "
             f"{scores[index].predicted_nuclei:,} nuclei found, {scores[index].true_nuclei:,} true",
             "links": [],
             "picture": draw_picture(images.pixels(index), label_maps[index])

@@ -59,16 +59,13 @@ def test_learning_rate_steps(tmp_path, rates, said):
     assert said in Page(tmp_path / "report.html").text
 
 
-@pytest.mark.parametrize(
-    ("count", "ranks"), [(1, ["Best"]), (2, ["Best", "Worst"]), (14, ["Best"] * 6 + ["Worst"] * 6)]
-)
-def test_best_and_worst_images(tmp_path, count, ranks):
+@pytest.mark.parametrize("count", [1, 2, 14])
+def test_best_and_worst_images(tmp_path, count):
     scores = write_training_page_of(tmp_path / "report.html", count)
     images = Page(tmp_path / "report.html").gallery["images"]
-    assert [image["facts"].split(":")[0] for image in images] == ranks
     ordered = sorted((score.dice for score in scores), reverse=True)
     expected = ordered if count < 12 else ordered[:6] + ordered[-6:]
-    assert [float(image["facts"].split()[2].rstrip(",")) for image in images] == pytest.approx(expected, abs=6e-4)
+    assert [float(image["facts"].split()[1].rstrip(",")) for image in images] == pytest.approx(expected, abs=6e-4)
     for image in images:
         assert image["picture"]["truth"]["paths"]
     assert images[0]["file"].startswith("<i>image</i>")
