@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def predict(options: argparse.Namespace) -> int:
     """Find the images, open the model, predict the folder, and say what was done; return the exit status."""
     from segmentation.batch.folder import FolderError, predict_folder
-    from segmentation.batch.inputs import InputError, find_inputs, read_subset
+    from segmentation.batch.inputs import InputError, find_inputs, list_counts, passed_over, read_subset
     from segmentation.batch.progress import Progress
     from segmentation.bundle import BundleError, load_bundle
     from segmentation.data.problems import DatasetError
@@ -50,6 +50,10 @@ def predict(options: argparse.Namespace) -> int:
     try:
         subset = read_subset(options.split, options.subset) if options.split else None
         inputs = find_inputs(options.images, subset, ignored=result_folders(options.output))
+        others = passed_over(options.images, result_folders(options.output))
+        if others:
+            advice = "save pictures in other formats as TIFF or OME-Zarr, and name folders within by themselves"
+            write_line(f"Passed over: {list_counts(others)}; {advice}", sys.stderr)
         count = len(options.shard.select(inputs) if options.shard else inputs)
         bundle = load_bundle(options.model)
         engine = open_engine(bundle, options.engine, options.precision, streams_for(count))
@@ -67,6 +71,7 @@ def predict(options: argparse.Namespace) -> int:
                 report=progress.image,
                 report_block=progress.block,
                 warn=progress.say,
+                passed_over=others,
             )
     except (BundleError, DatasetError, DiameterError, EngineError, FolderError, InputError) as error:
         return refuse("predict_masks.py", error)

@@ -56,6 +56,7 @@ class Call:
     largest_whole: int = LARGEST_WHOLE
     # Tables and pages of earlier calls. They are kept as long as the results in them are.
     kept_tables: tuple[Path, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # of all threads, by stage
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -49,6 +49,7 @@ def predict_folder(
     report_block: Callable[[str, int, int], None] = lambda name, done, total: None,
     warn: Callable[[str], None] = lambda sentence: None,
     largest_whole: int = LARGEST_WHOLE,
+    passed_over: Mapping[str, int] | None = None,
 ) -> list[Outcome]:
     """Predict images and write what is asked for; return an outcome for each, in the order of the inputs.
 
@@ -70,6 +71,8 @@ def predict_folder(
         number of finished blocks and of all); and at the end, in a sentence, of results that the tables do not cover.
     largest_whole : int
         TIFF files of more pixels are predicted by blocks, after all others; so are Zarr stores of any size.
+    passed_over : mapping of str to int, optional
+        Files that are no images, by suffix, for the summary.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def predict_folder(
             kept = _remove_tables(folder, predictor.settings, outputs.values(), summary_name(shard))
         except OSError as error:
             raise FolderError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
-        call = Call(folder, predictor, outputs, overwrite, largest_whole, kept)
+        call = Call(folder, predictor, outputs, overwrite, largest_whole, kept, passed_over or {})
         by_index: dict[int, Outcome] = {}
         for index, outcome in _predict_all(call, own, report_block):
             by_index[index] = outcome

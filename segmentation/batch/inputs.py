@@ -14,7 +14,7 @@ import itertools
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -89,12 +89,57 @@ def find_inputs(
             if not (isinstance(key, Path) and key.parent in skipped):
                 files.setdefault(key, (identifier, file))
     if not files:
-        raise InputError(f"There are no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {', '.join(arguments)}")
+        others = passed_over(arguments, ignored)
+        raise InputError(
+            f"There are no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {', '.join(arguments)}"
+            f"{f'; there are {list_counts(others)}' if others else ''}"
+        )
     found = [(identifier, file) for identifier, file in files.values() if subset is None or identifier in subset]
     if subset is not None and not found:
         raise InputError(f"None of the {len(files)} images is among the {len(subset)} ids of the subset")
     names = unique_names([(identifier, str(file)) for identifier, file in found])
     return [Input(name, file) for name, (_, file) in zip(names, found, strict=True)]
+
+
+def passed_over(arguments: Sequence[str], ignored: Collection[Path] = ()) -> Counter[str]:
+    """Count what lies in the folders of a call, or fits its globs, and is no image: by suffix; folders as "folders".
+
+    Hidden files do not count, nor do the `ignored` folders, what lies in them, the folder around them, and data sets.
+    """
+    results = {folder.resolve() for folder in ignored}
+    around = {folder.parent for folder in results}
+    others: set[Path] = set()
+    for argument in arguments:
+        path = Path(argument)
+        if not path.exists():
+            others |= {Path(match) for match in glob.glob(argument, recursive=True)}
+        elif path.is_dir() and not is_zarr(path):
+            place, children = _place_of_images(path), set(path.iterdir())
+            below = {child for child in children if child.is_dir()}
+            if place == path:
+                others |= children
+            elif place or not below:
+                others |= children - below | set(place.iterdir() if place else ())
+    left = {
+        Path(os.path.abspath(file))
+        for file in others
+        if not (file.name.startswith(".") or _is_image(file))
+        and not (file.resolve() in results | around or file.parent.resolve() in results)
+    }
+    return Counter("folders" if file.is_dir() else file.suffix.lower() or "files without suffix" for file in left)
+
+
+def list_counts(counts: Mapping[str, int]) -> str:
+    """List what `passed_over` counted, the most frequent first.
+
+    Examples
+    --------
+    >>> list_counts({".txt": 1, "folders": 2, ".mrxs": 2})
+    '2 .mrxs, 2 folders, 1 .txt'
+    """
+    return ", ".join(
+        f"{count:,} {kind}" for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 def read_subset(split: str, subset: str) -> set[str]:
@@ -177,12 +222,16 @@ def _expand(argument: str) -> list[tuple[str, "File"]]:
 
 
 def _in_folder(folder: Path) -> list[tuple[str, "File"]]:
-    for candidate in (folder, folder / "images"):
-        if candidate.is_dir():
-            images = sorted(file for file in candidate.iterdir() if _is_image(file))
-            if images:
-                return [(image.stem, image) for image in images]
+    place = _place_of_images(folder)
+    if place:
+        return [(file.stem, file) for file in sorted(place.iterdir()) if _is_image(file)]
     return _in_data_set(folder) if any(child.is_dir() for child in folder.iterdir()) else []
+
+
+def _place_of_images(folder: Path) -> Path | None:
+    """Return where the images of a folder are: in itself or in its ``images/``; None if in neither."""
+    places = (place for place in (folder, folder / "images") if place.is_dir())
+    return next((place for place in places if any(map(_is_image, place.iterdir()))), None)
 
 
 def _in_data_set(path: Path) -> list[tuple[str, "File"]]:

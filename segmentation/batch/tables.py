@@ -217,6 +217,7 @@ def _summarise(
         "images": {"all": len(outcomes), **{status: counts[status] for status in (DONE, SKIPPED, FAILED)}},
         "nuclei": sum(outcome.nuclei for outcome in outcomes),
         "failures": failures,
+        "passed_over": dict(call.passed_over),
         "settings": predictor.settings,
         "diameters": {
             outcome.input.name: {"diameter": outcome.diameter, "scale": round(outcome.scale, 4)}

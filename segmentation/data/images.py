@@ -16,11 +16,14 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from segmentation.data.formats import bmp, jpeg, png
+from segmentation.data.formats import bmp, gif, jpeg, jpeg2000, npy, png, webp
 from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel, name_channels
 from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+# What is taken from a folder. Slide scanners and some microscopes give TIFF suffixes of their own.
+_TIFF_SUFFIXES = {".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn", ".bif", ".qptiff", ".lsm", ".stk", ".flex"}
+_OTHER_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".jp2", ".j2k", ".npy"}
+IMAGE_SUFFIXES = frozenset({".png", *_TIFF_SUFFIXES, *_OTHER_SUFFIXES})
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, in both byte orders
 _FORMATS = "a PNG, JPEG, BMP or TIFF image"
@@ -102,7 +105,7 @@ def read_image(file: Readable, channel: str | None = None) -> Image:
     Raises
     ------
     ImageError
-        The file cannot be read, is not one of the four formats, is truncated or damaged, claims a size that its bytes
+        The file cannot be read, is of an unknown format, is truncated or damaged, claims a size that its bytes
         cannot hold, holds several planes in Z or time, several channels other than RGB of which none is chosen, or
         values that no image has (complex, negative, above 65,535, NaN, infinite).
     """
@@ -166,6 +169,14 @@ def _decode_stream(stream: BinaryIO, channel: str | None) -> Decoded:
         return jpeg.decode_jpeg(stream.read())
     if bmp.is_bmp(start):
         return bmp.decode_bmp(stream.read())
+    if start.startswith(gif.SIGNATURES):
+        return gif.decode_gif(stream.read())
+    if webp.is_webp(start):
+        return webp.decode_webp(stream.read())
+    if start.startswith(jpeg2000.SIGNATURES):
+        return jpeg2000.decode_jpeg2000(stream.read())
+    if start.startswith(npy.SIGNATURE):
+        return npy.decode_npy(stream.read())
     if not start:
         kind = "is empty (0 bytes)"
     elif start.isascii() and all(sign.isprintable() or sign.isspace() for sign in start.decode("ascii")):

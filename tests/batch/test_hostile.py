@@ -48,7 +48,9 @@ def change(out, name, **values):
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
-@pytest.mark.parametrize("where", ["absolute", "above", "root", "link", "folder link", "of another image", "in the folder"])
+@pytest.mark.parametrize(
+    "where", ["absolute", "above", "root", "link", "folder link", "of another image", "in the folder"]
+)
 def test_a_record_removes_no_file_but_those_of_its_image(images, tmp_path, where):
     out, victim = tmp_path / "out", tmp_path / "cell03.txt"
     go(images, out)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from segmentation.batch.inputs import InputError, find_inputs, unique_names
+from segmentation.batch.inputs import InputError, find_inputs, passed_over, unique_names
 
 
 def touch(folder, *names):
@@ -105,4 +105,28 @@ def test_a_folder_that_must_not_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(InputError, match=rf"^{tmp_path} cannot be read \(Permission denied\)$"):
+        find_inputs([str(tmp_path)])
+
+
+def test_what_is_no_image_is_counted_by_suffix(tmp_path):
+    touch(tmp_path, "a.png", "b.SVS", "c.webp", "d.mrxs", "e.MRXS", "notes.txt", "README", ".hidden", "below/x.png")
+    touch(tmp_path, "results/masks/a.png", "results/nuclei.csv")
+    assert names(tmp_path) == ["a", "b", "c"]
+    ignored = [tmp_path / "results" / "masks"]
+    expected = {".mrxs": 2, ".txt": 1, "files without suffix": 1, "folders": 1}
+    assert passed_over([str(tmp_path)], ignored) == expected
+    assert passed_over([str(tmp_path), str(tmp_path / "*.mrxs")], ignored) == expected
+    assert passed_over([str(tmp_path / "*.[mt]*")]) == {".mrxs": 1, ".txt": 1}
+
+
+def test_what_lies_beside_the_folder_of_images_is_counted_but_not_its_masks(tmp_path):
+    touch(tmp_path, "images/a.png", "images/b.mrxs", "masks/a.png", "c.mrxs")
+    assert passed_over([str(tmp_path)]) == {".mrxs": 2}
+    touch(tmp_path / "bowl", "a/images/a.png", "a/masks/m.png", "labels.csv")
+    assert not passed_over([str(tmp_path / "bowl")])
+
+
+def test_a_folder_of_other_files_is_refused_with_what_is_there(tmp_path):
+    touch(tmp_path, "a.mrxs", "b.mrxs")
+    with pytest.raises(InputError, match=r"no images .*; there are 2 \.mrxs"):
         find_inputs([str(tmp_path)])
