@@ -73,7 +73,7 @@ def predict(options: argparse.Namespace) -> int:
                 warn=progress.say,
                 passed_over=others,
             )
-    except (BundleError, DatasetError, DiameterError, EngineError, FolderError, InputError) as error:
+    except (BundleError, DatasetError, DiameterError, EngineError, FolderError, ImportError, InputError) as error:
         return refuse("predict_masks.py", error)
 
     skipped, failed = (sum(outcome.status == status for outcome in outcomes) for status in ("skipped", "failed"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from segmentation.batch.inputs import Input, is_special
+from segmentation.batch.joining import remove_table
 from segmentation.batch.outputs import ImageOutput, Output, Prediction
 from segmentation.batch.records import Record, Records
 from segmentation.command_line import printable
@@ -141,7 +142,7 @@ class Call:
 
     def _discard(self, name: str) -> None:
         for table in self.kept_tables:
-            table.unlink(missing_ok=True)
+            remove_table(table)
         self.records.discard(name)
 
 

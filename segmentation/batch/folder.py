@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from segmentation.atomic import is_unfinished
-from segmentation.batch.call import Call, Outcome
+from segmentation.batch.call import FAILED, Call, Outcome
 from segmentation.batch.inputs import Input, Shard
+from segmentation.batch.joining import Partitions, is_table, remove_table
 from segmentation.batch.locks import shared_lock
-from segmentation.batch.outputs import ImageOutput, Output
+from segmentation.batch.outputs import ImageOutput, Output, PartitionedTable
 from segmentation.batch.pipeline import run_pipeline
-from segmentation.batch.records import RECORDS, is_inside, is_regular
+from segmentation.batch.records import RECORDS, is_inside
 from segmentation.batch.stages import finish, may_succeed_alone, predict, predict_by_blocks, read
 from segmentation.batch.tables import read_summary, summary_name, write_tables
 from segmentation.data.large import LARGEST_WHOLE
@@ -93,12 +94,17 @@ def predict_folder(
             raise FolderError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
         call = Call(folder, predictor, outputs, overwrite, largest_whole, kept, passed_over or {})
         by_index: dict[int, Outcome] = {}
+        tables = {key: output for key, output in outputs.items() if isinstance(output, PartitionedTable)}
+        names = [source.name for source in inputs]
+        partitions = {key: Partitions(folder, table, names) for key, table in tables.items()}
         for index, outcome in _predict_all(call, own, report_block):
             by_index[index] = outcome
+            for table in partitions.values():
+                table.add(outcome.input.name, outcome.status == FAILED)
             report(outcome)
         outcomes = [by_index[index] for index in sorted(by_index)]
         try:
-            write_tables(call, inputs, outcomes, shard, started, warn)
+            write_tables(call, inputs, outcomes, shard, started, partitions, warn)
         except OSError as error:
             raise FolderError(
                 f"Tables and summary cannot be written to the output folder {folder} ({error.strerror}); the images "
@@ -172,12 +178,12 @@ def _remove_tables(folder: Path, settings: dict, outputs: Collection[Output], su
     kept: list[Path] = []
     for file in folder.glob("summary*.json"):
         summary = read_summary(file) or {"tables": [], "settings": None}
-        tables = [table for name in summary["tables"] if is_regular(table := folder / Path(name).name)]
+        tables = [table for name in summary["tables"] if is_table(table := folder / Path(name).name)]
         if summary["settings"] == settings:
             kept += tables
         else:
             for table in tables:
-                table.unlink(missing_ok=True)
+                remove_table(table)
     for name in (*written, summary_file):  # the summary last, as it tells which tables there are
-        (folder / name).unlink(missing_ok=True)
+        remove_table(folder / name)
     return tuple(file for file in dict.fromkeys(kept) if file.name not in written and file.exists())

@@ -115,6 +115,17 @@ class TableOutput:
 
 
 @dataclass(frozen=True)
+class PartitionedTable(TableOutput):
+    """A table in a folder of several files, ``part-00000.parquet`` and so on, which can be read while it grows.
+
+    ``write(file, csv, columns)`` writes one of them from its rows, an open binary file with the columns in its first
+    line.
+    """
+
+    write: Callable[[Path, IO[bytes], Sequence[str]], None] = _refuse
+
+
+@dataclass(frozen=True)
 class PageOutput:
     """One page about all images, such as ``report.html``.
 

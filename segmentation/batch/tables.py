@@ -4,25 +4,23 @@ Tables cover the finished results of the present settings, whichever call made t
 there. Results of other settings are left out, so that no table mixes settings.
 """
 
-import csv
 import json
 import os
 import platform
-import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from segmentation import __version__
 from segmentation.atomic import is_unfinished, written_whole
 from segmentation.batch.call import DONE, FAILED, SKIPPED, Call, Outcome
 from segmentation.batch.inputs import Input, Shard
-from segmentation.batch.outputs import PageOutput, TableOutput, open_csv, read_header, write_rows
-from segmentation.batch.records import RECORDS, Record, natural_order, read_json
+from segmentation.batch.joining import Partitions, write_table
+from segmentation.batch.outputs import PageOutput, PartitionedTable, TableOutput
+from segmentation.batch.records import RECORDS, Record, read_json
 
 # What is read of the summary of another call.
 _SUMMARY = {
@@ -51,12 +49,14 @@ def write_tables(
     outcomes: Sequence[Outcome],
     shard: Shard | None,
     started: float,
+    partitions: Mapping[str, Partitions],
     warn: Callable[[str], None],
 ) -> None:
     """Write the tables, the summary and the pages; tables and pages again if another process finished images meanwhile.
 
     `inputs` are all images of the call, `outcomes` those of this shard; the call began at `started`, a time of
-    `time.perf_counter`. `warn` is told in one sentence of results that the tables do not cover.
+    `time.perf_counter`. `partitions` are those of the partitioned tables. `warn` is told in one sentence of results
+    that the tables do not cover.
     """
     tables = {key: output for key, output in call.outputs.items() if isinstance(output, TableOutput)}
     pages = {key: output for key, output in call.outputs.items() if isinstance(output, PageOutput)}
@@ -75,7 +75,10 @@ def write_tables(
         names, left_out, others = _look(call, collected, failed, whole, shard)
         failures = own_failures + [failure for other in others.values() for failure in other["failures"]]
         for key, table in tables.items():
-            _write_table(call.folder, table, names[key], failures)
+            if isinstance(table, PartitionedTable):
+                partitions[key].write(names[key])
+            else:
+                write_table(call.folder, table, names[key], failures)
         if not summary:
             covered = {output.file: len(names[key]) for key, output in collected.items()}
             summary = _summarise(call, outcomes, own_failures, shard, covered, started)
@@ -153,50 +156,6 @@ def _read_parts(call: Call, page: PageOutput, names: Sequence[str]) -> Iterator[
         record, part = call.records.load(name), read_json(call.folder / page.part_file(name), page.form)
         if record and part is not None:
             yield record, part
-
-
-def _write_table(folder: Path, table: TableOutput, names: Sequence[str], failures: Sequence[dict]) -> None:
-    """Put the parts of a table together, in natural order of the images' names."""
-    failed: dict[str, Sequence] = {}
-    if table.failed_row:
-        done = set(names)
-        failed = {
-            one["name"]: table.failed_row(one["name"], one["file"], one["reason"])
-            for one in failures
-            if one["name"] not in done
-        }
-    order = sorted([*names, *failed], key=natural_order)
-    columns = list(table.header)
-    with written_whole(folder / table.file) as temporary, open_csv(temporary, "w") as stream:
-        while further := _write_parts(stream, folder, table, columns, order, failed):
-            columns += further  # which no image before this one has: begin again
-            stream.truncate(stream.seek(0))
-
-
-def _write_parts(
-    stream: IO[str],
-    folder: Path,
-    table: TableOutput,
-    columns: Sequence[str],
-    names: Sequence[str],
-    failed: Mapping[str, Sequence],
-) -> list[str]:
-    """Write a table; stop at an image with further columns than these, and return them."""
-    write_rows(stream, [columns])
-    for name in names:
-        if name in failed:
-            write_rows(stream, [[*failed[name], *[""] * (len(columns) - len(failed[name]))]])
-            continue
-        with open_csv(folder / table.part_file(name), "r") as part:
-            header = read_header(part)
-            if header == columns:
-                shutil.copyfileobj(part, stream)
-            elif further := [column for column in header if column not in columns]:
-                return further
-            else:
-                rows = csv.DictReader(part, header)
-                write_rows(stream, ([row.get(column) or "" for column in columns] for row in rows))
-    return []
 
 
 def _summarise(

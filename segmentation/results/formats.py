@@ -18,6 +18,7 @@ FORMATS = {
     "labels": ("segmentation.results.labels", "TIFF, 1..n"),
     "overlays": ("segmentation.results.overlays", "PNG"),
     "table": ("segmentation.results.nuclei_csv", "nuclei.csv and images.csv"),
+    "parquet": ("segmentation.results.nuclei_parquet", "nuclei.parquet and images.csv"),
     "images": ("segmentation.results.images_csv", "images.csv: a row an image"),
     "rle": ("segmentation.results.run_lengths", "submission.csv"),
     "rois": ("segmentation.results.rois", "ImageJ"),
@@ -31,8 +32,8 @@ def open_outputs(names: Collection[str], bundle: "Bundle") -> dict[str, "Output"
     """Import the formats with these names, in the order of `FORMATS`; pages are told of the model, `bundle`."""
     from segmentation.batch.outputs import PageOutput
 
-    # nuclei.csv has no row for an image without nuclei, so images.csv always goes with it.
-    wanted = {*names, "images"} if "table" in names else names
+    # The tables of nuclei have no row for an image without nuclei, so images.csv always goes with them.
+    wanted = {*names, "images"} if {"table", "parquet"} & {*names} else names
     outputs = {name: import_module(FORMATS[name][0]).OUTPUT for name in FORMATS if name in wanted}
     return {
         name: replace(output, write=partial(output.write, bundle=bundle)) if isinstance(output, PageOutput) else output

@@ -344,7 +344,7 @@ def test_shards_that_end_at_once_do_not_disturb_each_other(images, tmp_path, mon
             both.wait(timeout=60)
         return written_whole(file)
 
-    monkeypatch.setattr("segmentation.batch.tables.written_whole", at_once)
+    monkeypatch.setattr("segmentation.batch.joining.written_whole", at_once)
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(go, images, tmp_path / "out", shard=Shard(number, 2)) for number in (1, 2)]:
             assert {outcome.status for outcome in done.result()} == {"done"}

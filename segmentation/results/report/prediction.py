@@ -44,7 +44,12 @@ _FILES = {
     "geojson": "GeoJSON",
     "probabilities": "Probabilities",
 }
-_TABLES = {"nuclei.csv": "All nuclei", "images.csv": "All images", "submission.csv": "Run lengths"}
+_TABLES = {
+    "nuclei.csv": "All nuclei",
+    "nuclei.parquet": "All nuclei",
+    "images.csv": "All images",
+    "submission.csv": "Run lengths",
+}
 # So many images are shown; a page of more than some thousand pictures, of 12 kB each, is slow.
 _FIRST, _SAMPLE = 1000, 1000
 _NUCLEI, _IMAGES = ("nucleus", "nuclei"), ("image", "images")
