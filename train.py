@@ -46,8 +46,8 @@ def train(args: argparse.Namespace) -> None:
 
     # Batches: augmented crops to train on, the centre of each image to validate on.
     crops = NucleiSequence(
-        data.train, config.targets, augmentation=Augmentation(config.crop_size), batch_size=config.batch_size,
-        seed=config.seed, workers=config.workers or speed.default_workers(),
+        data.train, config.targets, augmentation=Augmentation(config.crop_size, stains=config.stains),
+        batch_size=config.batch_size, seed=config.seed, workers=config.workers or speed.default_workers(),
     )  # fmt: skip
     validation = CenterCrops(data.val, config.targets, batch_size=config.batch_size, crop_size=config.crop_size)
 

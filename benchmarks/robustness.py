@@ -24,6 +24,7 @@ from segmentation.bundle import load_bundle
 from segmentation.data.images import RGB, Image
 from segmentation.evaluation.scores import score_image, set_figures
 from segmentation.prediction.predictor import open_predictor
+from segmentation.training.stains import NUCLEAR_DYES, TISSUE_DYES
 
 
 def noise(sigma: float) -> Callable:
@@ -79,6 +80,23 @@ def colour(turn: float = 0, saturation: float = 1) -> Callable:
     return change
 
 
+def stain(nuclear: str, around: str) -> Callable:
+    """Drawn in two dyes: what is bright in fluorescence, or dark in bright field, in the first; the second everywhere.
+
+    The tissue is clouds of about the size of nuclei, less dense where nuclei are.
+    """
+
+    def change(stretched: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        grey = stretched.mean(axis=-1)
+        nuclei = grey if np.median(grey) < 0.5 else 1 - grey
+        clouds = cv2.GaussianBlur(rng.normal(size=grey.shape).astype(np.float32), (0, 0), 5)
+        tissue = (0.4 + 0.1 * clouds / clouds.std()).clip(0) * (1 - nuclei)
+        return np.exp(-2 * nuclei[..., None] * DYES[nuclear] - tissue[..., None] * DYES[around]).astype(np.float32)
+
+    return change
+
+
+DYES = {name: np.array(dye) for name, dye in (NUCLEAR_DYES | TISSUE_DYES).items()}
 CHANGES = {
     "as they are": lambda stretched, rng: stretched,
     "noise, sigma 0.08": noise(0.08),
@@ -96,6 +114,10 @@ CHANGES = {
     "saturation x 0.5": colour(saturation=0.5),
     "saturation x 1.6": colour(saturation=1.6),
     "inverted": lambda stretched, rng: 1 - stretched,
+    "haematoxylin and eosin": stain("haematoxylin", "eosin"),
+    "haematoxylin alone": stain("haematoxylin", "haematoxylin"),
+    "diaminobenzidine and haematoxylin": stain("diaminobenzidine", "haematoxylin"),
+    "Giemsa's": stain("methylene blue", "Giemsa's eosin"),
 }
 
 

@@ -11,9 +11,13 @@ import cv2
 import numpy as np
 
 from segmentation.data.normalisation import Normalisation
+from segmentation.training.stains import change_stain, median_diameter
 
 # For Downscale: nearest neighbours, its default, move the image by up to a pixel and a half.
 _SMOOTH = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
+
+# Median diameters of nuclei in crops in other stains, in pixels: of lymphocytes at low, of tumours at high resolution.
+_DIAMETERS = (12, 50)
 
 
 class Augmentation:
@@ -22,7 +26,8 @@ class Augmentation:
     The label map goes through the same geometry: position, scale, the eight symmetries of the square, elastic
     deformation. Brightness, contrast, gamma, hue, blur, noise and inversion change the image alone. Inversion and loss
     of colour give kinds of image that the data do not hold, such as dark nuclei on light without colour. One crop in
-    fifty is an empty field instead, see `draw_empty_field`.
+    fifty is an empty field instead, see `draw_empty_field`. Some are drawn in other stains, see
+    `segmentation.training.stains.change_stain`, with more zoom, and stretched in one direction.
 
     One object serves any number of threads.
 
@@ -34,6 +39,8 @@ class Augmentation:
         Least and greatest magnification, drawn evenly in the logarithm. Small images are magnified more.
     empty : float
         Probability of an empty field.
+    stains : float
+        Probability of another stain.
 
     Examples
     --------
@@ -46,10 +53,13 @@ class Augmentation:
     ((64, 64, 3), dtype('uint8'), (64, 64), dtype('int32'))
     """
 
-    def __init__(self, crop_size: int, zoom: tuple[float, float] = (0.7, 1.5), empty: float = 0.02):
+    def __init__(
+        self, crop_size: int, zoom: tuple[float, float] = (0.7, 1.5), empty: float = 0.02, stains: float = 0.0
+    ):
         self.crop_size = crop_size
         self.zoom = zoom
         self.empty = empty
+        self.stains = stains
         self._of_thread = local()
 
     def __getstate__(self) -> dict:
@@ -90,17 +100,26 @@ class Augmentation:
         """
         if rng.random() < self.empty:
             return draw_empty_field(rng, self.crop_size), np.zeros((self.crop_size, self.crop_size), np.int32)
-        side = min(round(self.crop_size / np.exp(rng.uniform(*np.log(self.zoom)))), *image.shape[:2])
-        top, left = (rng.integers(length - side + 1) for length in image.shape[:2])
-        window = np.s_[top : top + side, left : left + side]
+        is_restained = self.stains > 0 and rng.random() < self.stains
+        zoom = self.zoom
+        if is_restained:
+            diameter = median_diameter(label_map) or 20
+            # Outlines magnified further would have steps.
+            zoom = (_DIAMETERS[0] / diameter, min(_DIAMETERS[1] / diameter, 3.0))
+        side = min(round(self.crop_size / np.exp(rng.uniform(*np.log(zoom)))), *image.shape[:2])
+        height, width = (max(round(side / rng.uniform(1, 1.6)), 1), side) if is_restained else (side, side)
+        top, left = rng.integers(image.shape[0] - height + 1), rng.integers(image.shape[1] - width + 1)
+        window = np.s_[top : top + height, left : left + width]
         size = (self.crop_size, self.crop_size)
         interpolation = cv2.INTER_AREA if side > self.crop_size else cv2.INTER_LINEAR
         image = cv2.resize(image[window], size, interpolation=interpolation)
         # float32 holds every label up to 16 million exactly, and is what OpenCV can remap.
         label_map = cv2.resize(label_map[window].astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
+        if is_restained:
+            image, label_map = change_stain(image, label_map.astype(np.int32), rng)
         compose = self._compose
         compose.set_random_seed(int(rng.integers(2**32)))
-        augmented = compose(image=image, mask=label_map)
+        augmented = compose(image=image, mask=label_map.astype(np.float32))
         return augmented["image"], augmented["mask"].astype(np.int32)
 
 

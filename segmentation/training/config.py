@@ -33,6 +33,7 @@ class TrainingConfig:
     epochs: int = _setting(100, "training", "train for at most so many epochs", "N", least=1)
     batch_size: int = _setting(8, "training", "crops in a batch", "N", least=1)
     crop_size: int = _setting(192, "training", "height and width of the crops", "PIXELS", least=1)
+    stains: float = _setting(0.0, "training", "fraction of the crops that are drawn in other stains", "P")
     learning_rate: float = _setting(2e-3, "training", "the highest learning rate; 0.0005 with --init", "X")
     patience: int = _setting(21, "training", "stop after so many epochs without a lower validation loss", "N", least=1)
     workers: int = _setting(
@@ -56,6 +57,8 @@ class TrainingConfig:
                 raise ValueError(f"{setting.name} must be at least {least}, got {value}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        if not 0 <= self.stains <= 1:
+            raise ValueError(f"stains must be in [0, 1], got {self.stains}")
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
         if self.crop_size % 2**self.depth:

@@ -152,6 +152,9 @@ def test_same_generator_same_crops(blocks):
 @pytest.mark.parametrize("shape", [(20, 30), (64, 20), (1, 40), (7, 200)])
 def test_images_smaller_than_the_crop_fill_it(shape, rng):
     label_map = np.ones(shape, np.int32)
+    for _ in range(10):
+        drawn, labels = Augmentation(64, empty=0, stains=1)(np.full((*shape, 3), 90, np.uint8), label_map, rng)
+        assert drawn.shape == (64, 64, 3) and (labels == 1).all()
     image, label_map = without(Augmentation(64, empty=0), *PHOTOMETRIC)(
         np.full((*shape, 3), 90, np.uint8), label_map, rng
     )
@@ -206,6 +209,31 @@ def test_no_transform_moves_the_image_off_its_label_map(name, rng):
         apart.append(centroid(np.where(near, changed[..., 0], 0)) - centroid(moved))
     assert np.abs(np.mean(apart, axis=0)).max() < 0.15
     assert np.abs(apart).max() < 0.5
+
+
+def test_crops_in_other_stains_have_nuclei_of_many_sizes_where_the_label_map_has_them(rng):
+    label_map = np.zeros((256, 256), np.int32)
+    for number in range(64):
+        row, column = divmod(number, 8)
+        cv2.circle(label_map, (32 * column + 16, 32 * row + 16), 10, number + 1, -1)
+    image = np.repeat(np.uint8(20 + 200 * (label_map > 0))[..., None], 3, axis=-1)
+    augmentation = only(Augmentation(128, empty=0, stains=1), None)
+    sizes, darker = [], []
+    for _ in range(80):
+        crop, labels = augmentation(image, label_map, rng)
+        sizes.append(2 * np.sqrt(np.bincount(labels.ravel())[1:].max() / np.pi))
+        darker.append(crop[labels == 0].mean() - crop[labels > 0].mean())
+    assert min(sizes) < 18 and max(sizes) > 40
+    assert 0.7 < np.mean(np.array(darker) > 0) < 0.97  # the others are fluorescence, brighter inside
+
+
+def test_stains_are_as_frequent_as_asked():
+    label_map = np.zeros((64, 64), np.int32)
+    label_map[20:40, 20:40] = 1
+    image = np.repeat(np.uint8(200 * (label_map > 0))[..., None], 3, axis=-1)
+    augmentation = only(Augmentation(64, zoom=(1, 1), empty=0, stains=0.3), None)
+    unchanged = [(augmentation(image, label_map, np.random.default_rng(seed))[0] == image).all() for seed in range(200)]
+    assert abs(200 * 0.7 - sum(unchanged)) <= 4 * np.sqrt(200 * 0.7 * 0.3)
 
 
 def test_a_grey_image_has_the_same_noise_in_all_channels(rng):
