@@ -58,7 +58,7 @@ def predict(options: argparse.Namespace) -> int:
         bundle = load_bundle(options.model)
         engine = open_engine(bundle, options.engine, options.precision, streams_for(count))
         how = options.threshold, options.min_area, options.diameter, options.pixel_size, options.tta, options.channel
-        predictor = open_predictor(bundle, engine, *how)
+        predictor = open_predictor(bundle, engine, *how, min_score=options.min_score)
         outputs = open_outputs(options.outputs, bundle)
         with closing(Progress(count)) as progress:
             outcomes = predict_folder(
@@ -86,6 +86,9 @@ def predict(options: argparse.Namespace) -> int:
     write_line(f"{done}{earlier}, {failed:,} failed\n{found}", sys.stdout)
     if replaced:
         write_line(f"for {replaced:,} of them, results of other settings or content were removed", sys.stdout)
+    if not bundle.trust:
+        command = f"python -m segmentation.training.calibrate {bundle.folder} --only-trust"
+        write_line(f"no scores of nuclei: this model has none; {command} fits them", sys.stdout)
     if failed:
         write_line(f"{failed:,} of {images} failed", sys.stderr)
     return 1 if failed else 0

@@ -44,6 +44,9 @@ class Bundle:
     precisions: dict[str, dict]  # those validated, each with its cost: ``{"f32": {}, "bf16": {"dice": -0.0002}}``
     training: dict  # the settings, the digest of the data, the minutes that the epochs took
     scores: dict  # those it reached, and on which subset
+    trust: dict = field(
+        default_factory=dict
+    )  # coefficients of scores and verdicts, see `segmentation.prediction.trust`
     libraries: dict[str, str] = field(default_factory=dict)  # versions of those that made it
     files: dict[str, str] = field(default_factory=dict)  # SHA-256 of each model file
 
@@ -90,7 +93,7 @@ def load_bundle(folder: Path | str) -> Bundle:
     for name in MODEL_FILES:
         if sha256_of(folder / name) != description["files"].get(name):
             raise _broken(f"{folder / name} was altered, its SHA-256 is not the one in {DESCRIPTION}")
-    values = {name: description[name] for name in _EXPECTED}
+    values = {name: description[name] for name in _EXPECTED if name in description}
     return Bundle(folder, **values | {"channels": tuple(values["channels"])})
 
 
@@ -154,8 +157,34 @@ def _are_scores(value: Any) -> bool:
     return are_numbers and all(figure.keys() in ({"value"}, {"value", "low", "high"}) for figure in figures.values())
 
 
+def _are_numbers(value: Any, count: int) -> bool:
+    return isinstance(value, list) and len(value) == count and all(map(_is_number, value))
+
+
+def _is_range(value: Any) -> bool:
+    return _are_numbers(value, 2) and 0 <= value[0] <= value[1]
+
+
+def _has(**parts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def is_it(value: Any) -> bool:
+        return (
+            isinstance(value, dict) and value.keys() == parts.keys() and all(parts[name](value[name]) for name in parts)
+        )
+
+    return is_it
+
+
 _are_names = _holds(lambda value: isinstance(value, str))
 _are_fractions = _holds(lambda value: _is_number(value) and 0 < value < 1)
+_are_coefficients = _has(bias=_is_number, weights=_holds(lambda value: _is_number(value) and value >= 0))
+_is_trust = _has(
+    **dict.fromkeys(("nucleus", "dice", "ap50"), _are_coefficients),
+    training_images=_has(
+        sharpness=_holds(_is_range),
+        diameter=_is_range,
+        stains=lambda value: isinstance(value, list) and bool(value) and all(_are_numbers(one, 3) for one in value),
+    ),
+)
 
 #: Of each field of ``bundle.json``, what is expected, in words and as a test.
 _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -173,6 +202,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "precisions": ("f32 and others, with numbers", lambda value: _holds(_holds(_is_number))(value) and "f32" in value),
     "training": ("settings", lambda value: isinstance(value, dict) and isinstance(value.get("config", {}), dict)),
     "scores": ("figures, each with a value", _are_scores),
+    "trust": ("coefficients of scores and verdicts, or none", lambda value: value == {} or _is_trust(value)),
     "libraries": ("names and versions", _are_names),
     "files": ("names and digests", _are_names),
 }
@@ -181,7 +211,9 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
 def _check(file: Path, description: dict) -> None:
     """Raise `BundleError` unless each value is what is expected of it, and they belong together."""
     from segmentation.targets.encodings import ENCODINGS
+    from segmentation.targets.evidence import IMAGE_FEATURES, feature_names
 
+    description = {"trust": {}} | description  # bundles of earlier versions have none
     missing = [name for name in _EXPECTED if name not in description]
     if missing:
         raise _broken(f"{file} lacks {', '.join(missing)}")
@@ -198,6 +230,13 @@ def _check(file: Path, description: dict) -> None:
     if description["channels"] != channels:
         given = short(description["channels"])
         raise _broken(f"{file} holds {given} as channels, expected the channels of {targets}: {', '.join(channels)}")
+    if trust := description["trust"]:
+        known = {name: IMAGE_FEATURES for name in ("dice", "ap50")} | {"nucleus": feature_names(ENCODINGS[targets])}
+        for name, features in known.items():
+            if unknown := trust[name]["weights"].keys() - set(features):
+                raise _broken(
+                    f"{file} holds a weight of {short(min(unknown))} in trust, expected {', '.join(features)}"
+                )
     # A network that halves the image looks at all pixels that become one.
     if description["receptive_field_radius"] < divisor - 1:
         radius = description["receptive_field_radius"]

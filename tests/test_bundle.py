@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from segmentation.bundle import MODEL_FILES, Bundle, BundleError, load_bundle, load_network, write_bundle
+from tests.prediction.trusting import TRUST
 
 RELEASED = Path(__file__).resolve().parents[1] / "models" / "nuclei"
 
@@ -278,3 +280,43 @@ def test_a_bundle_that_could_not_be_loaded_is_not_written(bundle):
 def test_no_framework_is_imported():
     code = "import sys, segmentation.bundle; sys.exit(bool({'keras', 'tensorflow', 'openvino'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_bundle_of_an_earlier_version_has_no_coefficients_of_trust(bundle):
+    edit(bundle, trust="REMOVED")
+    assert load_bundle(bundle.folder).trust == {}
+
+
+def test_coefficients_of_trust_are_read_back(bundle):
+    write_bundle(dataclasses.replace(bundle, trust=TRUST))
+    loaded = load_bundle(bundle.folder)
+    assert loaded.trust == TRUST and loaded.digest == dataclasses.replace(loaded, trust={}).digest
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ((), []),
+        ((), {"nucleus": {}}),
+        (("nucleus",), {"bias": 0.0}),
+        (("nucleus", "bias"), "0"),
+        (("dice", "weights"), {"score": -0.1}),
+        (("ap50", "weights"), [1]),
+        (("training_images",), {}),
+        (("training_images", "diameter"), [3, 2]),
+        (("training_images", "sharpness"), {"stained": [0.1]}),
+        (("training_images", "stains"), []),
+        (("training_images", "stains"), [[0, 0]]),
+        (("nucleus", "weights"), {"colour": 0.5}),
+        (("dice", "weights"), {"votes": 0.5}),
+    ],
+)
+def test_other_coefficients_of_trust_are_refused(bundle, path, value):
+    trust = copy.deepcopy(TRUST)
+    inner = trust
+    for name in path[:-1]:
+        inner = inner[name]
+    if path:
+        inner[path[-1]] = value
+    edit(bundle, trust=trust if path else value)
+    assert "trust" in refusal(bundle)

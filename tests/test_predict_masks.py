@@ -20,6 +20,7 @@ import segmentation
 from segmentation.data.label_maps import read_label_map
 from segmentation.data.run_lengths import decode_run_lengths
 from tests.prediction.tiny_model import write_tiny_bundle
+from tests.prediction.trusting import TRUST
 
 pytestmark = pytest.mark.slow
 
@@ -320,3 +321,46 @@ def test_files_that_no_prediction_wrote_are_not_replaced(images, model, tmp_path
     result = call(images, "--output", tmp_path / "out", "--model", model, "--outputs", "table")
     assert result.returncode == 2 and f"{name} was written by no prediction" in result.stderr
     assert (tmp_path / "out" / name).read_text() == "precious"
+
+
+def rows_of(file):
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_scores_and_verdicts_are_in_all_results(tmp_path, images):
+    write_tiny_bundle(tmp_path / "trusted", trust=TRUST)
+    how = [images, "--model", tmp_path / "trusted", "--output", tmp_path / "out"]
+    outputs = ["--outputs", "table", "labels", "rois", "geojson"]
+    assert call(*how, *outputs).returncode == 0
+    nuclei, rows = rows_of(tmp_path / "out" / "nuclei.csv"), rows_of(tmp_path / "out" / "images.csv")
+    assert nuclei and all(0 < float(row["score"]) < 1 for row in nuclei)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    for row in rows:
+        verdict = summary["verdicts"][row["image"]]
+        assert [row["expected_dice"], row["expected_ap50"]] == [str(verdict["dice"]), str(verdict["ap50"])]
+        assert row["unlike"] == verdict["unlike"]
+        own = [nucleus for nucleus in nuclei if nucleus["image"] == row["image"]]
+        with zipfile.ZipFile(tmp_path / "out" / "rois" / f"{row['image']}.zip") as archive:
+            assert archive.namelist() == [f"{n['label']} score {float(n['score']):.2f}.roi" for n in own]
+        detections = json.loads((tmp_path / "out" / "geojson" / f"{row['image']}.geojson").read_text())["features"]
+        measured = {one["properties"]["name"]: one["properties"]["measurements"]["score"] for one in detections}
+        assert measured == {nucleus["label"]: float(nucleus["score"]) for nucleus in own}
+
+    # A second call that does nothing says the same of the images.
+    assert call(*how, *outputs).returncode == 0
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["verdicts"] == summary["verdicts"]
+
+    least = max(float(row["score"]) for row in nuclei)
+    assert call(*how, *outputs, "--min-score", least).returncode == 0
+    kept = rows_of(tmp_path / "out" / "nuclei.csv")
+    assert [row["score"] for row in kept] == [row["score"] for row in nuclei if float(row["score"]) >= least]
+
+
+def test_a_model_without_coefficients_gives_no_scores_and_says_so(tmp_path, images, model):
+    how = [images, "--model", model, "--output", tmp_path / "out"]
+    done = call(*how, "--outputs", "table")
+    assert done.returncode == 0 and "no scores of nuclei" in done.stdout
+    assert "score" not in rows_of(tmp_path / "out" / "nuclei.csv")[0]
+    refused = call(*how, "--min-score", "0.5")
+    assert refused.returncode == 2 and "gives no scores" in refused.stderr

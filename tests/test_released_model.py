@@ -74,10 +74,11 @@ def test_its_scores_on_the_validation_images_are_those_that_it_states(dsb2018, t
     from segmentation.training.calibration import calibrate
 
     split = REPOSITORY / "data" / "dsb2018_split.csv"
-    images = load_training_data(dsb2018 / "stage1_train.zip", split, seed=0, skip_bad=False, cache_folder=tmp_path).val
+    data = load_training_data(dsb2018 / "stage1_train.zip", split, seed=0, skip_bad=False, cache_folder=tmp_path)
+    images = data.val
     assert len(images) == sum(row.subset == "val" for row in read_split(split).values())
     bundle = load_bundle(MODEL)
-    calibrated = calibrate(bundle, images).bundle
+    calibrated = calibrate(bundle, images, data.train).bundle
     assert calibrated.thresholds == bundle.thresholds
     for name in ("dice", "ap50", "mean_ap", "bowl"):
         stated, found = (of.scores["figures"][name]["value"] for of in (bundle, calibrated))

@@ -38,6 +38,7 @@ def parse_arguments(description: str, formats: Mapping[str, tuple], argv: Sequen
     add("--model", type=Path, default=released_model(), metavar="FOLDER", help=model)
     add("--threshold", type=_probability, metavar="P", help="least probability of nuclei (default: the model's)")
     add("--min-area", type=_area, metavar="PIXELS", help="drop smaller nuclei (default: the model's)")
+    add("--min-score", type=_probability, metavar="S", help="drop nuclei with a lower score, the expected IoU")
     diameter = (
         "of the nuclei: images are rescaled so that they have the diameter that the model was trained on; auto: as the "
         "model estimates it for each image; none: images are never rescaled"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from segmentation.batch.inputs import Input, is_special
 from segmentation.batch.joining import remove_table
@@ -44,6 +44,7 @@ class Outcome:
     scale: float = 1.0  # as in `Prediction`
     diameter: float | None = None
     replaced: bool = False  # earlier results, of other settings or of other content of the file, were removed
+    verdict: dict | None = None  # as in `Record`
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,8 @@ class Call:
         if self.records.is_finished(record, sha256, self.predictor.settings, self.outputs) and all(
             self.has_part(record, key, output) for key, output in self.outputs.items()
         ):
-            return Outcome(source, SKIPPED, record.nuclei, scale=record.scale, diameter=record.diameter)
+            kept: dict[str, Any] = {name: getattr(record, name) for name in ("scale", "diameter", "verdict")}
+            return Outcome(source, SKIPPED, record.nuclei, **kept)
         if record.sha256 != sha256 and not _is_of(record, source):
             raise TakenError(
                 f"{source.file}: {self.folder} holds results of another image of the name {source.name}, "
@@ -109,7 +111,8 @@ class Call:
     def save(self, source: Input, sha256: str, prediction: "Prediction | LargePrediction") -> Outcome:
         """Write all outputs of an image, then the record that says that they are finished."""
         settings = self.predictor.settings
-        scale, diameter = prediction.scale, prediction.diameter
+        verdict = prediction.verdict.as_dict() if prediction.verdict else None
+        how: dict[str, Any] = {"scale": prediction.scale, "diameter": prediction.diameter, "verdict": verdict}
         with self.timed("write"):
             earlier = self.records.load(source.name)
             files: dict[str, dict[str, int]] = {}
@@ -124,10 +127,8 @@ class Call:
                 files[key] = {
                     file.relative_to(self.folder).as_posix(): file.stat().st_size for file in members if file.is_file()
                 }
-            self.records.store(
-                Record(source.name, str(source.file), sha256, settings, prediction.nuclei, files, scale, diameter)
-            )
-        return Outcome(source, DONE, prediction.nuclei, scale=scale, diameter=diameter, replaced=replaced)
+            self.records.store(Record(source.name, str(source.file), sha256, settings, prediction.nuclei, files, **how))
+        return Outcome(source, DONE, prediction.nuclei, replaced=replaced, **how)
 
     def fail(self, source: Input, error: Exception) -> Outcome:
         """Say why an image failed; results of an earlier call are removed if the file has changed since."""

@@ -16,6 +16,7 @@ import numpy as np
 from segmentation.atomic import written_whole
 from segmentation.batch.records import RECORDS, read_json
 from segmentation.data.images import Image
+from segmentation.prediction.trust import Verdict
 
 if TYPE_CHECKING:
     from segmentation.data.large import LargeImage
@@ -43,6 +44,8 @@ class Prediction:
     file: str = ""  # the image file, as the call named it
     scale: float = 1.0  # pixels that the network saw for each pixel of the image
     diameter: float | None = None  # of the nuclei, in pixels, where the predictor looked for it and found nuclei
+    scores: np.ndarray | None = None  # (n,) float64, as in `segmentation.prediction.trust.Found`
+    verdict: Verdict | None = None
 
     @property
     def nuclei(self) -> int:

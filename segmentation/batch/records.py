@@ -36,6 +36,7 @@ class Record:
     files: dict[str, dict[str, int]]  # by output: the files, from the folder, with forward slashes, and their bytes
     scale: float = 1.0  # as in `Prediction`
     diameter: float | None = None
+    verdict: dict | None = None  # `Verdict.as_dict`, with a model that judges its results
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -43,6 +44,7 @@ class Record:
         return {file: size for files in self.files.values() for file, size in files.items()}
 
 
+_VERDICT = {"dice": (float, None), "ap50": (float, None), "unlike": str}
 _FORM = {"name": str, "input": str, "sha256": str, "settings": dict, "nuclei": int, "files": {str: {str: int}}}
 
 
@@ -60,7 +62,7 @@ class Records:
             record = Record(**values)
         except TypeError:
             return None
-        holds = has_form([record.scale, record.diameter], [float, (float, None)])
+        holds = has_form([record.scale, record.diameter, record.verdict], [float, (float, None), (_VERDICT, None)])
         return record if holds and record.name == name and self._are_own(record) else None
 
     def all(self) -> Iterator[Record]:

@@ -106,9 +106,10 @@ def predict(call: Call, jobs: Sequence[Job]) -> list[ScaledOutput]:
 def finish(call: Call, job: Job, fit: ScaledOutput) -> Outcome:
     """Decode the label map and write the results."""
     with call.timed("decode"), _memory_for(job.source, job.image):
-        labels = fit.label_map()
+        found = fit.find(job.prepared)
     scale, file = float(fit.predictor.scale), str(job.source.file)
-    prediction = Prediction(job.source.name, job.image, labels, fit.channels, file, scale, fit.diameter)
+    judged = found.scores, found.verdict
+    prediction = Prediction(job.source.name, job.image, found.labels, fit.channels, file, scale, fit.diameter, *judged)
     return call.save(job.source, job.sha256, prediction)
 
 

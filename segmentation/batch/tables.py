@@ -183,6 +183,7 @@ def _summarise(
             for outcome in outcomes
             if predictor.search and outcome.status != FAILED
         },
+        "verdicts": {outcome.input.name: outcome.verdict for outcome in outcomes if outcome.verdict},
         "outputs": list(call.outputs),
         "tables": [*covered, *(table.name for table in call.kept_tables if table.exists())],
         "images_in_tables": covered,

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from segmentation.large.blocks import Block, Grid
+from segmentation.targets.evidence import Evidence
 
 # Parts of a nucleus of at most so many pixels are not made fragments of their own: the decoder leaves such crumbs.
 _CRUMB = 30
@@ -21,6 +22,8 @@ class Fragments:
     box: np.ndarray  # (n, 4) int: in the core, first row and column and those after the last, in the picture
     # (n,) measurements by name, of what the window shows and in its coordinates; empty if none were asked for.
     table: dict[str, np.ndarray] = field(default_factory=dict)
+    # (n,) by name, what the window shows; empty for a model that gives no scores.
+    evidence: Evidence = field(default_factory=dict)
 
 
 def find_fragments(block: Block, grid: Grid, labels: np.ndarray) -> tuple[np.ndarray, Fragments]:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import islice, product
 from pathlib import Path
@@ -23,8 +23,9 @@ from segmentation.data.large import LargeImage
 from segmentation.large.blocks import Block, Grid, plan_blocks
 from segmentation.large.fragments import edge_of, find_fragments
 from segmentation.large.result import LargePrediction
-from segmentation.large.stitching import stitch
+from segmentation.large.stitching import merge_evidence, stitch
 from segmentation.large.store import BlockStore
+from segmentation.prediction.appearance import Appearance, look_at
 from segmentation.prediction.engines import StoppableEngine
 from segmentation.prediction.predictor import Predictor
 
@@ -100,7 +101,14 @@ def predict_large(
     fragments = {block.place: store.read_fragments(block) for block in grid}
     with timed("stitch"):
         stitches = stitch(store, grid, fragments)
-    return LargePrediction(name, image, grid, fragments, stitches, survey["diameter"], float(predictor.scale), store)
+    scale, scores, verdict = float(predictor.scale), None, None
+    if predictor.trust:
+        evidence = merge_evidence(grid, fragments, stitches)
+        scores = predictor.trust.scores(evidence)
+        verdict = predictor.trust.judge(evidence, Appearance(**survey["appearance"]), scale)
+        numbers, scores = predictor.trust.select(scores)
+        stitches = replace(stitches, nucleus=numbers[stitches.nucleus].astype(np.uint32))
+    return LargePrediction(name, image, grid, fragments, stitches, survey["diameter"], scale, store, scores, verdict)
 
 
 def _survey(image: LargeImage, predictor: Predictor) -> dict:
@@ -115,9 +123,11 @@ def _survey(image: LargeImage, predictor: Predictor) -> dict:
 
     limits = predictor.normalisation.limits_of_blocks(blocks)
     survey = {"limits": limits, "grey": grey, "scale": str(predictor.scale), "diameter": None}
+    samples = (predictor.normalisation.apply(sample, limits) for sample in _samples(image))
+    sample = max(samples, key=np.std)
+    survey["appearance"] = asdict(look_at(sample))
     if predictor.search is not None:
-        samples = (predictor.normalisation.apply(sample, limits) for sample in _samples(image))
-        output = predictor.predict_at_best_scale([max(samples, key=np.std)])[0]
+        output = predictor.predict_at_best_scale([sample])[0]
         survey |= {"scale": str(output.predictor.scale), "diameter": output.diameter}
     return survey
 
@@ -191,8 +201,10 @@ class _Work:
         with self.timed("decode"):
             window = self.store.read_window(block, channels)
             labels = self.predictor.decode(window, cut=edge_of(block, self.grid))
-            del window, channels
             labels, fragments = find_fragments(block, self.grid, labels)
+            if self.predictor.trust:
+                fragments = replace(fragments, evidence=self.predictor.trust.gather(window, labels))
+            del window, channels
             if self.measure is not None:
                 pixels = self.image.read_measured(block.rows.window, block.columns.window)
                 fragments = replace(fragments, table=self.measure(labels, pixels, self.image.measured_names))

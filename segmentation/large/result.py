@@ -10,6 +10,7 @@ from segmentation.large.blocks import Grid
 from segmentation.large.fragments import Fragments
 from segmentation.large.stitching import Stitches
 from segmentation.large.store import BlockStore
+from segmentation.prediction.trust import Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,8 @@ class LargePrediction:
     diameter: float | None  # of the nuclei, in pixels of the picture; None without a search or without nuclei
     scale: float  # network pixels for each pixel of the picture
     _store: BlockStore
+    scores: np.ndarray | None = None  # (n,) float64, and the verdict, as in `segmentation.prediction.trust.Found`
+    verdict: Verdict | None = None
 
     @property
     def nuclei(self) -> int:

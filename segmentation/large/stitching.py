@@ -28,6 +28,7 @@ from scipy.sparse.csgraph import connected_components
 from segmentation.large.blocks import Block, Grid
 from segmentation.large.fragments import Fragments
 from segmentation.large.store import BlockStore
+from segmentation.targets.evidence import Evidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Stitches:
     """Which fragments make up which nuclei."""
 
     first: dict[tuple[int, int], int]  # by the place of a block, how many fragments the blocks before it have
-    # (n,) uint32: the nucleus of each fragment, from 1 without gaps, in the order of their first fragments.
+    # (n,) uint32: the nucleus of each fragment, from 1 in the order of their first fragments; 0 if it was dropped.
     nucleus: np.ndarray
 
     @property
@@ -78,6 +79,22 @@ def stitch(store: BlockStore, grid: Grid, fragments: dict[tuple[int, int], Fragm
     # Components are numbered in the order of their first members.
     component = connected_components(graph, directed=False)[1] if total else np.zeros(0, int)
     return Stitches(first, component.astype(np.uint32) + 1)
+
+
+def merge_evidence(grid: Grid, fragments: dict[tuple[int, int], Fragments], stitches: Stitches) -> Evidence:
+    """Return the evidence of all nuclei: means of that of their fragments, weighted by the pixels in the cores.
+
+    A nucleus smaller than the halo is seen as a whole by each block that has a fragment of it.
+    """
+    weight = np.concatenate([fragments[block.place].core_area for block in grid]).astype(float)
+    nucleus = stitches.nucleus.astype(np.int64) - 1
+    area = np.bincount(nucleus, weight, stitches.count)
+    names = fragments[0, 0].evidence.keys()
+    merged = {}
+    for name in names:
+        values = np.concatenate([fragments[block.place].evidence[name] for block in grid])
+        merged[name] = np.bincount(nucleus, weight * values, stitches.count) / area
+    return merged | {"area": area}
 
 
 def match(one: np.ndarray, other: np.ndarray, one_is_cut: np.ndarray, other_is_cut: np.ndarray) -> np.ndarray:

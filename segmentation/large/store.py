@@ -106,6 +106,7 @@ class BlockStore:
         arrays |= {side: _pack(part) for side, part in zip(SIDES, frame, strict=True)}
         arrays |= {field: getattr(fragments, field) for field in _FIELDS}
         arrays |= {f"table_{name}": values for name, values in fragments.table.items()}
+        arrays |= {f"evidence_{name}": values for name, values in fragments.evidence.items()}
         name = _name(block)
         with written_whole(self._folder / name) as part:
             np.savez(part, **arrays)  # type: ignore[arg-type]  # NumPy's types take them for its own options
@@ -117,8 +118,11 @@ class BlockStore:
     def read_fragments(self, block: Block) -> Fragments:
         """Return the fragments of a finished block."""
         with self._open(block) as arrays:
-            table = {name[6:]: arrays[name] for name in arrays.files if name.startswith("table_")}
-            return Fragments(**{field: arrays[field] for field in _FIELDS}, table=table)
+            table, evidence = (
+                {name.removeprefix(prefix): arrays[name] for name in arrays.files if name.startswith(prefix)}
+                for prefix in ("table_", "evidence_")
+            )
+            return Fragments(**{field: arrays[field] for field in _FIELDS}, table=table, evidence=evidence)
 
     def read_frame(self, block: Block) -> dict[str, np.ndarray]:
         """Return the outermost two halos of a finished block's window, by side: (h, w) int32 each."""

@@ -23,6 +23,7 @@ from segmentation.prediction.scale import (
     scale_for,
 )
 from segmentation.prediction.tiling import predict_batch, predict_tiles
+from segmentation.prediction.trust import Found, Trust
 from segmentation.targets.encodings import ENCODINGS
 
 # Raise this when the same model and settings begin to give other results, so that images finished earlier are redone.
@@ -48,6 +49,7 @@ class Predictor:
     pixel_size_um: float | None = None  # of all images, whatever their files say
     channel: str | None = None  # of images that have several, as in `segmentation.data.images.read_image`
     symmetric: Callable[[Engine], Engine] | None = None  # for test-time augmentation
+    trust: Trust | None = None  # None for a model without coefficients: no scores, no verdicts
 
     @property
     def scale(self) -> Fraction:
@@ -105,9 +107,14 @@ class Predictor:
                 channels = predictor.predict([image])[0]
         return ScaledOutput(predictor, channels, diameter)
 
+    def find(self, image: Image) -> Found:
+        """Find the nuclei of one image."""
+        prepared = self.prepare(image)
+        return self.predict_at_best_scale([prepared])[0].find(prepared)
+
     def __call__(self, image: Image) -> np.ndarray:
         """Return the label map of one image: ``(H, W)`` int32, 0 = background, 1..n."""
-        return self.predict_at_best_scale([self.prepare(image)])[0].label_map()
+        return self.find(image).labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +126,13 @@ class ScaledOutput:
     diameter: float | None  # of the nuclei, in pixels of the image; None without a search or without nuclei
 
     def label_map(self) -> np.ndarray:
-        """Decode the channels: ``(H, W)`` int32, 0 = background, 1..n."""
+        """Decode the channels: ``(H, W)`` int32, 0 = background, 1..n; nuclei of all scores."""
         return self.predictor.decode(self.channels)
+
+    def find(self, prepared: np.ndarray) -> Found:
+        """Decode the channels, and score and judge the result if the model can; `prepared` is the normalised image."""
+        labels, trust = self.label_map(), self.predictor.trust
+        return trust.find(labels, self.channels, prepared, float(self.predictor.scale)) if trust else Found(labels)
 
 
 def open_predictor(
@@ -132,6 +144,7 @@ def open_predictor(
     pixel_size_um: float | None = None,
     tta: bool = False,
     channel: str | None = None,
+    min_score: float | None = None,
 ) -> Predictor:
     """Make a bundle ready to turn images into label maps.
 
@@ -139,7 +152,7 @@ def open_predictor(
     ----------
     engine : Engine, optional
         Runs the bundle's network; by default the one of `segmentation.prediction.engines.open_engine`.
-    threshold, min_area, diameter, tta
+    threshold, min_area, diameter, tta, min_score
         As in `segmentation.segment`. The bundle's `min_area` is for nuclei of the known diameter: it grows and shrinks
         with the scale. A given one is in pixels of the image.
     pixel_size_um : float, optional
@@ -153,7 +166,8 @@ def open_predictor(
     DiameterError
         If the diameter is too far from the known one, or the bundle states none.
     BundleError
-        If this code does not know the targets or the normalisation that the bundle names.
+        If this code does not know the targets or the normalisation that the bundle names, or if the bundle has no
+        coefficients for scores and a least score is given.
     EngineError
         As `segmentation.prediction.engines.open_engine`.
     """
@@ -169,7 +183,13 @@ def open_predictor(
             f"The model {bundle.folder} has a normalisation that this code does not know ({error}); "
             "update the code, or name another model with --model"
         ) from error
+    if min_score is not None and not bundle.trust:
+        raise BundleError(
+            f"The model {bundle.folder} gives no scores, so no least score can be asked for: leave it out, or fit "
+            f"scores with python -m segmentation.training.calibrate {bundle.folder} --only-trust"
+        )
     encoding = ENCODINGS[bundle.targets]
+    trust = Trust(encoding, **bundle.trust, min_score=min_score) if bundle.trust else None
     thresholds = bundle.thresholds | ({} if threshold is None else {"foreground": threshold})
     opened = engine or open_engine(bundle)
     settings = {
@@ -183,6 +203,8 @@ def open_predictor(
         "pixel_size_um": pixel_size_um,
         "tta": tta,
         "channel": channel,
+        "trust": trust.digest if trust else None,
+        "min_score": min_score,
     }
 
     def at(scale: Fraction) -> Predictor:
@@ -198,6 +220,7 @@ def open_predictor(
             pixel_size_um=pixel_size_um,
             channel=channel,
             symmetric=partial(SymmetricEngine, encoding=encoding) if tta else None,
+            trust=trust,
         )
 
     if diameter is None:

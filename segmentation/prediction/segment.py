@@ -3,19 +3,49 @@
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from segmentation.bundle import DESCRIPTION, load_bundle
+from segmentation.bundle import DESCRIPTION, BundleError, load_bundle
 from segmentation.data.formats.decoded import DecodeError
 from segmentation.data.images import GREY, RGB, Image, as_image_dtype
 from segmentation.paths import released_model
 from segmentation.prediction.predictor import Predictor, open_predictor
 
+Scored = tuple[np.ndarray, np.ndarray]
+
 # The network runs one picture at a time, and napari calls from several threads.
 _ONE_AT_A_TIME = threading.Lock()
+
+
+@overload
+def segment(
+    array: ArrayLike,
+    model: str | Path | None = None,
+    *,
+    threshold: float | None = None,
+    min_area: int | None = None,
+    diameter: float | Literal["auto"] | None = "auto",
+    tta: bool = False,
+    min_score: float | None = None,
+    scores: Literal[False] = False,
+) -> np.ndarray: ...
+
+
+@overload
+def segment(
+    array: ArrayLike,
+    model: str | Path | None = None,
+    *,
+    threshold: float | None = None,
+    min_area: int | None = None,
+    diameter: float | Literal["auto"] | None = "auto",
+    tta: bool = False,
+    min_score: float | None = None,
+    scores: Literal[True],
+) -> Scored: ...
 
 
 def segment(
@@ -26,7 +56,9 @@ def segment(
     min_area: int | None = None,
     diameter: float | Literal["auto"] | None = "auto",
     tta: bool = False,
-) -> np.ndarray:
+    min_score: float | None = None,
+    scores: bool = False,
+) -> np.ndarray | Scored:
     """Find the nuclei in a picture.
 
     The label map is the one that ``predict_masks.py`` writes for a file with these pixels. The model is loaded at the
@@ -47,11 +79,17 @@ def segment(
         knows. "auto": the network finds the diameter. None: it sees the picture as it is.
     tta : bool
         Test-time augmentation: average over the eight symmetries of the square, in eight times the time.
+    min_score : float, optional
+        Nuclei with a lower score are dropped, between 0 and 1.
+    scores : bool
+        Return the scores, too.
 
     Returns
     -------
     (H, W) ndarray of int32
         0 is background, 1..n are the nuclei.
+    (n,) ndarray of float64, if `scores`
+        Of each nucleus, the intersection over union with the true one that is to be expected.
 
     Raises
     ------
@@ -60,7 +98,7 @@ def segment(
     ValueError
         If the shape or the values are none of the above, the array is empty, or an option is out of range.
     BundleError
-        If there is no such model, or it is incomplete or altered.
+        If there is no such model, it is incomplete or altered, or scores are asked for and it gives none.
 
     Examples
     --------
@@ -77,6 +115,9 @@ def segment(
     (160, 200)
     >>> print(labels.max(), "nuclei")
     5 nuclei
+    >>> labels, scores = segment(picture, scores=True)
+    >>> scores.shape
+    (5,)
 
     In napari, the nuclei of the first layer: ``viewer.add_labels(segment(viewer.layers[0].data))``.
     """
@@ -84,6 +125,8 @@ def segment(
         raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
     if min_area is not None and min_area < 0:
         raise ValueError(f"min_area must be 0 or more, got {min_area}")
+    if min_score is not None and not 0 < min_score < 1:
+        raise ValueError(f"min_score must be between 0 and 1, got {min_score}")
     if isinstance(diameter, str) and diameter != "auto":
         raise ValueError(f"diameter must be a number, 'auto' or None, got {diameter!r}")
     image = _as_image(array)
@@ -94,7 +137,16 @@ def segment(
         load_bundle(folder)  # says in a sentence what is missing
         raise
     with _ONE_AT_A_TIME:
-        return _open(folder, description, threshold, min_area, diameter, tta)(image)
+        predictor = _open(folder, description, threshold, min_area, diameter, tta, min_score)
+        found = predictor.find(image)
+    if not scores:
+        return found.labels
+    if found.scores is None:
+        raise BundleError(
+            f"The model {folder} gives no scores: leave out scores=True, or fit them with "
+            f"python -m segmentation.training.calibrate {folder} --only-trust"
+        )
+    return found.labels, found.scores
 
 
 def _as_image(array: ArrayLike) -> Image:
@@ -125,5 +177,6 @@ def _open(
     min_area: int | None,
     diameter: float | Literal["auto"] | None,
     tta: bool,
+    min_score: float | None,
 ) -> Predictor:
-    return open_predictor(load_bundle(folder), None, threshold, min_area, diameter, tta=tta)
+    return open_predictor(load_bundle(folder), None, threshold, min_area, diameter, tta=tta, min_score=min_score)

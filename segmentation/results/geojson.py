@@ -22,7 +22,7 @@ def write_geojson(file: Path, labels: np.ndarray, measurements: dict[str, np.nda
     holes a negative one (RFC 7946). The name of a detection is its label.
 
     `labels` are (H, W) integers, and `measurements` those of `measure_nuclei` for them, of which each detection gets
-    size, shape and intensities. ValueError if one is not finite, which JSON cannot hold.
+    size, shape and intensities, and the score if there is one. ValueError if one is not finite, which JSON cannot hold.
     """
     names = [name for name in measurements if not name.startswith(_LEFT_OUT)]
     columns = [_compact(measurements[name]) for name in names]
@@ -58,7 +58,8 @@ def _compact(values: np.ndarray) -> list[float]:
 
 
 def _write(file: Path, prediction: Prediction) -> None:
-    write_geojson(file, prediction.labels, measure_image(prediction.labels, prediction.image))
+    scores = {} if prediction.scores is None else {"score": prediction.scores.round(4)}
+    write_geojson(file, prediction.labels, measure_image(prediction.labels, prediction.image) | scores)
 
 
 OUTPUT = ImageOutput("geojson", ".geojson", _write)

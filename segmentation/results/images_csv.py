@@ -18,6 +18,10 @@ COLUMNS = (
 )
 
 
+# What to expect of the result, with a model that judges its results: see `segmentation.prediction.trust.Verdict`.
+VERDICT = ("expected_dice", "expected_ap50", "unlike")
+
+
 def image_rows(prediction: "Prediction | LargePrediction") -> list[Sequence[str]]:
     """Return the one row of a predicted image; empty values where there is no pixel size or no nucleus."""
     image = prediction.image
@@ -31,7 +35,9 @@ def image_rows(prediction: "Prediction | LargePrediction") -> list[Sequence[str]
     diameter = np.median(np.sqrt(areas * 4 / np.pi)) if len(areas) else np.nan
     numbers = height, width, size, len(areas), diameter, diameter * size, areas.sum() / (height * width)
     texts = ["" if np.isnan(number) else f"{number:.7g}" for number in (*numbers, prediction.scale)]
-    return [(prediction.name, _as_text(file), "done", *texts, "")]
+    verdict = prediction.verdict.as_dict() if prediction.verdict else {}
+    judged = ("" if value is None else str(value) for value in verdict.values())
+    return [(prediction.name, _as_text(file), "done", *texts, "", *judged)]
 
 
 def failed_row(name: str, file: str, reason: str) -> Sequence[str]:
@@ -44,4 +50,11 @@ def _as_text(value: str) -> str:
     return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
-OUTPUT = TableOutput("images.csv", COLUMNS, image_rows, rows_large=image_rows, failed_row=failed_row)
+OUTPUT = TableOutput(
+    "images.csv",
+    COLUMNS,
+    image_rows,
+    rows_large=image_rows,
+    further_columns=lambda p: VERDICT if p.verdict else (),
+    failed_row=failed_row,
+)

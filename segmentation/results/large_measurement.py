@@ -27,19 +27,20 @@ def measure_large(prediction: "LargePrediction") -> dict[str, np.ndarray]:
     count, total = prediction.nuclei, measure_areas(prediction)
     box = np.tile(np.array([np.iinfo(np.int64).max] * 2 + [-1] * 2), (count, 1))
     for place, fragments in prediction.fragments.items():
-        nucleus = _nuclei(prediction, place)
-        np.minimum.at(box[:, :2], nucleus, fragments.box[:, :2])
-        np.maximum.at(box[:, 2:], nucleus, fragments.box[:, 2:])
+        nucleus, kept = _nuclei(prediction, place)
+        np.minimum.at(box[:, :2], nucleus, fragments.box[kept, :2])
+        np.maximum.at(box[:, 2:], nucleus, fragments.box[kept, 2:])
 
     table = {"label": np.arange(1, count + 1)}
     is_measured = np.zeros(count, bool)
     for place, fragments in prediction.fragments.items():
-        nucleus = _nuclei(prediction, place)
+        nucleus, kept = _nuclei(prediction, place)
         block = prediction.grid.block(*place)
-        whole = ~fragments.is_cut & (fragments.window_area == total[nucleus]) & ~is_measured[nucleus]
+        is_whole = ~fragments.is_cut[kept] & (fragments.window_area[kept] == total[nucleus]) & ~is_measured[nucleus]
+        nucleus, whole = nucleus[is_whole], kept[is_whole]
         corner = block.rows.window.start, block.columns.window.start
-        _put(table, nucleus[whole], _moved({name: values[whole] for name, values in fragments.table.items()}, corner))
-        is_measured[nucleus[whole]] = True
+        _put(table, nucleus, _moved({name: values[whole] for name, values in fragments.table.items()}, corner))
+        is_measured[nucleus] = True
     for index in np.flatnonzero(~is_measured).tolist():
         _put(table, np.array([index]), _measure_one(prediction, index + 1, box[index]))
     height, width = prediction.image.shape
@@ -53,14 +54,17 @@ def measure_areas(prediction: "LargePrediction") -> np.ndarray:
     """Return the area in pixels of each nucleus of an image that was predicted by blocks: (n,) int64."""
     total = np.zeros(prediction.nuclei, np.int64)
     for place, fragments in prediction.fragments.items():
-        np.add.at(total, _nuclei(prediction, place), fragments.core_area)
+        nucleus, kept = _nuclei(prediction, place)
+        np.add.at(total, nucleus, fragments.core_area[kept])
     return total
 
 
-def _nuclei(prediction: "LargePrediction", place: tuple[int, int]) -> np.ndarray:
-    """Return the nucleus of each fragment of a block, from 0."""
+def _nuclei(prediction: "LargePrediction", place: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fragments of a block whose nuclei were not dropped: the nucleus of each, from 0, and its index."""
     fragments = prediction.fragments[place]
-    return prediction.stitches.numbers(prediction.grid.block(*place), len(fragments.is_cut))[1:].astype(np.int64) - 1
+    numbers = prediction.stitches.numbers(prediction.grid.block(*place), len(fragments.is_cut))[1:].astype(np.int64)
+    kept = np.flatnonzero(numbers)
+    return numbers[kept] - 1, kept
 
 
 def _put(table: dict[str, np.ndarray], nuclei: np.ndarray, measurements: Mapping[str, np.ndarray]) -> None:

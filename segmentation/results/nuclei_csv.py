@@ -1,12 +1,16 @@
 """nuclei.csv: a row a nucleus."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segmentation.batch.outputs import TableOutput
+from segmentation.batch.outputs import Prediction, TableOutput
 from segmentation.results.large_measurement import measure_large
 from segmentation.results.measurement import column_names, measure_image, measure_nuclei
+
+if TYPE_CHECKING:
+    from segmentation.large.result import LargePrediction
 
 # Every nuclei.csv has these columns, whatever the images are, so that tables of several calls can be joined.
 COLUMNS = ("image", *column_names(("grey", "red", "green", "blue")))
@@ -45,11 +49,16 @@ def _formatted(values: np.ndarray) -> list[str]:
     return [str(value) for value in values.tolist()]
 
 
+def _with_scores(prediction: "Prediction | LargePrediction", table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Put the scores before the further columns, if the model gives any."""
+    return table if prediction.scores is None else {"score": prediction.scores.round(4), **table}
+
+
 OUTPUT = TableOutput(
     "nuclei.csv",
     COLUMNS,
-    lambda p: table_rows(p.name, measure_image(p.labels, p.image)),
+    lambda p: table_rows(p.name, _with_scores(p, measure_image(p.labels, p.image))),
     measure_nuclei,
-    lambda p: table_rows(p.name, measure_large(p)),
-    lambda p: further_columns(p.image.measured_names),
+    lambda p: table_rows(p.name, _with_scores(p, measure_large(p))),
+    lambda p: [*([] if p.scores is None else ["score"]), *further_columns(p.image.measured_names)],
 )

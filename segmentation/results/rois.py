@@ -19,8 +19,10 @@ _MOVE_TO, _LINE_TO, _CLOSE = 0, 1, 4
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
 
-def write_rois(file: Path, labels: np.ndarray) -> None:
+def write_rois(file: Path, labels: np.ndarray, scores: np.ndarray | None = None) -> None:
     """Write a zip with a selection for each nucleus, named by its label, whole or not at all.
+
+    With `scores`, (n,) float of the labels 1..n, names are as in ``12 score 0.87``.
 
     Selections run along the edges of pixels, so that ImageJ measures exactly the pixels of the nucleus. They are those
     of ImageJ's own wand (traced), but for nuclei with holes, in several pieces or beyond pixel 60,535: these are
@@ -29,9 +31,10 @@ def write_rois(file: Path, labels: np.ndarray) -> None:
     with written_whole(file) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for label, polygons in trace_outlines(labels).items():
             rings = [ring for polygon in polygons for ring in polygon]
-            entry = zipfile.ZipInfo(f"{label}.roi", _TIMESTAMP)
+            name = str(label) if scores is None else f"{label} score {scores[label - 1]:.2f}"
+            entry = zipfile.ZipInfo(f"{name}.roi", _TIMESTAMP)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, _roi(str(label), rings).tobytes())
+            archive.writestr(entry, _roi(name, rings).tobytes())
 
 
 def _roi(name: str, rings: list[np.ndarray]) -> roifile.ImagejRoi:
@@ -60,4 +63,4 @@ def _path(ring: np.ndarray) -> np.ndarray:
     return np.append(np.column_stack([commands, ring]).ravel(), _CLOSE).astype(np.float32)
 
 
-OUTPUT = ImageOutput("rois", ".zip", lambda file, p: write_rois(file, p.labels))
+OUTPUT = ImageOutput("rois", ".zip", lambda file, p: write_rois(file, p.labels, p.scores))

@@ -4,6 +4,8 @@ Nuclei are separated by their centres. Two whose centres are nearer to each othe
 such as threads side by side, come out as one; so does a dot within three pixels of the centre of the nucleus around it.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from segmentation.targets.geometry import measure_nuclei
@@ -78,3 +80,24 @@ def median_diameter(predicted: np.ndarray, foreground: float = 0.5) -> float | N
     """
     log_radius = predicted[..., 3][predicted[..., 0] > foreground]
     return float(2 * np.exp2(np.median(log_radius))) if log_radius.size else None
+
+
+def agreement(
+    at_pixels: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    nucleus: np.ndarray,
+    mean: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Return how far the pixels of each nucleus agree on its centre and its radius; see `Encoding.agreement`.
+
+    ``vote_spread`` is the root mean square distance, in pixels, of the places that they point at from their mean;
+    ``log_radius`` the mean of the binary logarithm of the radius, and ``radius_spread`` its standard deviation.
+    """
+    places = rows + at_pixels[:, 1] * OFFSET_SCALE, columns + at_pixels[:, 2] * OFFSET_SCALE
+    log_radius = mean(at_pixels[:, 3])
+    return {
+        "vote_spread": np.sqrt(sum(mean((place - mean(place)[nucleus]) ** 2) for place in places)),
+        "log_radius": log_radius,
+        "radius_spread": np.sqrt(mean((at_pixels[:, 3] - log_radius[nucleus]) ** 2)),
+    }

@@ -30,6 +30,10 @@ class Encoding:
     median_diameter : callable
         Predicted channels (H, W, C) and the threshold of the foreground -> diameter of the nuclei in pixels, such that
         half of the foreground belongs to nuclei at least as large; None without foreground.
+    agreement : callable
+        ``agreement(at_pixels, rows, columns, nucleus, mean)``: of the N pixels of found nuclei the predicted channels
+        (N, C), the place, the number of the nucleus, and a function from values (N,) to their means by nucleus (n,) ->
+        by name (n,), how far the pixels of a nucleus agree with each other. Empty where only the foreground tells.
 
     Examples
     --------
@@ -51,6 +55,7 @@ class Encoding:
     vectors: tuple[tuple[int, int], ...]
     log_lengths: tuple[int, ...]
     median_diameter: Callable[[np.ndarray, float], float | None]
+    agreement: Callable[..., dict[str, np.ndarray]]
     _decode: Callable[..., np.ndarray]
 
     def decode(
@@ -156,6 +161,7 @@ ENCODINGS: dict[str, Encoding] = {
         vectors=module.vectors,
         log_lengths=module.log_lengths,
         median_diameter=module.median_diameter,
+        agreement=getattr(module, "agreement", lambda *pixels: {}),
         _decode=module.decode,
     )
     for module in (centre_offsets, touching_border, distance, foreground)

@@ -1,9 +1,10 @@
-"""Choose the threshold of a model on its validation images, score it, and validate the precisions it may compute in.
+"""Choose the threshold of a model on its validation images, score it, and fit how far to trust its results.
 
     python -m segmentation.training.calibrate models/nuclei --data dsb2018 --split data/dsb2018_split.csv
 
-`train.py` does this at its end. Do it again after the decoding changed, or on a processor that computes in bf16 if the
-model was trained on one that does not. The results are written into ``bundle.json``; the weights stay as they are.
+`train.py` does this at its end, and validates bf16 as this does. Do it again after the weights or the decoding changed,
+or on a processor that computes in bf16 if the model was trained on one that does not. The results are written into
+``bundle.json``; the weights stay as they are. With ``--only-trust`` label maps stay as they are, too.
 """
 
 import sys
@@ -20,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", type=Path, help="folder of the model")
     parser.add_argument("--data", required=True, help="what train.py --data took")
     parser.add_argument("--split", type=Path, required=True, metavar="CSV", help="the split.csv of the training")
+    only_trust = "fit how far to trust results, and leave the threshold, the scores and the precisions as they are"
+    parser.add_argument("--only-trust", action="store_true", help=only_trust)
     args = parser.parse_args(arguments)
     # Imported when the command line is known to be right: these take a second.
     from segmentation.bundle import BundleError, load_bundle, write_bundle
@@ -27,14 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from segmentation.data.problems import DatasetError
     from segmentation.data.training_data import load_training_data
     from segmentation.training.calibration import calibrate, describe
+    from segmentation.training.trust import describe_trust, with_trust
 
     try:
         bundle = load_bundle(args.model)
         path = locate(args.data, data_folder())
-        images = load_training_data(path, args.split, seed=0, skip_bad=True, cache_folder=data_folder() / "cache").val
+        data = load_training_data(path, args.split, seed=0, skip_bad=True, cache_folder=data_folder() / "cache")
     except (BundleError, DatasetError) as error:
         return refuse("calibrate", error)
-    calibration = calibrate(bundle, images)
+    if args.only_trust:
+        bundle = with_trust(bundle, data.val, data.train)
+        write_bundle(bundle)
+        sys.stdout.write(describe_trust(bundle) + "\n")
+        return 0
+    calibration = calibrate(bundle, data.val, data.train)
     write_bundle(calibration.bundle)
     sys.stdout.write(describe(bundle, calibration))
     return 0

@@ -1,4 +1,7 @@
-"""Choose the threshold of a model on its validation images, score it, and validate the precisions it may compute in."""
+"""Choose the threshold of a model on its validation images, score it, and validate the precisions it may compute in.
+
+Also fitted there: how far to trust its results.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +18,7 @@ from segmentation.prediction.engines import EngineError, open_engine
 from segmentation.prediction.predictor import Predictor, open_predictor
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.sampling import as_network_input
+from segmentation.training.trust import describe_trust, with_trust
 
 # At 0.5, a network that is unsure of borders draws them too far out.
 THRESHOLDS = np.arange(30, 85, 5) / 100
@@ -38,8 +42,10 @@ class Calibration:
     losses: dict[str, dict[str, float]]
 
 
-def calibrate(bundle: Bundle, images: CachedImages) -> Calibration:
-    """Choose the threshold, score, and validate bf16, on validation images at native size.
+def calibrate(bundle: Bundle, images: CachedImages, trained_on: CachedImages) -> Calibration:
+    """Choose the threshold, score, validate bf16 and fit how far to trust results, on validation images.
+
+    All but the last at native size. `trained_on` are the other images of the training, see `with_trust`.
 
     The bundle lists bf16 among the precisions if it costs less than `LARGEST_LOSS`. Where this processor cannot compute
     in bf16, what the bundle says of it stays, as long as the threshold does.
@@ -65,7 +71,7 @@ def calibrate(bundle: Bundle, images: CachedImages) -> Calibration:
         if max(losses["bf16"].values()) < LARGEST_LOSS:
             precisions["bf16"] = losses["bf16"]
     calibrated = replace(bundle, thresholds=thresholds, precisions=precisions, scores=summarise(images, scores))
-    return Calibration(calibrated, label_maps, scores, losses)
+    return Calibration(with_trust(calibrated, images, trained_on), label_maps, scores, losses)
 
 
 def predict_images(predictor: Predictor, images: CachedImages) -> list[np.ndarray]:
@@ -140,4 +146,5 @@ def describe(before: Bundle, calibration: Calibration) -> str:
     for name, loss in calibration.losses.items():
         verdict = "validated" if name in bundle.precisions else f"refused, as {LARGEST_LOSS} is too much"
         lines.append(f"{name}: Dice falls by {loss['dice']:.5f}, mean AP by {loss['mean_ap']:.5f}: {verdict}")
+    lines.append(describe_trust(bundle))
     return "\n".join(lines) + "\n"

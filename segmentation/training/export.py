@@ -65,7 +65,7 @@ def save_model(model: keras.Model, run: Run, data: TrainingData) -> tuple[pd.Dat
         scores={},
     )
     write_bundle(bundle)
-    calibration = calibrate(load_bundle(folder), data.val)
+    calibration = calibrate(load_bundle(folder), data.val, data.train)
     write_bundle(calibration.bundle)
     write_history(folder / "history.csv", history)
     write_split(data.split, folder / "split.csv")

@@ -14,6 +14,7 @@ from segmentation.prediction import segment as arrays
 from segmentation.prediction.predictor import open_predictor
 from segmentation.prediction.segment import segment
 from tests.prediction.tiny_model import write_tiny_bundle
+from tests.prediction.trusting import TRUST
 
 ROOT = Path(__file__).parents[2]
 
@@ -168,3 +169,22 @@ def test_neither_keras_nor_what_only_training_takes_is_imported(model):
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_scores_come_with_the_nuclei_and_drop_them(tmp_path, grey):
+    write_tiny_bundle(tmp_path / "trusted", trust=TRUST)
+    labels, scores = segment(grey, tmp_path / "trusted", scores=True)
+    assert scores.shape == (labels.max(),) and len(scores) >= 2
+    np.testing.assert_array_equal(segment(grey, tmp_path / "trusted"), labels)
+    kept, better = segment(grey, tmp_path / "trusted", scores=True, min_score=float(scores.max()))
+    best = 1 + np.flatnonzero(scores == scores.max())
+    np.testing.assert_array_equal(kept > 0, np.isin(labels, best))
+    assert better.tolist() == [scores.max()] * len(best)
+
+
+def test_a_model_without_scores_says_so(model, grey):
+    for options in ({"scores": True}, {"min_score": 0.5}):
+        with pytest.raises(BundleError, match="gives no scores.*calibrate"):
+            segment(grey, model, **options)
+    with pytest.raises(ValueError, match="min_score must be between 0 and 1, got 2"):
+        segment(grey, model, min_score=2)

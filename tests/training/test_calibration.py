@@ -53,7 +53,7 @@ def bf16_that_adds(bias):
 
 def test_a_harmless_precision_is_validated_and_what_it_costs_recorded(bright_bundle, drawn_images, monkeypatch):
     monkeypatch.setattr(module, "open_engine", bf16_that_adds(1e-7))
-    calibration = calibrate(bright_bundle, drawn_images)
+    calibration = calibrate(bright_bundle, drawn_images, drawn_images)
     assert calibration.bundle.precisions == {"f32": {}, "bf16": calibration.losses["bf16"]}
     assert max(calibration.losses["bf16"].values()) < LARGEST_LOSS
     assert "bf16: Dice falls by" in describe(bright_bundle, calibration) and "validated" in describe(
@@ -68,7 +68,7 @@ def test_a_precision_that_costs_too_much_is_refused_even_if_it_was_validated_bef
 ):
     monkeypatch.setattr(module, "open_engine", bf16_that_adds(-0.2))
     before = replace(bright_bundle, precisions={"f32": {}, "bf16": {"dice": 0.0, "mean_ap": 0.0}})
-    calibration = calibrate(before, drawn_images)
+    calibration = calibrate(before, drawn_images, drawn_images)
     assert calibration.bundle.precisions == {"f32": {}}
     assert "refused" in describe(bright_bundle, calibration)
 
@@ -96,15 +96,15 @@ def test_on_a_processor_without_bf16_what_was_validated_stays_with_its_threshold
     bright_bundle, drawn_images, monkeypatch
 ):
     monkeypatch.setattr(module, "open_engine", without_bf16)
-    calibration = calibrate(bright_bundle, drawn_images)
+    calibration = calibrate(bright_bundle, drawn_images, drawn_images)
     assert calibration.losses == {} and calibration.bundle.precisions == {"f32": {}}
     assert "does not compute in it" in describe(bright_bundle, calibration)
 
     validated = {"f32": {}, "bf16": {"dice": 0.0001, "mean_ap": 0.0}}
     same = replace(calibration.bundle, precisions=validated)
-    assert calibrate(same, drawn_images).bundle.precisions == validated
+    assert calibrate(same, drawn_images, drawn_images).bundle.precisions == validated
     other = replace(same, thresholds={"foreground": 0.01})
-    assert calibrate(other, drawn_images).bundle.precisions == {"f32": {}}
+    assert calibrate(other, drawn_images, drawn_images).bundle.precisions == {"f32": {}}
 
 
 @pytest.fixture(scope="module")
