@@ -9,6 +9,8 @@ examples:
       the test images of the 2018 Data Science Bowl, with run lengths for Kaggle
   python predict_masks.py scans/ --shard 3/8
       every eighth image from the third on: eight such processes share the work, on one machine or on several
+  python predict_masks.py scans/ --scheduler tcp://host:8786
+      the same on the workers of a Dask cluster; docs/cluster.md
 
 exit status: 0: all images are done; 1: some failed, named on standard error and in summary.json, and the others are
 done; 2: nothing could be done; 130: interrupted. TensorFlow is not needed: requirements-predict.txt is enough.
@@ -18,7 +20,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 
 from segmentation.batch.arguments import parse_arguments
 from segmentation.command_line import refuse, write_line
@@ -40,11 +43,11 @@ def predict(options: argparse.Namespace) -> int:
     from segmentation.batch.folder import FolderError, predict_folder
     from segmentation.batch.inputs import InputError, find_inputs, list_counts, passed_over, read_subset
     from segmentation.batch.progress import Progress
-    from segmentation.bundle import BundleError, load_bundle
+    from segmentation.batch.recipe import Recipe
+    from segmentation.bundle import BundleError
     from segmentation.data.problems import DatasetError
     from segmentation.prediction.cores import streams_for
-    from segmentation.prediction.engines import EngineError, open_engine
-    from segmentation.prediction.predictor import open_predictor
+    from segmentation.prediction.engines import EngineError
     from segmentation.prediction.scale import DiameterError
 
     try:
@@ -55,12 +58,20 @@ def predict(options: argparse.Namespace) -> int:
             advice = "save pictures in other formats as TIFF or OME-Zarr, and name folders within by themselves"
             write_line(f"Passed over: {list_counts(others)}; {advice}", sys.stderr)
         count = len(options.shard.select(inputs) if options.shard else inputs)
-        bundle = load_bundle(options.model)
-        engine = open_engine(bundle, options.engine, options.precision, streams_for(count))
-        how = options.threshold, options.min_area, options.diameter, options.pixel_size, options.tta, options.channel
-        predictor = open_predictor(bundle, engine, *how, min_score=options.min_score)
-        outputs = open_outputs(options.outputs, bundle)
-        with closing(Progress(count)) as progress:
+        how = "threshold", "min_area", "diameter", "pixel_size_um", "tta", "channel", "min_score"
+        how = {name: getattr(options, name) for name in how}
+        recipe = Recipe(options.model, options.engine, options.precision, how, tuple(options.outputs), open_outputs)
+        predictor, outputs = recipe.open(streams_for(count))
+        engine = predictor.engine
+        with ExitStack() as stack:
+            run = None
+            if options.scheduler or options.scheduler_file:
+                from segmentation.batch.cluster import Cluster
+
+                run = stack.enter_context(Cluster(options.scheduler, options.scheduler_file))
+                elsewhere = replace(recipe, model=options.model.resolve(), precision=engine.precision)
+                run.prepare(inputs, options.output, elsewhere, predictor.settings, options.overwrite)
+            progress = stack.enter_context(closing(Progress(count)))
             outcomes = predict_folder(
                 inputs,
                 options.output,
@@ -72,6 +83,7 @@ def predict(options: argparse.Namespace) -> int:
                 report_block=progress.block,
                 warn=progress.say,
                 passed_over=others,
+                run=run,
             )
     except (BundleError, DatasetError, DiameterError, EngineError, FolderError, ImportError, InputError) as error:
         return refuse("predict_masks.py", error)
@@ -86,8 +98,8 @@ def predict(options: argparse.Namespace) -> int:
     write_line(f"{done}{earlier}, {failed:,} failed\n{found}", sys.stdout)
     if replaced:
         write_line(f"for {replaced:,} of them, results of other settings or content were removed", sys.stdout)
-    if not bundle.trust:
-        command = f"python -m segmentation.training.calibrate {bundle.folder} --only-trust"
+    if not predictor.trust:
+        command = f"python -m segmentation.training.calibrate {options.model} --only-trust"
         write_line(f"no scores of nuclei: this model has none; {command} fits them", sys.stdout)
     if failed:
         write_line(f"{failed:,} of {images} failed", sys.stderr)

@@ -45,11 +45,15 @@ def parse_arguments(description: str, formats: Mapping[str, tuple], argv: Sequen
     )
     add("--diameter", type=_diameter, default="auto", metavar="PIXELS|auto|none", help=diameter)
     pixel_size = "side of a pixel in micrometres, whatever the files say; auto starts from nuclei of 10 micrometres"
-    add("--pixel-size", type=_micrometres, metavar="UM", help=pixel_size)
+    add("--pixel-size", type=_micrometres, dest="pixel_size_um", metavar="UM", help=pixel_size)
     add("--tta", action="store_true", help="average over 8 flips and turns: slightly more accurate, 8 times as slow")
     add("--engine", choices=("auto", "openvino", "keras"), default="auto", help="keras is for a GPU")
     precision = "of the arithmetic (default: f32, or bf16 if the model was validated with it and the processor gains)"
     add("--precision", choices=("f32", "bf16"), help=precision)
+
+    add = parser.add_argument_group("where").add_mutually_exclusive_group().add_argument
+    add("--scheduler", metavar="ADDRESS", help="on the workers of this Dask scheduler, as in tcp://host:8786")
+    add("--scheduler-file", type=Path, metavar="FILE", help="the same, with the file that the scheduler wrote")
     arguments = parser.parse_args(argv)
     if (arguments.split is None) != (arguments.subset is None):
         parser.error("--split and --subset go together")

@@ -8,7 +8,7 @@ and summary are removed when a call begins and written when it ends.
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -34,6 +34,10 @@ from segmentation.prediction.predictor import Predictor
 MOST_THREADS = 4
 
 
+#: ``run(call, sources, report_block)`` predicts the sources and yields the index and the outcome of each.
+Runner = Callable[[Call, Sequence[Input], Callable[[str, int, int], None]], Iterable[tuple[int, Outcome]]]
+
+
 class FolderError(ValueError):
     """The output folder cannot be used; the message is one sentence."""
 
@@ -51,6 +55,7 @@ def predict_folder(
     warn: Callable[[str], None] = lambda sentence: None,
     largest_whole: int = LARGEST_WHOLE,
     passed_over: Mapping[str, int] | None = None,
+    run: Runner | None = None,
 ) -> list[Outcome]:
     """Predict images and write what is asked for; return an outcome for each, in the order of the inputs.
 
@@ -72,6 +77,8 @@ def predict_folder(
         number of finished blocks and of all); and at the end, in a sentence, of results that the tables do not cover.
     largest_whole : int
         TIFF files of more pixels are predicted by blocks, after all others; so are Zarr stores of any size.
+    run : Runner, optional
+        Predicts the images, by default `predict_here`; `segmentation.batch.cluster.Cluster` does it elsewhere.
     passed_over : mapping of str to int, optional
         Files that are no images, by suffix, for the summary.
 
@@ -97,7 +104,7 @@ def predict_folder(
         tables = {key: output for key, output in outputs.items() if isinstance(output, PartitionedTable)}
         names = [source.name for source in inputs]
         partitions = {key: Partitions(folder, table, names) for key, table in tables.items()}
-        for index, outcome in _predict_all(call, own, report_block):
+        for index, outcome in (run or predict_here)(call, own, report_block):
             by_index[index] = outcome
             for table in partitions.values():
                 table.add(outcome.input.name, outcome.status == FAILED)
@@ -113,29 +120,38 @@ def predict_folder(
     return outcomes
 
 
-def _predict_all(
+def predict_here(
     call: Call, sources: Sequence[Input], report_block: Callable[[str, int, int], None]
 ) -> Iterator[tuple[int, Outcome]]:
     """Predict the images that are read whole, overlapped, then the others by blocks; yield index and outcome."""
-    threads = min(MOST_THREADS, available_cores())
-    large, alone = [], []
-    for index, result in _predict_whole(call, sources, threads, call.predictor.engine.streams):
-        if result is None:
+    threads, large = min(MOST_THREADS, available_cores()), []
+    for index, outcome in predict_whole(call, sources, threads, call.predictor.engine.streams):
+        if outcome is None:
             large.append(index)
-        elif may_succeed_alone(result):
+        else:
+            yield index, outcome
+    by_blocks = predict_by_blocks(call, [sources[index] for index in large], max(1, threads // 2), report_block)
+    yield from zip(large, by_blocks, strict=True)
+
+
+def predict_whole(
+    call: Call, sources: Sequence[Input], threads: int, streams: int
+) -> Iterator[tuple[int, Outcome | None]]:
+    """Predict images that are read whole; yield index and outcome, None for those that are to be done by blocks."""
+    alone = []
+    for index, result in _overlapped(call, sources, threads, streams):
+        if may_succeed_alone(result):
             alone.append(index)
         else:
             yield index, call.fail(sources[index], result) if isinstance(result, Exception) else result
         del result  # the traceback of an error keeps what was in memory
     # One large image must not make others fail that were in memory at the same time: each gets all of it now.
     for index in alone:
-        for _, result in _predict_whole(call, [sources[index]], 1, 1):
+        for _, result in _overlapped(call, [sources[index]], 1, 1):
             yield index, call.fail(sources[index], result) if isinstance(result, Exception) else result
-    by_blocks = predict_by_blocks(call, [sources[index] for index in large], max(1, threads // 2), report_block)
-    yield from zip(large, by_blocks, strict=True)
 
 
-def _predict_whole(call: Call, sources: Sequence[Input], threads: int, streams: int) -> Iterator[tuple[int, Any]]:
+def _overlapped(call: Call, sources: Sequence[Input], threads: int, streams: int) -> Iterator[tuple[int, Any]]:
     engine = StoppableEngine(call.predictor.engine)
     call = replace(call, predictor=call.predictor.with_engine(engine))
     stages = (lambda index: read(call, sources[index])), partial(predict, call), partial(finish, call)

@@ -26,6 +26,8 @@ from segmentation.prediction.tiling import padded_shape
 
 if TYPE_CHECKING:
     from segmentation.data.archive import File
+    from segmentation.data.large import LargeImage
+    from segmentation.large.predict import Work
 
 
 # What an image takes at most that is predicted whole, besides the 0.4 GB of the program.
@@ -144,36 +146,40 @@ def predict_by_blocks(
 def _predict(
     call: Call, source: Input, predictor: Predictor, threads: int, report: Callable[[int, int], None]
 ) -> Outcome:
-    # Imported here, because most calls have no such image.
-    from segmentation.large.predict import predict_large
-
-    file, channel = source.file, predictor.channel
-    large = open_large(file, channel, call.largest_whole) if isinstance(file, Path) else None
-    if large is None:
-        large = as_large(file, read_image(file, channel))
-    blocks = call.folder / RECORDS / f"{source.name}.blocks"
+    blocks = blocks_folder(call, source)
     # Another process on the same folder that comes to this image waits, and then finds it finished.
-    with closing(large), exclusive_lock(blocks.with_name(f"{blocks.name}.lock")):
+    with closing(open_by_blocks(call, source)) as large, exclusive_lock(blocks.with_name(f"{blocks.name}.lock")):
         with call.timed("read"):
             sha256 = content_digest(large.file)
         finished = call.find_finished(source, sha256)
         if finished:
             return finished
-        check_outputs(large, call.outputs)
-        image = call.with_pixel_size(large)
-        measures = (output.measure for output in call.outputs.values() if isinstance(output, TableOutput))
-        measure = next(filter(None, measures), None)
-        prediction = predict_large(
-            source.name,
-            image,
-            sha256,
-            blocks,
-            predictor,
-            measure=measure,
-            threads=threads,
-            timed=call.timed,
-            report=report,
-        )
-        outcome = call.save(source, sha256, prediction)
+        work = open_blocks(call, source, large, sha256, predictor)
+        work.run(threads, report)
+        outcome = call.save(source, sha256, work.result(source.name))
         shutil.rmtree(blocks)
         return outcome
+
+
+def blocks_folder(call: Call, source: Input) -> Path:
+    """Return where the blocks of an image are kept until it is finished."""
+    return call.folder / RECORDS / f"{source.name}.blocks"
+
+
+def open_by_blocks(call: Call, source: Input) -> "LargeImage":
+    """Open an image that is to be predicted by blocks."""
+    file, channel = source.file, call.predictor.channel
+    large = open_large(file, channel, call.largest_whole) if isinstance(file, Path) else None
+    return large or as_large(file, read_image(file, channel))
+
+
+def open_blocks(call: Call, source: Input, large: "LargeImage", sha256: str, predictor: Predictor) -> "Work":
+    """Plan the blocks of an image, once all outputs are known to be possible."""
+    # Imported here, because most calls have no such image.
+    from segmentation.large.predict import open_work
+
+    check_outputs(large, call.outputs)
+    image = call.with_pixel_size(large)
+    measures = (output.measure for output in call.outputs.values() if isinstance(output, TableOutput))
+    measure = next(filter(None, measures), None)
+    return open_work(image, sha256, blocks_folder(call, source), predictor, measure=measure, timed=call.timed)

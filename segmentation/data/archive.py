@@ -37,6 +37,10 @@ class Archive:
             ) from error
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type["Archive"], tuple[Path]]:
+        """Let another process open the same zip."""
+        return Archive, (self.path,)
+
     def read(self, name: str) -> bytes:
         """Return the content of a member; raise OSError if it is damaged, encrypted or unknown."""
         try:

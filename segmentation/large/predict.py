@@ -76,6 +76,22 @@ def predict_large(
     ImageError
         If a part of the file cannot be read.
     """
+    work = open_work(image, digest, folder, predictor, plan=plan, measure=measure, timed=timed)
+    work.run(threads, report)
+    return work.result(name)
+
+
+def open_work(
+    image: LargeImage,
+    digest: str,
+    folder: Path,
+    predictor: Predictor,
+    *,
+    plan: Callable[..., Grid] = plan_blocks,
+    measure: Measure | None = None,
+    timed: Callable[[str], AbstractContextManager] = nullcontext,
+) -> "Work":
+    """Plan the blocks of a picture, or go on with those of an earlier call; arguments as of `predict_large`."""
     # The version, because blocks of an earlier one may hold other measurements.
     identity = {
         "version": __version__,
@@ -94,21 +110,7 @@ def predict_large(
         predictor = predictor.at(Fraction(survey["scale"]))
     grid = plan(image.shape, predictor.divisor, predictor.margin, predictor.scale)
     store.open(grid)
-    work = _Work(image, tuple(survey["limits"]), grid, store, predictor, engine, measure, timed)
-    missing = [block for block in grid if not store.is_finished(block)]
-    for done, _ in enumerate(work.run(missing, threads), len(grid) - len(missing) + 1):
-        report(done, len(grid))
-    fragments = {block.place: store.read_fragments(block) for block in grid}
-    with timed("stitch"):
-        stitches = stitch(store, grid, fragments)
-    scale, scores, verdict = float(predictor.scale), None, None
-    if predictor.trust:
-        evidence = merge_evidence(grid, fragments, stitches)
-        scores = predictor.trust.scores(evidence)
-        verdict = predictor.trust.judge(evidence, Appearance(**survey["appearance"]), scale)
-        numbers, scores = predictor.trust.select(scores)
-        stitches = replace(stitches, nucleus=numbers[stitches.nucleus].astype(np.uint32))
-    return LargePrediction(name, image, grid, fragments, stitches, survey["diameter"], scale, store, scores, verdict)
+    return Work(image, survey, grid, store, predictor, engine, measure, timed)
 
 
 def _survey(image: LargeImage, predictor: Predictor) -> dict:
@@ -140,11 +142,11 @@ def _samples(image: LargeImage) -> Iterator[np.ndarray]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Work:
-    """What is done to each block."""
+class Work:
+    """What is done to each block, and to all of them at the end."""
 
     image: LargeImage
-    limits: tuple[float, float]
+    survey: dict
     grid: Grid
     store: BlockStore
     predictor: Predictor
@@ -152,14 +154,50 @@ class _Work:
     measure: Measure | None
     timed: Callable[[str], AbstractContextManager]
 
-    def run(self, blocks: list[Block], threads: int) -> Iterator[None]:
-        """Do some blocks; yield after each."""
+    @property
+    def missing(self) -> list[Block]:
+        """The blocks that are not finished."""
+        return [block for block in self.grid if not self.store.is_finished(block)]
+
+    def run(self, threads: int, report: Callable[[int, int], None]) -> None:
+        """Do the missing blocks; see `predict_large`."""
+        blocks, total = self.missing, len(self.grid)
+        for done, _ in enumerate(self._run(blocks, threads), total - len(blocks) + 1):
+            report(done, total)
+
+    def do(self, block: Block) -> None:
+        """Do one block; those above it and to its left must be finished."""
+        channels = self.predict(block, lambda: self.read(block))
+        self.store.write_edges(block, channels)
+        self.decode(block, channels)
+
+    def result(self, name: str) -> LargePrediction:
+        """Stitch the blocks, all of which must be finished, to the prediction of the picture."""
+        fragments = {block.place: self.store.read_fragments(block) for block in self.grid}
+        with self.timed("stitch"):
+            stitches = stitch(self.store, self.grid, fragments)
+        scale, scores, verdict = float(self.predictor.scale), None, None
+        if self.predictor.trust:
+            evidence = merge_evidence(self.grid, fragments, stitches)
+            scores = self.predictor.trust.scores(evidence)
+            verdict = self.predictor.trust.judge(evidence, Appearance(**self.survey["appearance"]), scale)
+            numbers, scores = self.predictor.trust.select(scores)
+            stitches = replace(stitches, nucleus=numbers[stitches.nucleus].astype(np.uint32))
+        diameter = self.survey["diameter"]
+        return LargePrediction(
+            name, self.image, self.grid, fragments, stitches, diameter, scale, self.store, scores, verdict
+        )
+
+    def _run(self, blocks: list[Block], threads: int) -> Iterator[None]:
+        """Do some blocks, overlapped; yield after each."""
         with (
             ThreadPoolExecutor(1, "read") as reader,
             ThreadPoolExecutor(self.engine.streams, "predict") as streams,
             ThreadPoolExecutor(threads, "decode") as decoders,
         ):
-            ahead = ((block, streams.submit(self.predict, block, reader.submit(self.read, block))) for block in blocks)
+            ahead = (
+                (block, streams.submit(self.predict, block, reader.submit(self.read, block).result)) for block in blocks
+            )
             decoding: deque[Future] = deque()
             try:
                 # One more than there are streams, so that none of them waits while a block is passed on.
@@ -185,11 +223,11 @@ class _Work:
         """Read and normalise the tile, without the padding: (h, w, 3) float32."""
         with self.timed("read"):
             pixels = self.image.read(block.rows.tile.tile, block.columns.tile.tile)
-            return self.predictor.normalisation.apply(pixels, self.limits)
+            return self.predictor.normalisation.apply(pixels, tuple(self.survey["limits"]))
 
-    def predict(self, block: Block, tile: Future) -> np.ndarray:
+    def predict(self, block: Block, tile: Callable[[], np.ndarray]) -> np.ndarray:
         """Run the network and return the channels of the valid region: (h, w, C) float32."""
-        prepared = tile.result()
+        prepared = tile()
         with self.timed("predict"):
             # The block is already as large as the network may be given.
             channels = self.predictor.predict_alone(prepared, largest_tile=sys.maxsize)

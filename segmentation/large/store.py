@@ -146,8 +146,13 @@ class BlockStore:
             return
         columns = range(len(self._grid.columns))
         if all(self.is_finished(self._grid.block(line, column)) for line in (row, row + 1) for column in columns):
-            for file in self._folder.glob(f"{row}-*.npy"):
-                file.unlink(missing_ok=True)
+            drop_edges(self._folder, row)
+
+
+def drop_edges(folder: Path, row: int) -> None:
+    """Remove the edges of a row of the grid from the folder of a picture."""
+    for file in folder.glob(f"{row}-*.npy"):
+        file.unlink(missing_ok=True)
 
 
 def _name(block: Block) -> str:

@@ -55,7 +55,9 @@ class Engine(Protocol):
         """Return the same network for another number of streams, which share all cores."""
 
 
-def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None, streams: int = 1) -> Engine:
+def open_engine(
+    bundle: Bundle, name: str = "auto", precision: str | None = None, streams: int = 1, cores: int | None = None
+) -> Engine:
     """Make the network of a bundle ready to run.
 
     Parameters
@@ -67,6 +69,8 @@ def open_engine(bundle: Bundle, name: str = "auto", precision: str | None = None
         processor gains from it (`gains_from_bf16`).
     streams : int
         How many threads will call at once; each gets its share of the cores. Keras always has one stream.
+    cores : int, optional
+        How many cores OpenVINO uses, by default all that this process may use.
 
     Raises
     ------
@@ -109,12 +113,13 @@ class OpenVINOEngine:
 
     name = "openvino"
 
-    def __init__(self, file: Path, precision: str, streams: int = 1) -> None:
+    def __init__(self, file: Path, precision: str, streams: int = 1, cores: int | None = None) -> None:
         openvino = _import_openvino()
+        cores = cores or available_cores()
         configuration = {
             "NUM_STREAMS": streams,
             "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": available_cores(),
+            "INFERENCE_NUM_THREADS": cores,
             # Pinned threads of two processes would share the same cores and leave others idle.
             "ENABLE_CPU_PINNING": False,
         }
@@ -142,8 +147,8 @@ class OpenVINOEngine:
         self.channels = tuple(length.get_length() if length.is_static else None for length in lengths)
         self.version = openvino.__version__.split("-")[0]
         self.streams = streams
-        self.batch_pixels = min(_PIXELS_FOR_A_CORE * -(-available_cores() // streams), LARGEST_TILE)
-        self._file = file
+        self.batch_pixels = min(_PIXELS_FOR_A_CORE * -(-cores // streams), LARGEST_TILE)
+        self._file, self._cores = file, cores
         # OpenVINO registers NumPy's types when they are first used. Two threads that do so at once deadlock: one holds
         # the interpreter's lock, the other that of the registration.
         np.copy(openvino.Tensor(np.zeros(1, np.float32), shared_memory=True).data)
@@ -161,7 +166,7 @@ class OpenVINOEngine:
 
     def with_streams(self, streams: int) -> "OpenVINOEngine":
         """Return this engine, or the model compiled anew for another number of streams."""
-        return self if streams == self.streams else OpenVINOEngine(self._file, self.precision, streams)
+        return self if streams == self.streams else OpenVINOEngine(self._file, self.precision, streams, self._cores)
 
 
 class KerasEngine:
