@@ -91,6 +91,32 @@ class Cluster:
         self, inputs: Sequence[Input], folder: Path, recipe: Recipe, settings: dict, overwrite: bool = False
     ) -> None:
         """Open the network on all workers, and see that they can do the work; raise ClusterError if one cannot."""
+        paths = [folder, *(Path(str(source.file)) for source in inputs)]
+        directory = None if all(path.is_absolute() for path in paths) else os.getcwd()
+        arguments = {"folder": folder, "overwrite": overwrite, "largest_whole": LARGEST_WHOLE}
+        plugin = worker.CallPlugin(self._name, recipe, arguments, directory, settings, worker.code_digest())
+        files = [str(source.file) for source in (inputs[0], inputs[-1]) if isinstance(source.file, Path)]
+        exists = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+        probe, token = exists / f".{self._name}", str(uuid.uuid4())
+        try:
+            probe.write_text(token)
+        except OSError as error:
+            raise ClusterError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
+        try:
+            self._prepare(plugin)
+            problems = self._client.run(worker.check, self._name, str(probe), token, files)
+        except OSError as error:
+            raise ClusterError(
+                f"A worker of the scheduler at {self._where} ended while it was prepared; look into its log, and "
+                "whether it has 0.6 GB of memory"
+            ) from error
+        finally:
+            probe.unlink(missing_ok=True)
+        problem = next(filter(None, problems.values()), None)
+        if problem:
+            raise ClusterError(problem)
+
+    def _prepare(self, plugin: worker.CallPlugin) -> None:
         try:
             self._client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
         except TimeoutError as error:
@@ -101,24 +127,7 @@ class Cluster:
             if digest != worker.code_digest():
                 found = "another version of this code" if digest else "no nuclei-segmentation"
                 raise ClusterError(f"The worker {address} has {found}; install the same version everywhere")
-        paths = [folder, *(Path(str(source.file)) for source in inputs)]
-        directory = None if all(path.is_absolute() for path in paths) else os.getcwd()
-        arguments = {"folder": folder, "overwrite": overwrite, "largest_whole": LARGEST_WHOLE}
-        plugin = worker.CallPlugin(self._name, recipe, arguments, directory, settings, worker.code_digest())
         self._client.register_plugin(plugin, name=self._name)
-        exists = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-        probe, token = exists / f".{self._name}", str(uuid.uuid4())
-        files = [str(source.file) for source in (inputs[0], inputs[-1]) if isinstance(source.file, Path)]
-        try:
-            probe.write_text(token)
-            problems = self._client.run(worker.check, self._name, str(probe), token, files)
-        except OSError as error:
-            raise ClusterError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
-        finally:
-            probe.unlink(missing_ok=True)
-        problem = next(filter(None, problems.values()), None)
-        if problem:
-            raise ClusterError(problem)
 
     def __call__(self, call: Call, sources: Sequence[Input], report_block: Callable[[str, int, int], None]) -> Outcomes:
         """Predict images as `predict_here` does: first those that are read whole, then the others by blocks."""
