@@ -17,7 +17,7 @@ from segmentation.training.stains import change_stain, median_diameter
 _SMOOTH = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
 
 # Median diameters of nuclei in crops in other stains, in pixels: of lymphocytes at low, of tumours at high resolution.
-_DIAMETERS = (12, 50)
+_DIAMETERS = (12, 60)
 
 
 class Augmentation:

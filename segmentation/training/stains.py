@@ -13,9 +13,8 @@ from segmentation.data.normalisation import Normalisation
 
 # Optical densities of dyes in red, green and blue: Ruifrok and Johnston (Analytical and Quantitative Cytology and
 # Histology 23, 2001) and G. Landini's colour deconvolution for ImageJ.
-NUCLEAR_DYES = {
-    "haematoxylin": (0.65, 0.70, 0.29),
-    "redder haematoxylin": (0.49, 0.77, 0.41),
+HAEMATOXYLINS = {"haematoxylin": (0.65, 0.70, 0.29), "redder haematoxylin": (0.49, 0.77, 0.41)}
+NUCLEAR_DYES = HAEMATOXYLINS | {
     "Feulgen's": (0.46, 0.83, 0.31),
     "methylene blue": (0.83, 0.51, 0.20),
     "diaminobenzidine": (0.27, 0.57, 0.78),
@@ -155,19 +154,18 @@ def draw_tissue(label_map: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     shape = label_map.shape
     away = _distance(label_map == 0)
     radius = median_diameter(label_map) / 2 or rng.uniform(5, 20)
-
     tissue = 0.5 + rng.uniform(0, 0.25) * draw_noise(rng, shape, rng.uniform(2, 5) * radius)
     tissue += rng.uniform(0, 0.12) * draw_noise(rng, shape, rng.uniform(2, 5))
     if rng.random() < 0.6:
         fibres = draw_fibres(rng, shape, radius)
         tissue += rng.uniform(0.05, 0.4) * fibres
-        if rng.random() < 0.3:  # loose ones, with nothing in between
+        if rng.random() < 0.4:  # loose ones, with nothing in between
             tissue *= 1 - _soft((fibres < rng.uniform(0.1, 0.7)) & (away > rng.uniform(0, 4)))
     if rng.random() < 0.5:
         tissue += rng.uniform(0, 0.4) * np.exp(-away / (rng.uniform(0.3, 1.2) * radius))
     if rng.random() < 0.6:
-        holes = draw_noise(rng, shape, np.exp(rng.uniform(np.log(0.7), np.log(6))) * radius)
-        tissue *= 1 - rng.uniform(0.5, 1) * _soft((holes > rng.uniform(-0.5, 1.5)) & (away > rng.uniform(0, 6)))
+        holes = draw_noise(rng, shape, np.exp(rng.uniform(*np.log((0.5, 6)))) * radius)
+        tissue *= 1 - rng.uniform(0.5, 1) * _soft((holes > rng.uniform(-1, 1.5)) & (away > rng.uniform(0, 6)))
     return tissue.clip(0, 2)
 
 
@@ -184,8 +182,7 @@ def draw_noise(rng: np.random.Generator, shape: tuple[int, int], grain: float) -
 def draw_fibres(rng: np.random.Generator, shape: tuple[int, int], radius: float) -> np.ndarray:
     """Draw wavy bundles of fibres in one direction, (H, W) float32 from 0 to 1."""
     side = 2 * max(shape)
-    width = rng.uniform(2, 8)
-    ridges = draw_noise(rng, (side, side // 8), width)
+    ridges = draw_noise(rng, (side, side // 8), rng.uniform(2, 8))
     lines = 1 - np.abs(cv2.resize(ridges, (side, side), interpolation=cv2.INTER_CUBIC)).clip(0, 1)
     bend = rng.uniform(0, radius) * draw_noise(rng, shape, 4 * radius)
     angle = rng.uniform(0, np.pi)
@@ -209,14 +206,17 @@ def draw_red_cells(label_map: np.ndarray, rng: np.random.Generator) -> np.ndarra
 def draw_dyes(nuclei: np.ndarray, tissue: np.ndarray, label_map: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw nuclei and tissue of given densities, (H, W), in dyes, light and sharpness at random: (H, W, 3) uint8.
 
-    Often tissue takes up some of the dye of the nuclei, or that alone; sometimes a part of the nuclei has another dye.
+    Half of them are haematoxylin and eosin. Often tissue takes up some of the dye of the nuclei, or that alone;
+    sometimes a part of the nuclei has another dye.
     """
-    dye, other = (_mix(NUCLEAR_DYES, rng) for _ in range(2))
-    around = _mix(TISSUE_DYES, rng)
+    is_usual = rng.random() < 0.5
+    dye, other = _mix(HAEMATOXYLINS if is_usual else NUCLEAR_DYES, rng), _mix(NUCLEAR_DYES, rng)
+    around = _mix(EOSINS if is_usual else TISSUE_DYES, rng)
     if rng.random() < 0.6:
         shared = min(rng.uniform(0, 2), 1)
         around = shared * dye + (1 - shared) * around
-    nuclei, strength = nuclei * np.exp(rng.uniform(*np.log((0.6, 3)))), np.exp(rng.uniform(*np.log((0.05, 1.1))))
+    nuclei = nuclei * np.exp(rng.uniform(*np.log((0.6, 3))))
+    strength = rng.uniform(0.4, 1.4) if rng.random() < 0.5 else np.exp(rng.uniform(*np.log((0.05, 1))))
     densities = [(strength * tissue * (1 - 0.5 * nuclei.clip(0, 1)), around)]
     if label_map.any() and rng.random() < 0.15:
         has_other = rng.random(_count(label_map)) < rng.uniform(0.1, 0.9)
