@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from segmentation.data.normalisation import Normalisation
-from segmentation.training.stains import change_stain, median_diameter
+from segmentation.training.stains import change_stain
+from segmentation.training.tissue import median_diameter
 
 # For Downscale: nearest neighbours, its default, move the image by up to a pixel and a half.
 _SMOOTH = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}

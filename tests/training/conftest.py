@@ -1,5 +1,6 @@
 """A tiny configuration, and a model that knows bright nuclei."""
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -19,6 +20,17 @@ def tiny_config():
         return TrainingConfig(**(defaults | settings))
 
     return make
+
+
+@pytest.fixture
+def cells():
+    """(160, 160) int32: 36 discs of different sizes, in rows; the upper left corner has none."""
+    label_map = np.zeros((160, 160), np.int32)
+    for number in range(1, 37):
+        row, column = divmod(number - 1, 6)
+        if row + column > 1:
+            cv2.circle(label_map, (26 * column + 13, 26 * row + 13), 5 + number % 5, number, -1)
+    return label_map
 
 
 @pytest.fixture
