@@ -58,6 +58,17 @@ def shading(stretched: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return stretched * contrast if is_dark else 1 - (1 - stretched) * contrast
 
 
+def speck(stretched: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A disc on half a percent of a dark field that outshines the brightest nuclei six times."""
+    if stretched.mean() >= 0.5:
+        return stretched
+    height, width = stretched.shape[:2]
+    radius = np.sqrt(0.005 * height * width / np.pi)
+    rows, columns = np.mgrid[:height, :width]
+    distance = np.hypot(rows - rng.uniform(radius, height - radius), columns - rng.uniform(radius, width - radius))
+    return np.where(distance[..., None] < radius, 1, stretched / 6).astype(np.float32)
+
+
 def jpeg(quality: int) -> Callable:
     """As a camera or a viewer may have compressed it."""
 
@@ -106,6 +117,7 @@ CHANGES = {
     "JPEG, quality 20": jpeg(20),
     "background rises by 0.3": background,
     "contrast falls to a third": shading,
+    "a speck, 6 times as bright": speck,
     "gamma 0.5": gamma(0.5),
     "gamma 2": gamma(2),
     "hue - 40 degrees": colour(-40),

@@ -18,7 +18,7 @@ from segmentation.data.problems import DatasetError, Problem
 from segmentation.data.splits import SplitRow
 
 # Part of the name of every cache, so that a cache of another format is not found.
-_FORMAT = 3
+_FORMAT = 4
 
 #: Called with the number of samples decoded and the number of all.
 Progress = Callable[[int, int], None]

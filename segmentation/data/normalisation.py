@@ -10,6 +10,18 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+# A speck of dust or a burnt-in scale bar may outshine the nuclei. A picture has outliers if at most a fiftieth of it is
+# brighter than a quarter of its range. They are left out, with the squares of 32 pixels in which they lie, if what is
+# left is most of the picture, has no outliers of its own, and is more than noise and the halos of bright nuclei: its
+# 98th percentile and its upper limit are 8 and 16 times the mean difference of neighbours above its lower limit. Of the
+# 557 grey pictures of the 2018 Data Science Bowl as they are, one is of that kind, which has bright and dim nuclei.
+_BRIGHT_PERCENTILE, _OUTSHONE = 98.0, 4
+_SQUARE = 32
+_LEAST_CONTRASTS = 8, 16
+
+#: Gives, each time it is called, the blocks that together make up an image.
+Blocks = Callable[[], Iterable[np.ndarray]]
+
 # Floats are counted by the upper half of their bits, and then, in the few bins that matter, by the lower half.
 _HALF = 1 << 16
 
@@ -49,24 +61,59 @@ class Normalisation:
             In units of the image's intensities. The channels share them, so that the hue of a stained image is kept:
             `low` is the least of the channels' lower percentiles, `high` the greatest of their upper ones. Where these
             are equal, as in a picture of a few nuclei on a background of all zeros, they are the least and the greatest
-            intensity of the image. Both are the least in an image of one single colour.
+            intensity of the image. Both are the least in an image of one single colour. Where a speck outshines the
+            rest of the image, they are those of the rest.
         """
-        channels = np.moveaxis(pixels, -1, 0)
-        limits = np.array([self._channel_limits(channel) for channel in channels])
-        return self._choose(limits, lambda: np.array([(channel.min(), channel.max()) for channel in channels]))
+        return self._limits_without_outliers(self._measure_whole, lambda: [pixels])
 
-    def limits_of_blocks(self, blocks: Callable[[], Iterable[np.ndarray]]) -> tuple[float, float]:
+    def limits_of_blocks(self, blocks: Blocks) -> tuple[float, float]:
         """Return the intensities that become 0 and 1 of an image that does not fit in memory.
 
         The result is that of `limits` of the whole image, exactly: values are counted, not sampled. Integers take one
-        pass, floats two.
+        pass, floats two; twice as many where the image has outliers.
 
         Parameters
         ----------
         blocks : callable
             Gives, each time it is called, the blocks that together make up the image, at least one: (h, w, C) ndarray
-            of uint8, uint16 or float32, in any order and of any size.
+            of uint8, uint16 or float32, in any order and of any size; the outliers are those of the whole if blocks
+            begin at multiples of 32 pixels.
         """
+        return self._limits_without_outliers(self._measure_blocks, blocks)
+
+    def _limits_without_outliers(
+        self, measure: Callable[[Blocks], tuple[float, float, float]], blocks: Blocks
+    ) -> tuple[float, float]:
+        low, bright, high = measure(blocks)
+        if low == high or _OUTSHONE * (bright - low) > high - low:
+            return low, high
+        threshold = low + (high - low) / _OUTSHONE
+        n_pixels = n_left = pairs = 0
+        differences = 0.0
+        for block in blocks():
+            kept = _squares_below(block, threshold)
+            inside = kept[:, 1:] & (np.arange(1, block.shape[1]) % _SQUARE > 0)
+            differences += float(np.abs(np.diff(block.astype(np.float32), axis=1)).mean(axis=-1)[inside].sum())
+            n_pixels, n_left, pairs = n_pixels + kept.size, n_left + int(kept.sum()), pairs + int(inside.sum())
+        if n_left < n_pixels / 2:
+            return low, high
+        left_low, left_bright, left_high = measure(
+            lambda: (block[_squares_below(block, threshold)][None] for block in blocks())
+        )
+        least_bright, least_high = (contrast * differences / max(pairs, 1) for contrast in _LEAST_CONTRASTS)
+        is_structured = left_bright - left_low >= least_bright and left_high - left_low >= least_high
+        has_outliers = _OUTSHONE * (left_bright - left_low) <= left_high - left_low
+        return (left_low, left_high) if is_structured and not has_outliers else (low, high)
+
+    def _measure_whole(self, blocks: Blocks) -> tuple[float, float, float]:
+        """Measure an image that is one block: its limits, and in between its 98th percentile."""
+        (pixels,) = blocks()
+        channels = np.moveaxis(pixels, -1, 0)
+        found = np.array([self._channel_percentiles(channel) for channel in channels])
+        return self._choose(found, lambda: np.array([(channel.min(), channel.max()) for channel in channels]))
+
+    def _measure_blocks(self, blocks: Blocks) -> tuple[float, float, float]:
+        """Measure an image by counting its values; the result is that of `_measure_whole`."""
         counts, is_float = np.zeros((0, 0), np.int64), False
         for block in blocks():
             if not counts.size:
@@ -77,15 +124,15 @@ class Normalisation:
                 count += np.bincount(values[..., channel].ravel(), minlength=len(count))
         ranks = self._ranks(int(counts[0].sum()))
         if is_float:
-            return self._limits_of_float_blocks(blocks, counts, ranks)
+            return self._measure_float_blocks(blocks, counts, ranks)
         return self._choose(
             np.array([np.searchsorted(np.cumsum(count), ranks) for count in counts]),
             lambda: np.array([np.flatnonzero(count)[[0, -1]] for count in counts]),
         )
 
-    def _limits_of_float_blocks(
-        self, blocks: Callable[[], Iterable[np.ndarray]], counts: np.ndarray, ranks: np.ndarray
-    ) -> tuple[float, float]:
+    def _measure_float_blocks(
+        self, blocks: Blocks, counts: np.ndarray, ranks: np.ndarray
+    ) -> tuple[float, float, float]:
         """Count, in a second pass, the bins in which the percentiles, the least and the greatest value lie."""
         ranks = np.array([*ranks, 1, counts[0].sum()])
         cumulated = np.cumsum(counts, axis=1)
@@ -102,32 +149,34 @@ class Normalisation:
             position = np.searchsorted(np.cumsum(lower[channel, int(index)]), ranks[column] - before)
             found[channel, column] = index * _HALF + position
         values = np.where(found >> 31, found & np.uint32((1 << 31) - 1), ~found).view(np.float32)
-        return self._choose(values[:, :2], lambda: values[:, 2:])
+        return self._choose(values[:, :3], lambda: values[:, 3:])
 
-    def _channel_limits(self, channel: np.ndarray) -> np.ndarray:
+    @property
+    def _percentiles(self) -> tuple[float, float, float]:
+        return self.lower_percentile, _BRIGHT_PERCENTILE, self.upper_percentile
+
+    def _channel_percentiles(self, channel: np.ndarray) -> np.ndarray:
         if channel.dtype.kind != "u":
-            percentiles = (self.lower_percentile, self.upper_percentile)
-            return np.percentile(channel, percentiles, method="inverted_cdf")
+            return np.percentile(channel, self._percentiles, method="inverted_cdf")
         # Counting is exact for integers and ten times faster than sorting.
         cumulated = np.cumsum(np.bincount(channel.ravel()))
         return np.searchsorted(cumulated, self._ranks(cumulated[-1]))
 
     def _ranks(self, n_pixels: int) -> np.ndarray:
         """Return the position, from 1, of the percentiles among the sorted intensities."""
-        percentiles = np.array((self.lower_percentile, self.upper_percentile))
-        return np.ceil(percentiles / 100 * n_pixels).clip(1)
+        return np.ceil(np.array(self._percentiles) / 100 * n_pixels).clip(1)
 
     @staticmethod
-    def _choose(limits: np.ndarray, extremes: Callable[[], np.ndarray]) -> tuple[float, float]:
-        """Return one pair of limits from those of the channels, (C, 2), and from their least and greatest values."""
-        low, high = limits[:, 0].min(), limits[:, 1].max()
-        if (limits[:, 0] == limits[:, 1]).all():
+    def _choose(percentiles: np.ndarray, extremes: Callable[[], np.ndarray]) -> tuple[float, float, float]:
+        """Return one triple from the percentiles of the channels, (C, 3), and from their least and greatest values."""
+        low, bright, high = percentiles[:, 0].min(), percentiles[:, 1].max(), percentiles[:, 2].max()
+        if (percentiles[:, 0] == percentiles[:, 2]).all():
             least, greatest = extremes().T
             if (least == greatest).all():
                 high = low
             elif low == high:
                 low, high = least.min(), greatest.max()
-        return float(low), float(high)
+        return float(low), float(bright), float(high)
 
     def apply(self, pixels: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
         """Stretch an image, or a block of it, to what the network takes.
@@ -155,6 +204,15 @@ class Normalisation:
         else:
             stretched = stretch(pixels)
         return cv2.merge([stretched] * 3) if pixels.shape[-1] == 1 else stretched
+
+
+def _squares_below(block: np.ndarray, threshold: float) -> np.ndarray:
+    """Mark, (h, w) bool, the squares of a block of which no pixel is above a threshold."""
+    above = (block > threshold).any(axis=-1)
+    for axis in (0, 1):
+        starts = np.arange(0, above.shape[axis], _SQUARE)
+        above = np.logical_or.reduceat(above, starts, axis=axis)
+    return ~above.repeat(_SQUARE, axis=0).repeat(_SQUARE, axis=1)[: block.shape[0], : block.shape[1]]
 
 
 def _countable(pixels: np.ndarray) -> np.ndarray:

@@ -131,6 +131,66 @@ def test_hot_pixels_do_not_darken_the_image(grey):
     assert difference.max() < 0.02
 
 
+@pytest.fixture(scope="module")
+def crowded():
+    """A field of nuclei with the noise of a camera, 16 bits."""
+    rng = np.random.default_rng(3)
+    field = draw_fluorescence(rng, (200, 260))[0].astype(float) * 16
+    return (field + rng.normal(300, 40, field.shape)).clip(0).astype(np.uint16)[..., None]
+
+
+def with_speck(pixels, radius, brightness):
+    rows, columns = np.mgrid[: pixels.shape[0], : pixels.shape[1]]
+    inside = np.hypot(rows - radius - 3, columns - radius - 3) < radius
+    speckled = pixels.copy()
+    speckled[inside] = brightness
+    return speckled, inside
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("radius", [5, 8, 12])  # 0.15 to 0.9 % of the field
+@pytest.mark.parametrize("brightness", [20_000, 65_535])
+def test_a_speck_that_outshines_all_nuclei_does_not_darken_them(crowded, dtype, channels, radius, brightness):
+    pixels = np.repeat(crowded, channels, axis=-1).astype(dtype)
+    speckled, inside = with_speck(pixels, radius, brightness)
+    assert np.percentile(speckled, 99.9) == brightness
+    before, after = normalised(pixels), normalised(speckled)
+    assert np.abs(after - before)[~inside].max() < 0.1
+    assert (after[inside] == 1).all()
+
+
+def test_a_scale_bar_does_not_darken_the_nuclei(crowded):
+    marked = crowded.copy()
+    marked[-12:-6, -80:-10] = 65_535
+    assert np.abs(normalised(marked) - normalised(crowded))[:-12].max() < 0.1
+
+
+def test_a_few_bright_nuclei_on_a_dark_noisy_field_are_no_specks():
+    rng = np.random.default_rng(4)
+    rows, columns = np.mgrid[:256, :256]
+    for count in (1, 2, 4):
+        field = rng.normal(100, 5, (256, 256))
+        for row, column in rng.integers(20, 236, (count, 2)):
+            field += 2000 / (1 + np.exp((np.hypot(rows - row, columns - column) - 8) / 1.5))
+        pixels = field.astype(np.uint16)[..., None]
+        assert STRETCH.limits(pixels) == tuple(np.percentile(pixels, (1, 99.9), method="inverted_cdf"))
+
+
+def test_the_limits_with_a_speck_are_those_of_the_squares_without_it(crowded):
+    speckled, _ = with_speck(crowded, 10, 60_000)  # within the first square of 32 pixels
+    rest = np.concatenate([crowded[:32, 32:].ravel(), crowded[32:].ravel()])
+    assert STRETCH.limits(speckled) == tuple(np.percentile(rest, (1, 99.9), method="inverted_cdf"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_limits_of_blocks_leave_out_the_same_specks(crowded, dtype, channels):
+    speckled = with_speck(np.repeat(crowded, channels, axis=-1).astype(dtype), 10, 60_000)[0]
+    assert STRETCH.limits_of_blocks(_blocks(speckled, 64, 96)) == STRETCH.limits(speckled) != STRETCH.limits(crowded)
+    assert STRETCH.limits(speckled)[1] < 10_000
+
+
 @pytest.mark.parametrize("name", ["grey", "stained"])
 def test_a_tile_is_normalised_as_a_part_of_its_image(name, request):
     pixels = request.getfixturevalue(name)
