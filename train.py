@@ -40,54 +40,56 @@ def train(args: argparse.Namespace) -> None:
     from segmentation.training import callbacks, speed
     from segmentation.training.augmentation import Augmentation
     from segmentation.training.checkpoint import Checkpoint, prepare_model
+    from segmentation.training.devices import join_hosts
     from segmentation.training.export import save_model
     from segmentation.training.report import describe_training
     from segmentation.training.sequence import CenterCrops, NucleiSequence, feed
 
     # Batches: augmented crops to train on, the centre of each image to validate on.
+    run, devices = join_hosts(run, data.digest, args.hosts, args.host_index)  # waits for the others, if there are any
     crops = NucleiSequence(
-        data.train, config.targets, augmentation=Augmentation(config.crop_size, stains=config.stains),
+        data.train, config.targets, augmentation=Augmentation(config.crop_size, stains=config.stains), devices=devices,
         batch_size=config.batch_size, seed=config.seed, workers=config.workers or speed.default_workers(),
     )  # fmt: skip
-    validation = CenterCrops(data.val, config.targets, batch_size=config.batch_size, crop_size=config.crop_size)
+    validation = CenterCrops(
+        data.val, config.targets, batch_size=config.batch_size, crop_size=config.crop_size, devices=devices
+    )
 
     # The network, its loss and its metrics.
     speed.keep_freed_memory()
-    model = build_unet(
-        ENCODINGS[config.targets].activations, base_filters=config.base_filters, depth=config.depth,
-        dropout=config.dropout, seed=config.seed, batch_normalisation=speed.batch_normalisation(),
-    )  # fmt: skip
-    model.compile(
-        optimizer=AdamW(config.learning_rate, weight_decay=1e-4, clipnorm=1.0),
-        loss=TargetLoss(config.targets, foreground=config.loss),
-        metrics=[DiceCoefficient(name="crop_dice"), IntersectionOverUnion(name="crop_iou")],
-        jit_compile=speed.jit_compile(),
-    )
+    with devices.scope():
+        model = build_unet(
+            ENCODINGS[config.targets].activations, base_filters=config.base_filters, depth=config.depth,
+            dropout=config.dropout, seed=config.seed, batch_normalisation=speed.batch_normalisation(devices.count),
+        )  # fmt: skip
+        model.compile(
+            optimizer=devices.sum_before_clipping(AdamW(config.learning_rate, weight_decay=1e-4, clipnorm=1.0)),
+            loss=TargetLoss(config.targets, foreground=config.loss),
+            weighted_metrics=[DiceCoefficient(name="crop_dice"), IntersectionOverUnion(name="crop_iou")],
+            jit_compile=speed.jit_compile(devices.count),
+        )
     prepare_model(model, run)
     run.begin()  # all is checked: from here on --output changes
 
     # The training; each callback can be left out or replaced, but for Checkpoint.
     time_limit = callbacks.TimeLimit(args.started, args.time_limit)
     used = [
-        callbacks.EpochSetter(crops),
-        callbacks.Stopwatch(),
-        callbacks.RefuseNaN(),
-        time_limit,
+        callbacks.EpochSetter(crops), callbacks.Stopwatch(), callbacks.RefuseNaN(), time_limit,
         callbacks.LearningRateSchedule(len(crops), config.epochs, time_limit),
         ReduceLROnPlateau(factor=0.5, patience=max(config.patience // 3, 1), min_lr=config.learning_rate / 100),
         EarlyStopping(patience=config.patience),
         CSVLogger(run.checkpoint / "history.csv", append=run.initial_epoch > 0),
         *([TensorBoard(run.folder / "tensorboard")] if args.tensorboard else []),
-    ]
-    with callbacks.InterruptHandler() as interrupts, crops:  # Ctrl-C and SIGTERM end it after the running step
+    ]  # fmt: skip
+    with devices.scope(), callbacks.InterruptHandler() as interrupts, crops:  # Ctrl-C ends it after the running step
         model.fit(
             feed(crops), validation_data=feed(validation), epochs=config.epochs, initial_epoch=run.initial_epoch,
             callbacks=[*used, interrupts, Checkpoint(run.checkpoint, used)],  # the last one keeps the best weights
             shuffle=False, verbose=1 if sys.stdout.isatty() else 2,
         )  # fmt: skip
-    history, scores = save_model(model, run, data)
-    print(describe_training(run, history, scores))
-    print("next: ", predict_command(__file__, args.output))
+    if devices.leave():  # the first host
+        history, scores = save_model(model, run, data)
+        print(describe_training(run, history, scores), f"next:  {predict_command(__file__, args.output)}", sep="\n")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,10 @@ from segmentation.network.losses import Tensor, registered
 
 
 class _MeanPerImage(keras.metrics.Metric):
-    """Mean over the images of a figure of each image's thresholded foreground; independent of the batch size."""
+    """Mean over the images of a figure of each image's thresholded foreground; independent of the batch size.
+
+    `sample_weight`, (B,), is the weight of each image; equal without it.
+    """
 
     def __init__(self, threshold: float = 0.5, name: str | None = None, **options: object):
         super().__init__(name=name, **options)
@@ -23,8 +26,9 @@ class _MeanPerImage(keras.metrics.Metric):
         predicted = ops.cast(y_pred[..., 0] > self.threshold, "float32")
         overlap = ops.sum(truth * predicted, axis=(1, 2))
         figures = self.figure(overlap, ops.sum(truth, axis=(1, 2)), ops.sum(predicted, axis=(1, 2)))
-        self.total.assign_add(ops.sum(figures))
-        self.images.assign_add(ops.cast(ops.shape(figures)[0], "float32"))
+        weights = ops.ones_like(figures) if sample_weight is None else ops.cast(sample_weight, "float32")
+        self.total.assign_add(ops.sum(weights * figures))
+        self.images.assign_add(ops.sum(weights))
 
     def result(self) -> Tensor:
         return ops.divide_no_nan(self.total, self.images)

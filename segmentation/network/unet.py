@@ -1,5 +1,6 @@
 """The U-Net of Ronneberger, Fischer and Brox (2015), with batch normalisation and dropout, made cheap for a CPU."""
 
+from collections.abc import Callable
 from itertools import groupby
 
 import keras
@@ -14,7 +15,7 @@ def build_unet(
     depth: int = 4,
     dropout: float = 0.1,
     seed: int = 0,
-    batch_normalisation: type[layers.Layer] = layers.BatchNormalization,
+    batch_normalisation: Callable[..., layers.Layer] = layers.BatchNormalization,
 ) -> keras.Model:
     """Build a U-Net for images of any size that is divisible by ``2 ** depth``.
 
@@ -45,7 +46,7 @@ def build_unet(
         Fraction of feature maps dropped, in [0, 1).
     seed : int
         Seeds the initial weights and the dropout.
-    batch_normalisation : type of keras.layers.BatchNormalization
+    batch_normalisation : keras.layers.BatchNormalization, or what makes one
         A faster implementation for training; its weights fit a network with Keras' own layer.
 
     Returns

@@ -19,7 +19,8 @@ def parse_arguments(doc: str, arguments: Sequence[str] | None = None) -> argpars
     """Parse the command line of ``train.py``, whose docstring is `doc`; exit with status 2 if it is wrong.
 
     The result holds ``output``, ``overwrite``, ``resume``, ``tensorboard``, ``time_limit`` (in seconds, or None),
-    ``started`` (by `time.monotonic`), and those settings that were given.
+    ``hosts`` (addresses, or None), ``host_index``, ``started`` (by `time.monotonic`), and those settings that were
+    given.
     """
     started = time.monotonic()
     parser = Parser(doc)
@@ -43,6 +44,9 @@ def parse_arguments(doc: str, arguments: Sequence[str] | None = None) -> argpars
     add = groups["training"].add_argument
     add("--time-limit", type=minutes, metavar="MINUTES", help="end within this time, from start to exit")
     add("--tensorboard", action="store_true", help="write logs for TensorBoard into --output")
+    several = parser.add_argument_group("several hosts, with JAX; those of a Slurm step are found")
+    several.add_argument("--hosts", type=addresses, metavar="HOST:PORT,...", help="all hosts, the same list on each")
+    several.add_argument("--host-index", type=int, metavar="N", help="which of them this is, from 0")
     begin = groups["training"].add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="resume the training in --output")
     begin.add_argument("--overwrite", action="store_true", help="replace the finished model in --output at the end")
@@ -50,6 +54,12 @@ def parse_arguments(doc: str, arguments: Sequence[str] | None = None) -> argpars
     args = parser.parse_args(arguments, argparse.Namespace(started=started))
     if args.tensorboard and find_spec("tensorboard") is None:
         parser.error("argument --tensorboard: the package is not installed; pip install tensorboard")
+    if (args.hosts is None) != (args.host_index is None):
+        parser.error("--hosts and --host-index are given together, or neither")
+    if args.hosts and not 0 <= args.host_index < len(args.hosts):
+        parser.error(f"argument --host-index: expected 0 to {len(args.hosts) - 1} for {len(args.hosts)} hosts")
+    if args.time_limit and (args.hosts or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1):
+        parser.error("argument --time-limit: each host has its own clock; with several, limit the --epochs")
     for name in ("data", "split", "init", "output"):
         given = str(getattr(args, name, ""))
         if given.encode(errors="replace").decode() != given:
@@ -57,6 +67,16 @@ def parse_arguments(doc: str, arguments: Sequence[str] | None = None) -> argpars
     if args.output is None:
         args.output = Path("models") / Path(getattr(args, "data", "sample")).resolve().stem
     return args
+
+
+def addresses(text: str) -> list[str]:
+    """Return the addresses of a list with commas."""
+    given = text.split(",")
+    for address in given:
+        host, _, port = address.rpartition(":")
+        if not (host and port.isdecimal()):
+            raise argparse.ArgumentTypeError(f"expected HOST:PORT,HOST:PORT,..., got {address!r}")
+    return given
 
 
 def minutes(text: str) -> float:

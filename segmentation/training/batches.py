@@ -20,7 +20,7 @@ class CropBatches:
 
     Each crop is a function of ``(seed, epoch, its place in the epoch)`` alone, whoever draws it and in which order.
     Images are drawn by `segmentation.training.sampling.draw_probabilities`. An epoch has at least 16 batches, so that
-    with few images it takes longer than its validation.
+    with few images it takes longer than its validation. Of several hosts, each draws its own part of every batch.
 
     ValueError if there are no images, or if `targets` is no key of `segmentation.targets.encodings.ENCODINGS`.
     """
@@ -30,6 +30,8 @@ class CropBatches:
     augmentation: Augment
     batch_size: int
     seed: int
+    host: int = 0
+    hosts: int = 1
 
     def __post_init__(self) -> None:
         check(self.images, self.targets)
@@ -49,7 +51,9 @@ class CropBatches:
     def draw(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return a batch of an epoch: images (B, H, W, 3) float32 in [0, 1], targets (B, H, W, C) float32."""
         drawn = self.draw_epoch(epoch)
-        places = range(index * self.batch_size, (index + 1) * self.batch_size)
+        part = self.batch_size // self.hosts
+        first = index * self.batch_size + self.host * part
+        places = range(first, first + part)
         images, targets = zip(*(self._crop(epoch, place, drawn[place]) for place in places), strict=True)
         return np.stack(images), np.stack(targets)
 

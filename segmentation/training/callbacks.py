@@ -23,13 +23,18 @@ class InterruptHandler(keras.callbacks.Callback):
         self._previous = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *others: object) -> None:
+        self._restore()
+        if kind and self._received is not None:  # whatever the signal did to another process of the training
+            raise Interrupted(self._received) from None
+
+    def _restore(self) -> None:
         while self._previous:
             signal.signal(*self._previous.popitem())
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = number
-        self.__exit__()
+        self._restore()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self._received is not None:
@@ -65,7 +70,7 @@ class RefuseNaN(keras.callbacks.Callback):
     """Raise `TrainingError`, which says what to do, when the loss becomes NaN or infinite."""
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self._learning_rate = float(self.model.optimizer.learning_rate)
+        self._learning_rate = _learning_rate_of(self.model)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if logs and not math.isfinite(logs["loss"]):
@@ -138,12 +143,16 @@ class LearningRateSchedule(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._first_step = epoch * self._steps_per_epoch
-        self._learning_rate = float(self.model.optimizer.learning_rate)
+        self._learning_rate = _learning_rate_of(self.model)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         self.model.optimizer.learning_rate = self._learning_rate * self.factor(self._first_step + batch)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if logs is not None:
-            logs["learning_rate_used"] = float(self.model.optimizer.learning_rate)
+            logs["learning_rate_used"] = _learning_rate_of(self.model)
         self.model.optimizer.learning_rate = self._learning_rate
+
+
+def _learning_rate_of(model: keras.Model) -> float:
+    return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))

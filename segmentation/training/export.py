@@ -104,7 +104,9 @@ def _with_layers_of_keras(model: keras.Model) -> keras.Model:
 
     def plain(layer: keras.layers.Layer) -> keras.layers.Layer:
         normalises = isinstance(layer, keras.layers.BatchNormalization)
-        return (keras.layers.BatchNormalization if normalises else type(layer)).from_config(layer.get_config())
+        if normalises:
+            return keras.layers.BatchNormalization.from_config(layer.get_config() | {"synchronized": False})
+        return type(layer).from_config(layer.get_config())
 
     # Only the layers: Keras would compile the copy of a compiled model, with a loss that may not be registered.
     layers = keras.Model(model.inputs, model.outputs, name=model.name)

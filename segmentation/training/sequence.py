@@ -9,6 +9,7 @@ from segmentation.data.cache import CachedImages
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.augmentation import Augmentation
 from segmentation.training.batches import Augment, CropBatches, check
+from segmentation.training.devices import ONE_DEVICE, Devices
 from segmentation.training.sampling import as_network_input
 from segmentation.training.workers import WorkerProcesses
 
@@ -38,6 +39,8 @@ class NucleiSequence(keras.utils.Sequence):
     workers : int
         Processes that draw the batches, see `segmentation.training.workers.WorkerProcesses`. They end with a ``with``
         block of the sequence, with `close`, or with this process. Without any, this process draws them.
+    devices : Devices
+        Of several hosts, each draws its part of every batch.
 
     Examples
     --------
@@ -62,10 +65,12 @@ class NucleiSequence(keras.utils.Sequence):
         crop_size: int = 256,
         seed: int = 0,
         workers: int = 0,
+        devices: Devices = ONE_DEVICE,
     ):
         # Keras' own loader queues would keep batches from one epoch to the next.
         super().__init__(workers=1, use_multiprocessing=False)
-        self.batches = CropBatches(images, targets, augmentation or Augmentation(crop_size), batch_size, seed)
+        augmentation = augmentation or Augmentation(crop_size)
+        self.batches = CropBatches(images, targets, augmentation, batch_size, seed, devices.host, devices.hosts)
         self.epoch = 0
         self._processes = WorkerProcesses(self.batches, workers) if workers else None
         self._failure: Exception | None = None
@@ -103,6 +108,9 @@ class CenterCrops(keras.utils.Sequence):
     Whole images are scored after the training. An image smaller than `crop_size`, in pixels, is extended by reflection,
     its label map by background.
 
+    Several devices have equal parts of every batch: the last one is filled up with images of the weight 0, and batches
+    are images, targets and weights, (B,). The others have such a weight that the mean loss is that of one device.
+
     Examples
     --------
     >>> import numpy as np
@@ -114,21 +122,38 @@ class CenterCrops(keras.utils.Sequence):
     ((1, 32, 32, 3), (1, 32, 32, 1))
     """
 
-    def __init__(self, images: CachedImages, targets: str, *, batch_size: int = 8, crop_size: int = 256):
+    def __init__(
+        self,
+        images: CachedImages,
+        targets: str,
+        *,
+        batch_size: int = 8,
+        crop_size: int = 256,
+        devices: Devices = ONE_DEVICE,
+    ):
         super().__init__(workers=1, use_multiprocessing=False)
         check(images, targets)
         encode, indices = ENCODINGS[targets].encode, range(len(images))
         self._batch_size = batch_size
         self._images = np.stack([center_crop(images.pixels(index), crop_size, "symmetric") for index in indices])
         self._targets = [encode(center_crop(images.label_map(index), crop_size, "constant")) for index in indices]
+        self._devices = devices
+        self._length = -(-len(images) // devices.count) * devices.count
 
     def __len__(self) -> int:
-        return -(-len(self._images) // self._batch_size)
+        return -(-self._length // self._batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         """Return batch `index`: images (B, H, W, 3) float32 in [0, 1], targets (B, H, W, C) float32."""
-        batch = slice(index * self._batch_size, (index + 1) * self._batch_size)
-        return as_network_input(self._images[batch]), np.stack(self._targets[batch])
+        batch = range(self._length)[index * self._batch_size : (index + 1) * self._batch_size]
+        part = len(batch) // self._devices.hosts
+        own = np.array(batch[self._devices.host * part : (self._devices.host + 1) * part])
+        is_real = own < len(self._images)
+        own[~is_real] = 0
+        arrays = as_network_input(self._images[own]), np.stack([self._targets[place] for place in own])
+        if self._devices.count == 1:
+            return arrays
+        return *arrays, (is_real * (self._length / len(self._images))).astype(np.float32)
 
 
 def center_crop(array: np.ndarray, size: int, padding: str) -> np.ndarray:
@@ -151,10 +176,9 @@ def feed(sequence: keras.utils.Sequence) -> object:
         return sequence
     import tensorflow as tf
 
-    images, targets = sequence[0]
     dataset = tf.data.Dataset.from_generator(
         lambda: (sequence[index] for index in range(len(sequence))),
-        output_signature=tuple(tf.TensorSpec((None, *batch.shape[1:]), tf.float32) for batch in (images, targets)),
+        output_signature=tuple(tf.TensorSpec((None, *array.shape[1:]), tf.float32) for array in sequence[0]),
     )
     options = tf.data.Options()
     options.autotune.enabled = False

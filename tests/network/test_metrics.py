@@ -113,3 +113,12 @@ def test_its_configuration_gives_it_back(metric_class):
     metric = metric_class(threshold=0.3, name="mine")
     again = metric_class.from_config(metric.get_config())
     assert (again.threshold, again.name) == (0.3, "mine")
+
+
+@both
+def test_images_of_the_weight_0_do_not_count(metric_class, batch):
+    truth, predicted = batch
+    metric, alone = metric_class(), metric_class()
+    metric.update_state(truth, predicted, sample_weight=np.array([1.5] + [0.0] * (len(truth) - 1)))
+    alone.update_state(truth[:1], predicted[:1])
+    assert float(metric.result()) == pytest.approx(float(alone.result()))
