@@ -303,7 +303,7 @@ def test_another_network_in_train_py_gives_a_right_bundle(tmp_path, data):
     for ours, theirs in (
         ("network.unet import build_unet", "network.classic_unet import build_classic_unet"),
         ("build_unet(", "build_classic_unet("),
-        (" batch_normalisation=speed.batch_normalisation(),", ""),
+        (" batch_normalisation=speed.batch_normalisation(devices.count),", ""),
     ):
         assert source.count(ours) == 1
         source = source.replace(ours, theirs)
