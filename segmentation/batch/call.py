@@ -40,7 +40,7 @@ class Outcome:
     input: Input
     status: str
     nuclei: int = 0
-    reason: str = ""  # one sentence that names the file
+    reason: str = ""  # one sentence that names the file: why it failed, or what to know of its content
     scale: float = 1.0  # as in `Prediction`
     diameter: float | None = None
     replaced: bool = False  # earlier results, of other settings or of other content of the file, were removed
@@ -128,7 +128,9 @@ class Call:
                     file.relative_to(self.folder).as_posix(): file.stat().st_size for file in members if file.is_file()
                 }
             self.records.store(Record(source.name, str(source.file), sha256, settings, prediction.nuclei, files, **how))
-        return Outcome(source, DONE, prediction.nuclei, replaced=replaced, **how)
+        gaps = prediction.image.gaps
+        reason = f"{source.file} holds {gaps:,} values that are NaN or infinite, taken for background" if gaps else ""
+        return Outcome(source, DONE, prediction.nuclei, reason, replaced=replaced, **how)
 
     def fail(self, source: Input, error: Exception) -> Outcome:
         """Say why an image failed; results of an earlier call are removed if the file has changed since."""

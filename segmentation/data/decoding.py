@@ -75,6 +75,8 @@ def load_sample(sample: Sample) -> LoadedSample:
         try:
             image = sample.read_image()
             marks = fingerprint(image.pixels)
+            if image.gaps:
+                found.append(Problem(str(sample.image), sample.id, problems.GAPS, False, f"{image.gaps:,} values"))
         except (ImageError, DatasetError, OSError) as error:
             found.append(
                 Problem(str(sample.image), sample.id, problems.UNREADABLE_IMAGE, True, reason(sample.image, error))

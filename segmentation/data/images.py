@@ -47,6 +47,8 @@ class Image:
     ----------
     pixels : ndarray of shape (H, W, C) and dtype uint8, uint16 or float32
         What is segmented. C is 1 (grey) or 3 (RGB). Floats are finite.
+    gaps : int
+        How many values were NaN or infinite in the file, and are the median of their channel now: background.
     channel_names : tuple of str
         ``("grey",)`` or ``("red", "green", "blue")``.
     pixel_size_um : float or None
@@ -62,6 +64,7 @@ class Image:
     pixel_size_um: float | None
     all_channels: np.ndarray | None = None
     all_names: tuple[str, ...] = ()
+    gaps: int = 0
 
     @property
     def measured(self) -> np.ndarray:
@@ -91,7 +94,7 @@ def read_image(file: Readable, channel: str | None = None) -> Image:
     A colour image whose three channels are equal everywhere becomes grey. Alpha is dropped: a transparent region keeps
     the intensities stored under it. A palette is applied. Where 0 means white (MinIsWhite in TIFF), values are
     inverted. bool becomes uint8 0/255, float16 and float64 become float32, and other integers become uint8 (from int8)
-    or uint16 if all their values fit.
+    or uint16 if all their values fit, else float32. Values that are NaN or infinite become the median of their channel.
 
     The pixel size is read from OME-XML, ImageJ's metadata, the TIFF resolution tags, PNG's pHYs and the BMP header;
     more than 20 µm a pixel, such as a screen's 72 dots an inch, and pixels that are not square count as unknown.
@@ -107,7 +110,7 @@ def read_image(file: Readable, channel: str | None = None) -> Image:
     ImageError
         The file cannot be read, is of an unknown format, is truncated or damaged, claims a size that its bytes
         cannot hold, holds several planes in Z or time, several channels other than RGB of which none is chosen, or
-        values that no image has (complex, negative, above 65,535, NaN, infinite).
+        values that no image has (complex, or none that is finite).
     """
     with image_errors(file):
         decoded = decode(file, channel)
@@ -117,16 +120,19 @@ def read_image(file: Readable, channel: str | None = None) -> Image:
             index = choose_channel(channel, GREY if pixels.ndim == 2 else RGB)
             if pixels.ndim == 3:
                 channels, names, pixels = pixels, name_channels(RGB, index), pixels[..., index]
+        gaps = count_gaps(pixels)
+        if gaps:
+            pixels = fill_gaps(pixels, median_of(pixels))
     if pixels.ndim == 3 and is_grey(pixels):
         pixels = pixels[..., 0]
     pixels = np.ascontiguousarray(np.atleast_3d(pixels))
-    return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, decoded.pixel_size_um, channels, names)
+    return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, decoded.pixel_size_um, channels, names, gaps)
 
 
 def intensities(decoded: Decoded) -> np.ndarray:
     """Return the intensities of an image or of a block of it: (H, W) or (H, W, 3) of uint8, uint16 or float32.
 
-    A palette is applied, and 0 is black. `DecodeError` where there are values that no image has.
+    A palette is applied, and 0 is black; floats may be NaN or infinite. `DecodeError` for values that are no numbers.
     """
     pixels = decoded.pixels
     if decoded.palette is not None:
@@ -204,9 +210,9 @@ def is_grey(colours: np.ndarray) -> bool:
 
 
 def as_image_dtype(pixels: np.ndarray) -> np.ndarray:
-    """Convert bool, integers or floats to uint8, uint16 or float32 without changing values; True becomes 255.
+    """Convert bool, integers or floats to uint8, uint16 or float32; True becomes 255.
 
-    `DecodeError` if there are NaN or infinite values, or integers below 0 or above 65,535.
+    Integers below 0 or above 65,535 become float32, which has 24 bits for each. `DecodeError` for other types.
     """
     dtype = pixels.dtype
     if dtype.kind == "b":
@@ -214,19 +220,50 @@ def as_image_dtype(pixels: np.ndarray) -> np.ndarray:
     if dtype.kind == "u" and dtype.itemsize <= 2:
         return pixels.astype(dtype.newbyteorder("="), copy=False)
     if dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is counted below
-            pixels = pixels.astype(np.float32, copy=False)
-        n_bad = pixels.size - int(np.count_nonzero(np.isfinite(pixels)))
-        if n_bad:
-            raise DecodeError(f"holds {n_bad:,} values that are NaN or infinite, where finite float32 was expected")
-        return pixels
-    check_range(pixels, 65_535, "0 to 65535 was")
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+            return pixels.astype(np.float32, copy=False)
+    check_numbers(pixels)
+    if pixels.min() < 0 or pixels.max() > 65_535:
+        return pixels.astype(np.float32)
     return pixels.astype(np.uint8 if dtype.itemsize == 1 else np.uint16)
 
 
-def check_range(pixels: np.ndarray, largest: int, expected: str) -> None:
+def count_gaps(pixels: np.ndarray) -> int:
+    """Count the values that are NaN or infinite."""
+    return 0 if pixels.dtype.kind != "f" else pixels.size - int(np.count_nonzero(np.isfinite(pixels)))
+
+
+def median_of(pixels: np.ndarray) -> np.ndarray:
+    """Return the median of the finite values of each channel, (C,) float32, of (H, W, C) or (H, W).
+
+    It is background in a dark field and in a bright one. `DecodeError` if a channel has no finite value.
+    """
+    medians = []
+    for channel in np.moveaxis(np.atleast_3d(pixels), -1, 0):
+        finite = channel[np.isfinite(channel)]
+        if not finite.size:
+            raise DecodeError(
+                f"holds {channel.size:,} values that are NaN or infinite, where finite ones were expected"
+            )
+        medians.append(np.percentile(finite, 50, method="inverted_cdf"))
+    return np.array(medians, np.float32)
+
+
+def fill_gaps(pixels: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Replace values that are NaN or infinite, of (H, W) or (H, W, C), by the background of their channel, (C,)."""
+    if pixels.ndim == 2:
+        return np.where(np.isfinite(pixels), pixels, background[0])
+    return np.where(np.isfinite(pixels), pixels, background)
+
+
+def check_numbers(pixels: np.ndarray) -> None:
+    """`DecodeError` unless the values are integers or real numbers."""
     if pixels.dtype.kind not in "iuf":
         raise DecodeError(f"holds {pixels.dtype.name} values, where integers or real numbers were expected")
+
+
+def check_range(pixels: np.ndarray, largest: int, expected: str) -> None:
+    check_numbers(pixels)
     lowest, highest = int(pixels.min()), int(pixels.max())
     if lowest < 0 or highest > largest:
         raise DecodeError(f"holds {pixels.dtype.name} values from {lowest} to {highest}, where {expected} expected")

@@ -4,7 +4,7 @@ What a block holds is what `read_image` gives for the whole picture, at the same
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,7 +14,16 @@ import numpy as np
 from segmentation.data.formats.channels import GREY, RGB, choose_channel, name_channels
 from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError
 from segmentation.data.formats.zarr_blocks import ZarrBlocks, is_zarr
-from segmentation.data.images import TIFF_SIGNATURES, Image, ImageError, Readable, image_errors, intensities
+from segmentation.data.images import (
+    TIFF_SIGNATURES,
+    Image,
+    ImageError,
+    Readable,
+    count_gaps,
+    fill_gaps,
+    image_errors,
+    intensities,
+)
 
 if TYPE_CHECKING:
     from segmentation.data.formats.tiff_blocks import TiffBlocks
@@ -59,6 +68,8 @@ class LargeImage:
     measured_names: tuple[str, ...]
     _source: _Source
     _colour: int | None  # the one that is read, of red, green and blue
+    gaps: int = 0  # as in `Image`
+    _background: tuple[float, ...] | None = None  # of each channel
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Read a part of the picture; threads may do so at once.
@@ -71,7 +82,7 @@ class LargeImage:
         Returns
         -------
         (h, w, C) ndarray of uint8, uint16 or float32
-            C is the number of `channel_names`.
+            C is the number of `channel_names`. Floats may be NaN or infinite unless the picture is `filled`.
 
         Raises
         ------
@@ -80,7 +91,14 @@ class LargeImage:
         """
         pixels = np.atleast_3d(self._read(rows, columns, all_channels=False))
         first = self._colour or 0
-        return np.ascontiguousarray(pixels[..., first : first + len(self.channel_names)])
+        pixels = np.ascontiguousarray(pixels[..., first : first + len(self.channel_names)], self.dtype)
+        if self._background is not None and count_gaps(pixels):
+            pixels = fill_gaps(pixels, np.array(self._background, np.float32))
+        return pixels
+
+    def filled(self, background: Sequence[float], gaps: int) -> "LargeImage":
+        """Return the same picture with its gaps filled by the background, a value for each channel."""
+        return replace(self, _background=tuple(background), gaps=gaps)
 
     def read_measured(self, rows: slice, columns: slice) -> np.ndarray:
         """Read all channels of a part of the picture, as `read` does: (h, w, K), K the number of `measured_names`."""
@@ -183,7 +201,7 @@ def open_large(file: Path, channel: str | None = None, largest_whole: int = LARG
         if source is None:
             return None
         try:
-            pixels = intensities(source.description)
+            pixels, stored = intensities(source.description), source.description.pixels.dtype
             names, measured, colour = RGB if pixels.ndim == 3 else GREY, source.channel_names, None
             if channel is not None and not measured:
                 index = choose_channel(channel, names)
@@ -195,7 +213,8 @@ def open_large(file: Path, channel: str | None = None, largest_whole: int = LARG
     return LargeImage(
         file=file,
         shape=source.shape,
-        dtype=pixels.dtype,
+        # Whether the others are below 0 or above 65,535 is not known before all blocks are read.
+        dtype=pixels.dtype if stored.kind == "b" or stored in (np.uint8, np.uint16) else np.dtype(np.float32),
         channel_names=names if colour is None else GREY,
         pixel_size_um=source.description.pixel_size_um,
         zarr_format=source.zarr_format if isinstance(source, ZarrBlocks) else None,

@@ -8,6 +8,7 @@ from pathlib import Path
 # The kinds of problem, as they are printed.
 UNREADABLE_IMAGE = "unreadable image"
 UNREADABLE_MASK = "unreadable mask"
+GAPS = "values that are NaN or infinite, taken for background"
 NO_MASKS = "image without masks"
 NO_IMAGE = "masks without an image"
 SEVERAL_FILES = "several files where one was expected"

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from segmentation import __version__
-from segmentation.data.images import is_grey
+from segmentation.data.images import count_gaps, fill_gaps, image_errors, is_grey, median_of
 from segmentation.data.large import LargeImage
 from segmentation.large.blocks import Block, Grid, plan_blocks
 from segmentation.large.fragments import edge_of, find_fragments
@@ -104,6 +104,8 @@ def open_work(
     predictor = predictor.with_engine(engine)
     with timed("survey"):
         survey = store.recall("survey") or store.remember("survey", _survey(image, predictor))
+    if survey["gaps"]:
+        image = image.filled(survey["background"], survey["gaps"])
     if survey["grey"]:
         image = image.as_grey()
     if predictor.at is not None:
@@ -115,16 +117,24 @@ def open_work(
 
 def _survey(image: LargeImage, predictor: Predictor) -> dict:
     """Measure the contrast of the whole picture, and find the best scale in a sample."""
-    grey = len(image.channel_names) > 1
+    grey, gaps, background = len(image.channel_names) > 1, 0, np.zeros(len(image.channel_names), np.float32)
+    if image.dtype.kind == "f":
+        with image_errors(image.file):
+            background = median_of(np.concatenate([part.reshape(-1, 1, part.shape[-1]) for part in _samples(image)]))
 
     def blocks() -> Iterator[np.ndarray]:
-        nonlocal grey
+        nonlocal grey, gaps
+        gaps = 0
         for block in image.blocks():
-            grey = grey and is_grey(block)
-            yield block
+            gaps += count_gaps(block)
+            filled = fill_gaps(block, background) if gaps else block
+            grey = grey and is_grey(filled)
+            yield filled
 
     limits = predictor.normalisation.limits_of_blocks(blocks)
-    survey = {"limits": limits, "grey": grey, "scale": str(predictor.scale), "diameter": None}
+    survey: dict = {"limits": limits, "grey": grey, "scale": str(predictor.scale), "diameter": None}
+    survey |= {"gaps": gaps, "background": background.tolist()}
+    image = image.filled(survey["background"], gaps)
     samples = (predictor.normalisation.apply(sample, limits) for sample in _samples(image))
     sample = max(samples, key=np.std)
     survey["appearance"] = asdict(look_at(sample))

@@ -1,6 +1,7 @@
 """An array in, a label map out: prediction from notebooks and napari."""
 
 import threading
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, overload
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from segmentation.bundle import DESCRIPTION, BundleError, load_bundle
 from segmentation.data.formats.decoded import DecodeError
-from segmentation.data.images import GREY, RGB, Image, as_image_dtype
+from segmentation.data.images import GREY, RGB, Image, as_image_dtype, count_gaps, fill_gaps, median_of
 from segmentation.paths import released_model
 from segmentation.prediction.predictor import Predictor, open_predictor
 
@@ -66,8 +67,9 @@ def segment(
 
     Parameters
     ----------
-    array : (H, W), (H, W, 1) or (H, W, 3) array_like of integers from 0 to 65,535, of floats or of bool
-        A grey picture, or one in red, green and blue, of any size. Floats may have any range, but must be finite.
+    array : (H, W), (H, W, 1) or (H, W, 3) array_like of integers, of floats or of bool
+        A grey picture, or one in red, green and blue, of any size and range. Values that are NaN or infinite are taken
+        for background, with a warning.
     model : str or Path, optional
         Folder of a trained model; by default the released one.
     threshold : float, optional
@@ -164,6 +166,11 @@ def _as_image(array: ArrayLike) -> Image:
         raise ValueError(f"array must not be empty, got the shape {pixels.shape}")
     try:
         pixels = np.ascontiguousarray(np.atleast_3d(as_image_dtype(pixels)))
+        gaps = count_gaps(pixels)
+        if gaps:
+            pixels = fill_gaps(pixels, median_of(pixels))
+            sentence = f"array holds {gaps:,} values that are NaN or infinite, taken for background"
+            warnings.warn(sentence, stacklevel=3)
     except DecodeError as error:
         raise ValueError(f"array {error}") from error
     return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, None)

@@ -183,6 +183,17 @@ def test_bad_images_do_not_stop_the_others_and_are_reported_at_once(images, tmp_
     assert [failure["reason"] for failure in summary["failures"]] == list(failed.values())
 
 
+def test_values_that_are_no_numbers_are_said_and_hold_no_nuclei(tmp_path):
+    pixels = np.zeros((60, 60), np.float32)
+    pixels[5:15, 5:15] = pixels[30:40, 30:40] = 1
+    pixels[50:] = np.nan
+    (tmp_path / "images").mkdir()
+    tifffile.imwrite(tmp_path / "images" / "stitched.tif", pixels)
+    (outcome,) = go(tmp_path / "images", tmp_path / "out")
+    assert (outcome.status, outcome.nuclei) == ("done", 2)
+    assert outcome.reason.endswith("stitched.tif holds 600 values that are NaN or infinite, taken for background")
+
+
 def test_what_is_refused_leaves_the_results_of_an_earlier_call(images, tmp_path):
     """The content is the same, and nothing was written: it is the option that was wrong."""
     go(images, tmp_path / "out")

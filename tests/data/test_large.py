@@ -85,7 +85,7 @@ def test_other_values(rng, file):
     assert_reads_as_whole(file)
     tifffile.imwrite(file, rng.random((150, 203)), tile=(64, 64))
     assert_reads_as_whole(file)
-    tifffile.imwrite(file, rng.integers(0, 65536, (150, 203), dtype=np.int32), tile=(64, 64))
+    tifffile.imwrite(file, rng.integers(-70_000, 70_000, (150, 203), dtype=np.int32), tile=(64, 64))
     assert_reads_as_whole(file)
     palette = rng.integers(0, 256, (256, 3), dtype=np.uint8)
     indices = rng.integers(0, 256, (150, 203), dtype=np.uint8)
@@ -167,14 +167,26 @@ def test_a_truncated_file_is_refused_at_once(rng, file):
         open_large(file, largest_whole=0)
 
 
-def test_bad_values_are_refused_when_they_are_read(rng, file):
-    stored = rng.random((300, 300)).astype(np.float32)
-    stored[250, 250] = np.nan
+def test_blocks_of_wide_integers_are_floats_whatever_the_values_of_each(rng, file):
+    stored = rng.integers(0, 65536, (150, 203), dtype=np.int32)
     tifffile.imwrite(file, stored, tile=(64, 64))
     image = open_large(file, largest_whole=0)
-    image.read(slice(0, 100), slice(0, 100))
-    with pytest.raises(ImageError, match=r"slide\.tif holds 1 values that are NaN"):
-        Normalisation().limits_of_blocks(image.blocks)
+    block = image.read(slice(0, 100), slice(0, 100))
+    assert image.dtype == block.dtype == np.float32
+    np.testing.assert_array_equal(block[..., 0], stored[:100, :100])
+    assert Normalisation().limits_of_blocks(image.blocks) == Normalisation().limits(stored.astype(np.uint16)[..., None])
+
+
+def test_gaps_are_filled_once_the_background_is_known(rng, file):
+    stored = rng.random((300, 300)).astype(np.float32)
+    stored[250, 250], stored[0] = np.nan, np.inf
+    tifffile.imwrite(file, stored, tile=(64, 64))
+    image = open_large(file, largest_whole=0)
+    assert np.isnan(image.read(slice(200, 300), slice(200, 300))[50, 50, 0])
+    filled = image.filled([0.5], 301)
+    assert filled.gaps == 301
+    expected = np.where(np.isfinite(stored), stored, np.float32(0.5))
+    np.testing.assert_array_equal(filled.read(slice(0, 300), slice(0, 300))[..., 0], expected)
 
 
 def write_zarr(folder, stored, axes, zarr_format, names=(), scale=None, unit="micrometer"):

@@ -152,6 +152,19 @@ def test_no_nuclei(tmp_path, pixels):
     assert prediction.nuclei == labels.max() == 0
 
 
+def test_values_that_are_no_numbers_are_background(tmp_path):
+    shape = 400, 420
+    truth, places = discs(shape, 30, 13), picture_of_places(shape)
+    truth[300:] = 0
+    places[300:], places[301] = np.nan, np.inf
+    tifffile.imwrite(tmp_path / "cells.tif", places, tile=(64, 64))
+    predictor = truth_predictor(truth)
+    predictor.engine.channels[int(np.median(places[:300]))] = 0
+    prediction, labels = go(tmp_path / "cells.tif", tmp_path / "blocks", predictor, small_blocks(176))
+    assert prediction.image.gaps == 100 * 420
+    assert not labels[301:].any() and prediction.nuclei > 50
+
+
 def test_everything_is_one_nucleus(tmp_path):
     truth = np.ones((300, 300), np.int32)
     tifffile.imwrite(tmp_path / "cells.tif", picture_of_places(truth.shape))

@@ -1,9 +1,10 @@
-"""JPEG: grey or RGB, of 8 to 16 bits, turned to RGB but not rotated (the EXIF orientation is ignored)."""
+"""JPEG: grey, RGB or CMYK, of 8 to 16 bits, turned to RGB but not rotated (the EXIF orientation is ignored)."""
 
 import re
 import struct
 
 import imagecodecs
+import numpy as np
 
 from segmentation.data.formats.decoded import Decoded, DecodeError, check_claim, one_line
 
@@ -27,17 +28,19 @@ def decode_jpeg(data: bytes) -> Decoded:
     Raises
     ------
     DecodeError
-        The file is truncated, damaged, in inks (CMYK), or its header claims more than the data can hold.
+        The file is truncated, damaged, or its header claims more than the data can hold.
     """
     height, width, components = _frame(data)
-    if components not in (1, 3):
-        kind = "4 components (CMYK)" if components == 4 else f"{components} components"
-        raise DecodeError(f"is a JPEG of {kind}, where grey or RGB was expected")
+    if components not in (1, 3, 4):
+        raise DecodeError(f"is a JPEG of {components} components, where grey, RGB or CMYK was expected")
     check_claim(width, height, width * height, len(data), _EXPANSION)
     try:
-        return Decoded(imagecodecs.jpeg8_decode(data), lossy=True)
+        pixels = imagecodecs.jpeg8_decode(data)
     except (RuntimeError, ValueError) as error:
         raise DecodeError(f"is a damaged JPEG ({one_line(error)}), where a complete one was expected") from error
+    if components == 4:  # inks, stored inverted, as all programs have done since Photoshop: 0 is the full ink
+        pixels = ((pixels[..., :3].astype(np.uint16) * pixels[..., 3:] + 127) // 255).astype(np.uint8)
+    return Decoded(pixels, lossy=True)
 
 
 def _frame(data: bytes) -> tuple[int, int, int]:

@@ -75,12 +75,12 @@ def test_truncated_jpeg_is_refused(tmp_path, colours, kept, options):
         read_image(tmp_path / "cut.jpg")
 
 
-def test_cmyk_is_refused(tmp_path, colours):
-    Pillow.fromarray(colours).convert("CMYK").save(tmp_path / "print.jpg")
-    with pytest.raises(
-        ImageError, match=r"print\.jpg is a JPEG of 4 components \(CMYK\), where grey or RGB was expected"
-    ):
-        read_image(tmp_path / "print.jpg")
+def test_inks_become_colours_as_in_pillow(tmp_path, colours):
+    inks = np.asarray(Pillow.fromarray(colours).convert("CMYK")).copy()
+    inks[..., 3] = np.linspace(0, 200, inks.shape[1])
+    Pillow.fromarray(inks, "CMYK").save(tmp_path / "print.jpg", quality=95)
+    expected = np.asarray(Pillow.open(tmp_path / "print.jpg").convert("RGB")).astype(int)
+    assert np.abs(read_image(tmp_path / "print.jpg").pixels - expected).max() <= 1
 
 
 @pytest.mark.parametrize("side", [65_000, 9_000, 0])
