@@ -1,5 +1,7 @@
 """Tell the kind of microscopy of an image from its pixels."""
 
+from functools import reduce
+
 import cv2
 import numpy as np
 
@@ -54,13 +56,14 @@ def kind_of(pixels: np.ndarray) -> str:
     step = max(1, -(-max(height, width) // REDUCED_SIDE))
     size = (max(1, width // step), max(1, height // step))
     reduced = np.atleast_3d(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)).astype(np.float32)
-    brightness = reduced.max(axis=2)
+    channels = cv2.split(reduced)  # maxima along the short last axis take NumPy twenty times as long
+    brightness = reduce(np.maximum, channels)
     lowest, dark, median, highest = np.percentile(brightness, (0.1, 5, 50, 99.9))
     if highest <= lowest:
         return FLUORESCENCE
     # Background subtraction leaves negative floats; chroma and black are relative to a black of 0.
     black = min(0.0, float(lowest))
-    chroma = (brightness - reduced.min(axis=2)).mean() / max(float(brightness.mean()) - black, 1e-12)
+    chroma = (brightness - reduce(np.minimum, channels)).mean() / max(float(brightness.mean()) - black, 1e-12)
     position = (median - lowest) / (highest - lowest)
     if chroma <= MIN_CHROMA:
         return SMEAR if position >= LIGHT_GREY else FLUORESCENCE

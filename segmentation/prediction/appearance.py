@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segmentation.data.modality import kind_of
+from segmentation.data.modality import REDUCED_SIDE, kind_of
 
-# Every n-th pixel is enough for the mean colour; sharpness is measured on the middle, of at most so many pixels a side.
-_STEP, _MIDDLE = 4, 512
+# Sharpness is that of the middle, of at most so many pixels a side.
+_MIDDLE = 256
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,11 @@ def look_at(prepared: np.ndarray) -> Appearance:
     >>> look_at(page).kind
     'stained'
     """
-    red, green, blue = prepared[::_STEP, ::_STEP].reshape(-1, 3).mean(axis=0, dtype=float).tolist()
+    step = -(-max(prepared.shape[:2]) // REDUCED_SIDE)
+    sparse = np.ascontiguousarray(prepared[::step, ::step])
+    red, green, blue, _ = cv2.mean(sparse)
     top, left = (max(length - _MIDDLE, 0) // 2 for length in prepared.shape[:2])
     middle = np.ascontiguousarray(prepared[top : top + _MIDDLE, left : left + _MIDDLE, 1])
     contrast = float(middle.std())
     sharpness = float(cv2.Laplacian(middle, cv2.CV_32F).std()) / contrast if contrast > 0 else 0.0
-    return Appearance(kind_of(prepared), (red - green, blue - green, green), sharpness)
+    return Appearance(kind_of(sparse), (red - green, blue - green, green), sharpness)

@@ -86,7 +86,6 @@ def agreement(
     at_pixels: np.ndarray,
     rows: np.ndarray,
     columns: np.ndarray,
-    nucleus: np.ndarray,
     mean: Callable[[np.ndarray], np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Return how far the pixels of each nucleus agree on its centre and its radius; see `Encoding.agreement`.
@@ -94,10 +93,14 @@ def agreement(
     ``vote_spread`` is the root mean square distance, in pixels, of the places that they point at from their mean;
     ``log_radius`` the mean of the binary logarithm of the radius, and ``radius_spread`` its standard deviation.
     """
-    places = rows + at_pixels[:, 1] * OFFSET_SCALE, columns + at_pixels[:, 2] * OFFSET_SCALE
-    log_radius = mean(at_pixels[:, 3])
+    row, column = rows + at_pixels[1] * OFFSET_SCALE, columns + at_pixels[2] * OFFSET_SCALE
+    log_radius = mean(at_pixels[3])
+
+    def spread(squares: np.ndarray, *means: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.maximum(mean(squares) - sum(one**2 for one in means), 0))
+
     return {
-        "vote_spread": np.sqrt(sum(mean((place - mean(place)[nucleus]) ** 2) for place in places)),
+        "vote_spread": spread(row**2 + column**2, mean(row), mean(column)),
         "log_radius": log_radius,
-        "radius_spread": np.sqrt(mean((at_pixels[:, 3] - log_radius[nucleus]) ** 2)),
+        "radius_spread": spread(at_pixels[3] ** 2, log_radius),
     }

@@ -31,9 +31,9 @@ class Encoding:
         Predicted channels (H, W, C) and the threshold of the foreground -> diameter of the nuclei in pixels, such that
         half of the foreground belongs to nuclei at least as large; None without foreground.
     agreement : callable
-        ``agreement(at_pixels, rows, columns, nucleus, mean)``: of the N pixels of found nuclei the predicted channels
-        (N, C), the place, the number of the nucleus, and a function from values (N,) to their means by nucleus (n,) ->
-        by name (n,), how far the pixels of a nucleus agree with each other. Empty where only the foreground tells.
+        ``agreement(at_pixels, rows, columns, mean)``: of the N pixels of found nuclei the predicted channels (C, N)
+        float64, the place, and a function from values (N,) to their means by nucleus (n,) -> by name (n,), how far the
+        pixels of a nucleus agree with each other. Empty where only the foreground tells.
 
     Examples
     --------

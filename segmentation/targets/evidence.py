@@ -42,17 +42,19 @@ def gather_evidence(channels: np.ndarray, labels: np.ndarray, encoding: Encoding
         ``area``; ``probability`` of foreground; and what `Encoding.agreement` gives.
     """
     count = int(labels.max(initial=0))
-    place = np.flatnonzero(labels)
-    nucleus = labels.ravel()[place] - 1
-    area = np.bincount(nucleus, minlength=count).astype(float)
-    at_place = channels.reshape(-1, channels.shape[-1]).take(place, axis=0)
+    place = np.flatnonzero(labels > 0)  # of bool: four times as fast as of integers
+    nucleus = labels.ravel()[place]
+    at_place = channels.reshape(-1, channels.shape[-1]).take(place, axis=0).T.astype(float)
+    # Sums over the runs of a nucleus along the rows, of which there are far fewer than pixels, then over the nucleus.
+    starts = np.flatnonzero(np.diff(nucleus, prepend=0))
+    of_run = nucleus[starts] - 1
+    area = np.bincount(of_run, np.diff(starts, append=len(place)), count)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return np.bincount(nucleus, values, count) / area
+        return np.bincount(of_run, np.add.reduceat(values, starts), count) / area
 
-    rows, columns = np.divmod(place, labels.shape[1])
-    agreement = encoding.agreement(at_place, rows, columns, nucleus, mean)
-    return {"area": area, "probability": mean(at_place[:, 0]), **agreement}
+    agreement = encoding.agreement(at_place, *np.divmod(place, labels.shape[1]), mean)
+    return {"area": area, "probability": mean(at_place[0]), **agreement}
 
 
 def features_of(evidence: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
