@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segmentation.results.report import pictures
-from segmentation.results.report.pictures import draw_outlines, draw_picture
+from segmentation.results.report.pictures import COLOURS, draw_outlines, draw_picture
 from tests.results.pages import drawn
 
 pytestmark = pytest.mark.slow
@@ -94,3 +94,12 @@ def test_a_crowd_is_drawn_coarser_but_not_longer():
     outlines = draw_outlines(labels)
     assert 0 < sum(map(len, outlines["paths"])) <= 12_000
     assert outlines["width"] == outlines["height"] < 2000
+
+
+def test_doubtful_nuclei_have_a_colour_of_their_own():
+    labels = np.zeros((60, 90), np.int32)
+    labels[10:20, 10:20], labels[10:20, 40:50], labels[40:50, 60:80] = 1, 2, 5
+    paths = draw_outlines(labels, doubtful=[2, 5])["paths"]
+    assert len(paths) == COLOURS + 1 and paths[COLOURS].count("M") == 2
+    assert sum(path.count("M") for path in paths) == 3
+    assert draw_outlines(labels, doubtful=[])["paths"] == draw_outlines(labels)["paths"]

@@ -307,3 +307,30 @@ def test_a_picture_done_by_blocks_has_the_same_part(tmp_path):
     assert large["picture"]["image"] == one["picture"]["image"]
     lengths = [sum(map(len, part["picture"]["outlines"]["paths"])) for part in (large, one)]
     assert lengths[0] == pytest.approx(lengths[1], rel=0.1)
+
+
+def test_verdicts_are_told_and_the_least_trusted_image_comes_first(tmp_path):
+    part = image_part(drawn(0))
+    verdicts = [
+        {"dice": 0.91, "ap50": 0.83, "unlike": ""},
+        {"dice": None, "ap50": None, "unlike": "Unlike the training images: nothing was found."},
+    ]
+    entries = [page_entry(f"{number}.png", part) for number in range(2)]
+    entries = [(replace(record, verdict=one), part) for (record, part), one in zip(entries, verdicts, strict=True)]
+    write_prediction_page(tmp_path / "a.html", [summary()], entries, 2, bundle=BUNDLE)
+    page = Page(tmp_path / "a.html")
+    assert [image["expected_ap50"] for image in page.gallery["images"]] == [0.83, None]
+    assert page.gallery["images"][0]["facts"].endswith("expected Dice 0.91, AP50 0.83")
+    assert page.gallery["images"][1]["facts"].endswith("unlike the training images: nothing was found")
+    keys = [attributes["value"] for tag, attributes in page.elements if tag == "option"]
+    assert keys[0] == "expected_ap50" and "violet and dashed" in page.text
+    write_prediction_page(tmp_path / "b.html", [summary()], [page_entry("a.png", part)], 1, bundle=BUNDLE)
+    assert "AP50" not in Page(tmp_path / "b.html").text
+
+
+def test_doubtful_nuclei_are_told_from_the_others():
+    image = drawn(0)
+    scores = np.linspace(0, 1, image.nuclei)
+    paths = image_part(replace(image, scores=scores))["picture"]["outlines"]["paths"]
+    assert paths[8].count("M") == np.count_nonzero(scores < 0.5)
+    assert len(image_part(image)["picture"]["outlines"]["paths"]) <= 8

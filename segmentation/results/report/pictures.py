@@ -4,6 +4,7 @@ Paths stay sharp at any size, and the same paths draw outlines and mask, so that
 """
 
 import base64
+from collections.abc import Collection
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from segmentation.results.overlays import neighbour_colours, stretch_contrast
 # Longer sides, in pixels, of the small copy and of the label map on which the outlines are traced.
 PICTURE_SIDE = 320
 LABELS_SIDE = 2 * PICTURE_SIDE
-COLOURS = 8
+COLOURS = 8  # of nuclei that are not doubtful; the colour after them is that of those that are
 # Distance in pixels that a path may be from the outline. A step of one pixel along a slanted border is 0.71 deep.
 _TOLERANCES = 0.75, 1.25
 # The most characters of the small copy and of the paths of one image. Longer ones are made anew, the copy smaller and
@@ -23,7 +24,12 @@ _MOST_COPY, _MOST_PATHS = 8_000, 12_000
 _QUALITIES = (70, 1.0), (50, 1.0), (30, 0.75)  # of the compression, and of the side
 
 
-def draw_picture(pixels: np.ndarray, labels: np.ndarray, shape: tuple[int, int] | None = None) -> dict:
+def draw_picture(
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    shape: tuple[int, int] | None = None,
+    doubtful: Collection[int] = (),
+) -> dict:
     """Make the picture of an image, in JSON's types.
 
     `pixels`, (H, W, 1 or 3) of any dtype, may be a smaller copy of an image of that `shape`, and the label map smaller
@@ -31,7 +37,7 @@ def draw_picture(pixels: np.ndarray, labels: np.ndarray, shape: tuple[int, int] 
     WebP in base64; and ``outlines``, from `draw_outlines`.
     """
     height, width = shape or pixels.shape[:2]
-    return {"width": width, "height": height, "image": _small_copy(pixels), "outlines": draw_outlines(labels)}
+    return {"width": width, "height": height, "image": _small_copy(pixels), "outlines": draw_outlines(labels, doubtful)}
 
 
 def _small_copy(pixels: np.ndarray) -> str:
@@ -46,28 +52,31 @@ def _small_copy(pixels: np.ndarray) -> str:
     return text
 
 
-def draw_outlines(labels: np.ndarray) -> dict:
+def draw_outlines(labels: np.ndarray, doubtful: Collection[int] = ()) -> dict:
     """Trace the nuclei of a label map as SVG paths, in JSON's types.
 
-    Returns ``paths``, one for each of up to eight colours that tell neighbours apart, and ``width`` and ``height`` of
+    Returns ``paths``, one for each of up to eight colours that tell neighbours apart, a ninth for the labels that are
+    `doubtful`, and ``width`` and ``height`` of
     the image in the unit of their coordinates.
     """
     step = -(-max(labels.shape) // LABELS_SIDE)
     while True:
         height, width = (round(length / step, 2) for length in labels.shape)
         for tolerance in _TOLERANCES:
-            paths = _paths(labels[step // 2 :: step, step // 2 :: step], tolerance)
+            paths = _paths(labels[step // 2 :: step, step // 2 :: step], tolerance, doubtful)
             if sum(map(len, paths)) <= _MOST_PATHS:
                 return {"width": width, "height": height, "paths": paths}
         step *= 2
 
 
-def _paths(labels: np.ndarray, tolerance: float) -> list[str]:
+def _paths(labels: np.ndarray, tolerance: float, doubtful: Collection[int]) -> list[str]:
     # Numbers without gaps, because colours are chosen by number.
     numbers = np.unique(labels)
-    labels = np.searchsorted(numbers[numbers > 0], labels) + (labels > 0) * 1
+    numbers = numbers[numbers > 0]
+    labels = np.searchsorted(numbers, labels) + (labels > 0) * 1
     colours = neighbour_colours(labels, COLOURS)
-    paths = [""] * COLOURS
+    colours[1:][np.isin(numbers, list(doubtful))] = COLOURS
+    paths = [""] * (COLOURS + 1)
     for label, polygons in trace_outlines(labels).items():
         paths[colours[label]] += "".join(_path(ring, tolerance) for polygon in polygons for ring in polygon)
     while paths and not paths[-1]:

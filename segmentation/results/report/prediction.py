@@ -16,6 +16,7 @@ import numpy as np
 from segmentation.batch.outputs import PageOutput, Prediction
 from segmentation.batch.records import Record, natural_order
 from segmentation.bundle import Bundle
+from segmentation.prediction.trust import DOUBTFUL
 from segmentation.results.large_measurement import measure_areas
 from segmentation.results.overlays import reduced_copy
 from segmentation.results.report.charts import Chart, counted, histogram, number, quantile
@@ -35,6 +36,7 @@ _ORDERS = (
     {"key": "nuclei", "title": "Number of nuclei", "descending": True},
     {"key": "mean_area", "title": "Mean area", "descending": True},
 )
+_BY_VERDICT = {"key": "expected_ap50", "title": "Expected AP50, lowest first", "descending": False}
 # Texts of the links to the files of an image, by the name of the output, and to those of all images.
 _FILES = {
     "overlays": "Overlay",
@@ -63,11 +65,13 @@ def image_part(prediction: Prediction) -> dict:
     """
     areas = np.bincount(prediction.labels.ravel())[1:]
     image = prediction.image
-    return _part(draw_picture(image.pixels, prediction.labels), areas, image.pixel_size_um)
+    scores = np.ones(0) if prediction.scores is None else prediction.scores
+    doubtful = (np.flatnonzero(scores < DOUBTFUL) + 1).tolist()
+    return _part(draw_picture(image.pixels, prediction.labels, doubtful=doubtful), areas, image.pixel_size_um)
 
 
 def large_image_part(prediction: "LargePrediction") -> dict:
-    """Return the same as `image_part` for an image that was predicted by blocks."""
+    """Return the same as `image_part` for an image that was predicted by blocks; doubtful nuclei look like others."""
     pixels, labels = reduced_copy(prediction, LABELS_SIDE)
     picture = draw_picture(pixels, labels, prediction.image.shape)
     return _part(picture, measure_areas(prediction), prediction.image.pixel_size_um)
@@ -122,7 +126,8 @@ def write_prediction_page(
             "path": record.input,
             "nuclei": record.nuclei,
             "mean_area": mean,
-            "facts": counted(record.nuclei, *_NUCLEI) + ("" if mean is None else f", mean area {number(mean)} {unit}"),
+            "expected_ap50": (record.verdict or {}).get("ap50"),
+            "facts": ", ".join(_facts(record, mean, unit)),
             "links": _links(record.files),
             "picture": part["picture"],
         }
@@ -130,6 +135,9 @@ def write_prediction_page(
     ]
     pictures.sort(key=lambda picture: natural_order(picture["file"]))
     hint = "Press a picture to change only that one. Neighbours have different colours."
+    judged = any(record.verdict for record, _ in found.shown)
+    if judged:
+        hint += f" Doubtful nuclei, with a score below {DOUBTFUL:g}, are violet and dashed."
     if len(pictures) < found.images:
         hint = (
             f"Shown are {len(pictures):,} of {found.images:,} images: the first {_FIRST:,}, and of the others one in "
@@ -147,12 +155,25 @@ def write_prediction_page(
         gallery={
             "views": _VIEWS,
             "view": "outlines",
-            "orders": _ORDERS,
+            "orders": (_BY_VERDICT, *_ORDERS) if judged else _ORDERS,
             "images": pictures,
             "hint": hint,
         },
         settings=_settings(bundle, summaries),
     )
+
+
+def _facts(record: Record, mean_area: float | None, unit: str) -> list[str]:
+    """Return what the page says below a picture."""
+    facts = [counted(record.nuclei, *_NUCLEI)]
+    if mean_area is not None:
+        facts.append(f"mean area {number(mean_area)} {unit}")
+    verdict = record.verdict or {"ap50": None, "unlike": ""}
+    if verdict["ap50"] is not None:
+        facts.append(f"expected Dice {verdict['dice']:.2f}, AP50 {verdict['ap50']:.2f}")
+    if verdict["unlike"]:
+        facts.append(verdict["unlike"][0].lower() + verdict["unlike"][1:].rstrip("."))
+    return facts
 
 
 class _Found:
@@ -245,6 +266,8 @@ def _settings(bundle: Bundle, summaries: Sequence[dict]) -> list[tuple[str, str]
     diameter = settings["diameter"]
     said = {"auto": "found for each image", None: "taken to be what the model knows"}
     rows.append(("Diameter of the nuclei", said[diameter] if diameter in said else f"{diameter:g} px"))
+    if settings.get("min_score") is not None:
+        rows.append(("Least score of a nucleus", f"{settings['min_score']:g}"))
     if settings["pixel_size_um"] is not None:
         rows.append(("Side of a pixel", f"{settings['pixel_size_um']:g} µm"))
     if settings["channel"] is not None:

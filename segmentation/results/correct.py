@@ -1,0 +1,158 @@
+"""Choose the images whose correction would teach a model most, and prepare them for correction.
+
+    python predict_masks.py my_images --output results --outputs labels images
+    python -m segmentation.results.correct results --count 8 --output to_correct
+
+Of the images in RESULTS/images.csv it takes first the one with the lowest expected AP50, then, one after the other, the
+one with the most doubt times the difference from those taken already: in kind, stain, sharpness and size of the nuclei.
+The list goes into OUTPUT/chosen.csv; the images into OUTPUT/images, their label maps into OUTPUT/masks, and their ROIs
+into OUTPUT/rois. Correct the label maps there; OUTPUT is then a data set for train.py.
+"""
+
+import csv
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from segmentation.atomic import written_whole
+from segmentation.batch.outputs import open_csv, write_rows
+from segmentation.batch.tables import read_summary
+from segmentation.command_line import Parser, refuse
+from segmentation.data.images import ImageError, read_image
+from segmentation.data.label_maps import read_label_map
+from segmentation.data.normalisation import Normalisation
+from segmentation.prediction.appearance import look_at
+from segmentation.results.images_csv import VERDICT
+from segmentation.results.rois import write_rois
+
+_NEEDED = ("image", "file", "status", "median_diameter", *VERDICT[:2])
+# An image in which nothing was found may have anything.
+_DOUBT_WITHOUT_NUCLEI = 1.0
+
+
+class CorrectError(ValueError):
+    """The results cannot be ranked or the folder not prepared; the message is one sentence."""
+
+
+def rank(doubt: np.ndarray, looks: np.ndarray, count: int) -> list[int]:
+    """Choose images one after the other, each with the most doubt times the distance from those chosen before.
+
+    Parameters
+    ----------
+    doubt : (n,) ndarray of float
+        1 - expected AP50.
+    looks : (n, k) ndarray of float
+        What the images look like, in units in which 1 is a large difference; distances count up to 1.
+
+    Returns
+    -------
+    list of int
+        The indices of `count` images, or of all if there are fewer.
+
+    Examples
+    --------
+    Two images look alike, so that only one of them is chosen before the third:
+
+    >>> rank(np.array([0.5, 0.4, 0.2]), np.array([[0.0], [0.1], [1.0]]), 3)
+    [0, 2, 1]
+    """
+    distance, chosen = np.ones(len(doubt)), list[int]()
+    while len(chosen) < min(count, len(doubt)):
+        gain = doubt * distance
+        gain[chosen] = -1
+        chosen.append(int(gain.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(looks - looks[chosen[-1]], axis=1))
+    return chosen
+
+
+def prepare(results: Path, output: Path, count: int) -> list[dict[str, str]]:
+    """Choose `count` images of a folder of results and write the folder to correct; return their rows, best first."""
+    if output.exists():
+        raise CorrectError(f"{output} exists already, and corrections in it must not be lost; name another --output")
+    rows = _read_rows(results / "images.csv")
+    summary = read_summary(results / "summary.json") or {"settings": {}}
+    channel = summary["settings"].get("channel")
+    looks = []
+    for row in rows:
+        for file in (Path(row["file"].removeprefix("'")), results / "labels" / f"{row['image']}.tif"):
+            if not file.is_file():
+                raise CorrectError(
+                    f"{file} is not there; it takes the images where they were when predict_masks.py ran, and its "
+                    "--outputs labels images"
+                )
+        looks.append(_look(row, channel))
+    doubt = np.array([1 - float(row["expected_ap50"] or 1 - _DOUBT_WITHOUT_NUCLEI) for row in rows])
+    chosen = [rows[index] for index in rank(doubt, np.array(looks), count)]
+    for folder in ("images", "masks", "rois"):
+        (output / folder).mkdir(parents=True)
+    for row in chosen:
+        file, labels = Path(row["file"].removeprefix("'")), results / "labels" / f"{row['image']}.tif"
+        shutil.copyfile(file, output / "images" / f"{row['image']}{file.suffix}")
+        shutil.copyfile(labels, output / "masks" / labels.name)
+        write_rois(output / "rois" / f"{row['image']}.zip", read_label_map(labels))
+    with written_whole(output / "chosen.csv") as part, open_csv(part, "w") as stream:
+        write_rows(stream, [list(rows[0]), *(row.values() for row in chosen)])
+    return chosen
+
+
+def _read_rows(table: Path) -> list[dict[str, str]]:
+    try:
+        with open_csv(table, "r") as stream:
+            rows = [row for row in csv.DictReader(stream) if row.get("status") == "done"]
+    except OSError as error:
+        raise CorrectError(
+            f"{table} cannot be read ({error.strerror}); make it with predict_masks.py --outputs labels images"
+        ) from error
+    if not rows:
+        raise CorrectError(f"{table} names no image that was predicted; expected at least one")
+    missing = [name for name in _NEEDED if rows[0].get(name) is None]
+    if missing:
+        raise CorrectError(
+            f"{table} has no column {missing[0]}; predict with a model that judges its results, as the released one "
+            "does, or fit that with python -m segmentation.training.calibrate MODEL --only-trust"
+        )
+    return rows
+
+
+def _look(row: dict[str, str], channel: str | None) -> list[float]:
+    """Return stain, sharpness and size of the nuclei, such that 1 is a large difference."""
+    try:
+        pixels = read_image(Path(row["file"].removeprefix("'")), channel).pixels
+    except ImageError as error:
+        raise CorrectError(f"{error}; it was read when it was predicted, so predict it again") from error
+    normalisation = Normalisation()
+    look = look_at(normalisation.apply(pixels, normalisation.limits(pixels)))
+    # Differences of a fifth of the range of a colour, and of factors of four.
+    size = math.log2(float(row["median_diameter"])) / 2 if row["median_diameter"] else 0.0
+    return [*(5 * colour for colour in look.stain), math.log2(max(look.sharpness, 1e-3)) / 2, size]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    parser = Parser(__doc__)
+    parser.add_argument("results", type=Path, help="the --output of predict_masks.py")
+    parser.add_argument("--count", type=int, default=8, metavar="N", help="how many images to correct (default: 8)")
+    parser.add_argument("--output", type=Path, default=Path("to_correct"), metavar="FOLDER", help="is made")
+    args = parser.parse_args(arguments)
+    if args.count < 1:
+        parser.error(f"--count must be 1 or more, got {args.count}")
+    try:
+        chosen = prepare(args.results, args.output, args.count)
+    except CorrectError as error:
+        return refuse("correct", error)
+    except OSError as error:
+        return refuse("correct", CorrectError(f"{args.output} cannot be written ({error.strerror})"))
+    for row in chosen:
+        sys.stdout.write(
+            f"{row['image']}: expected AP50 {row['expected_ap50'] or 'unknown'} {row['unlike']}".rstrip() + "\n"
+        )
+    sys.stdout.write(f"correct the label maps in {args.output / 'masks'}, then: python train.py --data {args.output}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""The choice of images to correct, and the folder that is made of it."""
+
+import csv
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+import roifile
+import tifffile
+
+from segmentation.data.layouts import find_data_set
+from segmentation.results.correct import main, rank
+
+COLUMNS = ["image", "file", "status", "median_diameter", "expected_dice", "expected_ap50", "unlike"]
+
+
+@pytest.fixture
+def results(tmp_path, write_drawn):
+    """Three images and their results; two of them are the same picture."""
+    drawn = write_drawn(tmp_path / "data", 3)
+    shutil.copyfile(tmp_path / "data/images/drawn_00.png", tmp_path / "data/images/drawn_01.png")
+    (tmp_path / "results/labels").mkdir(parents=True)
+    rows = []
+    for (name, (_, labels)), ap50 in zip(drawn.items(), (0.5, 0.6, 0.9), strict=True):
+        tifffile.imwrite(tmp_path / "results/labels" / f"{name}.tif", labels.astype(np.uint16))
+        rows.append([name, str(tmp_path / "data/images" / f"{name}.png"), "done", "12", "0.9", str(ap50), ""])
+    rows.append(["broken", "broken.png", "failed", "", "", "", ""])
+    write_table(tmp_path / "results", rows)
+    return tmp_path / "results"
+
+
+def write_table(results, rows, columns=COLUMNS):
+    with (results / "images.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([columns, *rows])
+
+
+def test_the_choice_is_the_best_of_all_at_each_step():
+    rng = np.random.default_rng(0)
+    doubt, looks = rng.random(12), rng.normal(0, 0.4, (12, 3))
+    chosen = rank(doubt, looks, 5)
+    assert chosen[0] == doubt.argmax()
+    for number, index in itertools.islice(enumerate(chosen), 1, None):
+        before = chosen[:number]
+        gains = [
+            doubt[i] * min(1, *(np.linalg.norm(looks[i] - looks[j]) for j in before)) if i not in before else -1
+            for i in range(12)
+        ]
+        assert gains[index] == pytest.approx(max(gains))
+    assert sorted(rank(doubt, looks, 99)) == list(range(12))
+
+
+def test_the_folder_is_a_data_set_with_rois(results, tmp_path, capsys):
+    assert main([str(results), "--count", "2", "--output", str(tmp_path / "chosen")]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "drawn_00: expected AP50 0.5"
+    with (tmp_path / "chosen/chosen.csv").open(newline="") as stream:
+        names = [row["image"] for row in csv.DictReader(stream)]
+    assert names == ["drawn_00", "drawn_02"]  # drawn_01 is the same picture as drawn_00
+    found = find_data_set(tmp_path / "chosen")
+    assert [sample.id for sample in found.samples] == names and not found.problems
+    for sample in found.samples:
+        labels = sample.read_labels(sample.read_image().pixels.shape[:2])
+        expected = tifffile.imread(results / "labels" / f"{sample.id}.tif")
+        np.testing.assert_array_equal(labels > 0, expected > 0)
+        assert len(roifile.roiread(tmp_path / "chosen/rois" / f"{sample.id}.zip")) == expected.max()
+
+
+def test_what_cannot_be_used_is_said_in_a_sentence(results, tmp_path, capsys):
+    def refusal(*options):
+        assert main([str(results), *options]) == 2
+        return capsys.readouterr().err
+
+    (tmp_path / "taken").mkdir()
+    assert "exists already" in refusal("--output", str(tmp_path / "taken"))
+    new = "--output", str(tmp_path / "new")
+    (results / "labels/drawn_01.tif").unlink()
+    assert "drawn_01.tif is not there" in refusal(*new)
+    write_table(results, [["a", "a.png", "done", "12"]], COLUMNS[:4])
+    assert "has no column expected_dice" in refusal(*new)
+    write_table(results, [["a", "a.png", "failed", "", "", "", ""]])
+    assert "names no image that was predicted" in refusal(*new)
+    (results / "images.csv").unlink()
+    assert "images.csv cannot be read" in refusal(*new)
+    assert not (tmp_path / "new").exists()
