@@ -17,7 +17,7 @@ import sys
 from segmentation.command_line import refuse
 from segmentation.data.problems import DatasetError
 from segmentation.paths import data_folder
-from segmentation.training.arguments import as_typed, parse_arguments, predict_command
+from segmentation.training.arguments import parse_arguments, predict_command, resume_command
 from segmentation.training.errors import Interrupted, TrainingError, unusable_file
 
 
@@ -100,9 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
         return refuse("train.py", error)
     except OSError as error:
         return refuse("train.py", unusable_file(error, args.output))
-    except Interrupted as signal:
-        print(f"\ntrain.py: stopped by {signal}; resume with:", as_typed(__file__, "--output", args.output, "--resume"))
-        return 128 + signal.signal_number
+    except (Interrupted, KeyboardInterrupt) as stop:
+        print(f"\ntrain.py: stopped by {str(stop) or 'SIGINT'};", resume_command(__file__, args.output))
+        return 128 + stop.signal_number if isinstance(stop, Interrupted) else 130
     return 0
 
 

@@ -20,6 +20,7 @@ import train
 from data.draw_samples import draw_fluorescence, draw_stained
 from segmentation.bundle import load_bundle
 from segmentation.data.splits import read_split
+from segmentation.network import target_losses
 from segmentation.training import checkpoint
 from segmentation.training.callbacks import Stopwatch
 
@@ -317,6 +318,30 @@ def test_with_processes_it_ends_cleanly_and_goes_on(tmp_path, start, run, data, 
     assert not any(Path(f"/proc/{number}").exists() for number in children)
     done = json.loads((folder / "checkpoint/state.json").read_text())["epochs_done"]
     assert run("--output", folder, "--resume", "--epochs", done + 1)[0] == 0
+
+
+@pytest.mark.parametrize("where", ["load_data", "begin"])
+def test_interrupted_before_the_first_step_it_says_so(tmp_path, run, data, monkeypatch, where):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"segmentation.training.resume.Run.{where}", interrupted)
+    status, output, errors = run("--data", data, "--output", tmp_path / "m", *SETTINGS)
+    assert status == 130 and "stopped by SIGINT; begin again with:" in output and "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_another_loss_is_no_resumed_training(tmp_path, run, data, monkeypatch):
+    assert run("--data", data, "--output", tmp_path / "m", "--epochs", 1, *SETTINGS)[0] == 0
+    described = json.loads((tmp_path / "m/bundle.json").read_text())["training"]["loss"]
+    assert described["class"] == "TargetLoss" and described["foreground"] == "bce_dice"
+
+    class Mine(target_losses.TargetLoss):
+        pass
+
+    monkeypatch.setattr(target_losses, "TargetLoss", Mine)
+    status, _, errors = run("--output", tmp_path / "m", "--resume", "--epochs", 2)
+    assert status == 2 and "'Mine'" in one_sentence(errors) and "began with" in errors and "'TargetLoss'" in errors
 
 
 def contents(folder):

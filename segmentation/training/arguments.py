@@ -92,6 +92,14 @@ def as_typed(script: Path | str, *arguments: object) -> str:
     return shlex.join([sys.orig_argv[0], os.path.relpath(script), *map(str, arguments)])
 
 
+def resume_command(script: str, output: Path) -> str:
+    """Return what to do after a training was stopped: resume it, or begin again if it had not begun."""
+    begun = (output / "checkpoint" / "run.json").exists() and not (output / "checkpoint" / "finished").exists()
+    if begun:
+        return f"resume with: {as_typed(script, '--output', output, '--resume')}"
+    return f"begin again with: {as_typed(script, *sys.argv[1:])}"
+
+
 def predict_command(script: str, model: Path) -> str:
     """Return the command that predicts with a model; `script` is the one that trained it."""
     options = ("IMAGES", "--model", model)

@@ -72,6 +72,7 @@ class Checkpoint(keras.callbacks.Callback):
             "epochs_done": epoch + 1,
             "files": self._files,
             "history": self._history,
+            "loss": describe_loss(self.model),
             "callbacks": {
                 name: {attribute: _as_json(getattr(callback, attribute)) for attribute in attributes}
                 for name, callback, attributes in self._declared()
@@ -122,15 +123,22 @@ class Checkpoint(keras.callbacks.Callback):
 def prepare_model(model: keras.Model, run: Run) -> None:
     """Check that the network can be trained and saved, and give it the weights of ``--init``, if there is one.
 
-    Raise `TrainingError` if it cannot, or is built in another way than that of ``--init``.
+    Raise `TrainingError` if it cannot, is built in another way than that of ``--init``, or is compiled with another
+    loss than the training to resume.
     """
+    state, loss = run.resumed_from, describe_loss(model)
+    if state and state.get("loss", loss) != loss:
+        raise TrainingError(
+            f"the loss is {loss}, but the training in {run.folder} began with {state['loss']}: restore it in train.py, "
+            "or begin anew in another folder"
+        )
     try:
         _, divisor = geometry_of(model)
     except ValueError as error:
         raise TrainingError(str(error)) from error
     if run.config.crop_size % divisor:
         raise TrainingError(f"crop_size must be a multiple of {divisor} for this network, got {run.config.crop_size}")
-    if run.init is None or run.resumed_from is not None:
+    if run.init is None or state is not None:
         return
     try:
         trained = load_network(Path(run.init))
@@ -145,6 +153,14 @@ def prepare_model(model: keras.Model, run: Run) -> None:
         raise TrainingError(
             f"the network in {run.init} is built in another way than this code builds it ({error}); leave out --init"
         ) from error
+
+
+def describe_loss(model: keras.Model) -> dict:
+    """Return the class and the settings of the loss that a model is compiled with, or the name of a function."""
+    loss = getattr(model, "loss", None)
+    if isinstance(loss, keras.losses.Loss):
+        return {"class": type(loss).__name__} | json.loads(json.dumps(loss.get_config(), default=str))
+    return {"function": getattr(loss, "__name__", str(loss))}
 
 
 def _as_json(value: Any) -> Any:

@@ -22,6 +22,7 @@ from segmentation.data.training_data import TrainingData
 from segmentation.network.geometry import geometry_of
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.calibration import calibrate
+from segmentation.training.checkpoint import describe_loss
 from segmentation.training.history import draw_history, minutes_of, write_history
 from segmentation.training.report import write_training_page
 from segmentation.training.resume import Run
@@ -54,6 +55,7 @@ def save_model(model: keras.Model, run: Run, data: TrainingData) -> tuple[pd.Dat
         precisions={"f32": {}},
         training={
             "config": asdict(run.config),
+            "loss": describe_loss(model),  # as it was compiled, whatever the settings say
             "data": Path(run.data).name,
             "init": {"model": Path(run.init).name, "digest": run.init_digest} if run.init else None,
             "data_sha256": data.digest,
