@@ -323,7 +323,7 @@ def test_verdicts_are_told_and_the_least_trusted_image_comes_first(tmp_path):
     assert page.gallery["images"][0]["facts"].endswith("expected Dice 0.91, AP50 0.83")
     assert page.gallery["images"][1]["facts"].endswith("unlike the training images: nothing was found")
     keys = [attributes["value"] for tag, attributes in page.elements if tag == "option"]
-    assert keys[0] == "expected_ap50" and "violet and dashed" in page.text
+    assert keys[0] == "expected_ap50" and "yellow and dashed" in page.text
     write_prediction_page(tmp_path / "b.html", [summary()], [page_entry("a.png", part)], 1, bundle=BUNDLE)
     assert "AP50" not in Page(tmp_path / "b.html").text
 

@@ -137,7 +137,7 @@ def write_prediction_page(
     hint = "Press a picture to change only that one. Neighbours have different colours."
     judged = any(record.verdict for record, _ in found.shown)
     if judged:
-        hint += f" Doubtful nuclei, with a score below {DOUBTFUL:g}, are violet and dashed."
+        hint += f" Doubtful nuclei, with a score below {DOUBTFUL:g}, are yellow and dashed."
     if len(pictures) < found.images:
         hint = (
             f"Shown are {len(pictures):,} of {found.images:,} images: the first {_FIRST:,}, and of the others one in "
