@@ -108,7 +108,7 @@ def check(name: str, probe: str, token: str, files: Sequence[str], dask_worker: 
     """
     worker = dask_worker  # the name by which Dask passes it on
     plugin = worker.plugins.get(name)
-    problem = plugin.problem if isinstance(plugin, CallPlugin) else "it was not prepared for this call"
+    problem = plugin.problem if isinstance(plugin, CallPlugin) else f"The worker {worker.address} was not prepared"
     if problem:
         return problem
     folder = Path(probe).parent
