@@ -44,10 +44,11 @@ def predict(options: argparse.Namespace) -> int:
     from segmentation.batch.inputs import InputError, find_inputs, list_counts, passed_over, read_subset
     from segmentation.batch.progress import Progress
     from segmentation.batch.recipe import Recipe
-    from segmentation.bundle import BundleError
+    from segmentation.bundle import BundleError, load_bundle
     from segmentation.data.problems import DatasetError
     from segmentation.prediction.cores import streams_for
     from segmentation.prediction.engines import EngineError
+    from segmentation.prediction.predictor import normalisation_of
     from segmentation.prediction.scale import DiameterError
 
     try:
@@ -60,6 +61,10 @@ def predict(options: argparse.Namespace) -> int:
         count = len(options.shard.select(inputs) if options.shard else inputs)
         how = "threshold", "min_area", "diameter", "pixel_size_um", "tta", "channel", "min_score"
         how = {name: getattr(options, name) for name in how}
+        if options.normalise == "folder":
+            from segmentation.batch.shared_limits import shared_limits
+
+            how["limits"] = shared_limits(inputs, normalisation_of(load_bundle(options.model)), options.channel)
         recipe = Recipe(options.model, options.engine, options.precision, how, tuple(options.outputs), open_outputs)
         predictor, outputs = recipe.open(streams_for(count))
         engine = predictor.engine

@@ -1,4 +1,4 @@
-"""The options --diameter, --pixel-size and --tta of predict_masks.py, from the command line to the files."""
+"""The options --diameter, --pixel-size, --normalise and --tta of predict_masks.py, from the command line to files."""
 
 import csv
 import json
@@ -61,6 +61,26 @@ def test_other_options_do_the_image_again(predict):
         assert summary["images"]["done"] == 1, way
         assert predict("--outputs", "labels", *way)[1]["images"]["skipped"] == 1
         assert bool(summary["diameters"]) == ("--diameter" not in way)
+
+
+def test_common_limits_are_those_of_all_images_of_the_call(model, tmp_path):
+    (tmp_path / "in").mkdir()
+    pictures = [np.full((48, 56), 10, np.uint8) for _ in range(2)]
+    for number, picture in enumerate(pictures):
+        picture[10:26, 12:30] = (200, 255)[number]
+        cv2.imwrite(str(tmp_path / "in" / f"cell{number}.png"), picture)
+
+    def settings(status, *options):
+        command = [tmp_path / "in", "--model", model, "--output", tmp_path / "out", "--outputs", "labels", *options]
+        assert predict_masks.main(list(map(str, command))) == 0
+        summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+        assert summary["images"][status] == 2
+        return summary["settings"]
+
+    assert "limits" not in settings("done")
+    expected = np.percentile(pictures, (1, 99.9), method="inverted_cdf").tolist()
+    assert settings("done", "--normalise", "folder")["limits"] == expected == [10, 255]
+    assert settings("skipped", "--normalise", "folder")["limits"] == expected
 
 
 def test_the_pixel_size_is_that_of_the_measurements_and_of_the_files(predict):

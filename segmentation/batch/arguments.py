@@ -46,6 +46,11 @@ def parse_arguments(description: str, formats: Mapping[str, tuple], argv: Sequen
     add("--diameter", type=_diameter, default="auto", metavar="PIXELS|auto|none", help=diameter)
     pixel_size = "side of a pixel in micrometres, whatever the files say; auto starts from nuclei of 10 micrometres"
     add("--pixel-size", type=_micrometres, dest="pixel_size_um", metavar="UM", help=pixel_size)
+    normalise = (
+        "contrast between limits of each image, or between common ones of all images of the call: for cut-outs of one "
+        "picture, or pictures of one stain and exposure (default: image)"
+    )
+    add("--normalise", choices=("image", "folder"), default="image", help=normalise)
     add("--tta", action="store_true", help="average over 8 flips and turns: slightly more accurate, 8 times as slow")
     add("--engine", choices=("auto", "openvino", "keras"), default="auto", help="keras is for a GPU")
     precision = "of the arithmetic (default: f32, or bf16 if the model was validated with it and the processor gains)"

@@ -206,6 +206,23 @@ class Normalisation:
         return cv2.merge([stretched] * 3) if pixels.shape[-1] == 1 else stretched
 
 
+@dataclass(frozen=True)
+class SharedLimits(Normalisation):
+    """Stretch the intensities of every image between the same two, `shared`."""
+
+    shared: tuple[float, float] = (0.0, 1.0)
+
+    def limits(self, pixels: np.ndarray) -> tuple[float, float]:
+        """Return the two, whatever the image."""
+        return self.shared
+
+    def limits_of_blocks(self, blocks: Blocks) -> tuple[float, float]:
+        """Return the two, whatever the image; each block is read once, as its values are checked on the way."""
+        for _ in blocks():
+            pass
+        return self.shared
+
+
 def _squares_below(block: np.ndarray, threshold: float) -> np.ndarray:
     """Mark, (h, w) bool, the squares of a block of which no pixel is above a threshold."""
     above = (block > threshold).any(axis=-1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from segmentation.bundle import Bundle, BundleError
 from segmentation.data.images import Image
-from segmentation.data.normalisation import Normalisation
+from segmentation.data.normalisation import Normalisation, SharedLimits
 from segmentation.prediction.engines import Engine, SymmetricEngine, open_engine
 from segmentation.prediction.planning import LARGEST_TILE, plan_tiles
 from segmentation.prediction.scale import (
@@ -135,6 +135,17 @@ class ScaledOutput:
         return trust.find(labels, self.channels, prepared, float(self.predictor.scale)) if trust else Found(labels)
 
 
+def normalisation_of(bundle: Bundle) -> Normalisation:
+    """Return the normalisation that a bundle names; `BundleError` if this code does not know it."""
+    try:
+        return Normalisation(**bundle.normalisation)
+    except (TypeError, ValueError) as error:
+        raise BundleError(
+            f"The model {bundle.folder} has a normalisation that this code does not know ({error}); "
+            "update the code, or name another model with --model"
+        ) from error
+
+
 def open_predictor(
     bundle: Bundle,
     engine: Engine | None = None,
@@ -145,6 +156,7 @@ def open_predictor(
     tta: bool = False,
     channel: str | None = None,
     min_score: float | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Predictor:
     """Make a bundle ready to turn images into label maps.
 
@@ -160,6 +172,8 @@ def open_predictor(
         if nuclei measured 10 micrometres.
     channel : str, optional
         Name or number (from 1) of the channel to read of images that have several.
+    limits : (float, float), optional
+        The intensities that become black and white in every image; by default those of each image.
 
     Raises
     ------
@@ -176,13 +190,9 @@ def open_predictor(
             f"The model {bundle.folder} was trained on targets {bundle.targets!r} and this code knows "
             f"{', '.join(ENCODINGS)}; update the code, or name another model with --model"
         )
-    try:
-        normalisation = Normalisation(**bundle.normalisation)
-    except (TypeError, ValueError) as error:
-        raise BundleError(
-            f"The model {bundle.folder} has a normalisation that this code does not know ({error}); "
-            "update the code, or name another model with --model"
-        ) from error
+    normalisation = normalisation_of(bundle)
+    if limits is not None:
+        normalisation = SharedLimits(**bundle.normalisation, shared=limits)
     if min_score is not None and not bundle.trust:
         raise BundleError(
             f"The model {bundle.folder} gives no scores, so no least score can be asked for: leave it out, or fit "
@@ -206,6 +216,8 @@ def open_predictor(
         "trust": trust.digest if trust else None,
         "min_score": min_score,
     }
+    if limits is not None:  # without them, images finished before there was this choice stay finished
+        settings["limits"] = list(limits)
 
     def at(scale: Fraction) -> Predictor:
         least = round(bundle.min_area / scale**2) if min_area is None else min_area
