@@ -53,18 +53,19 @@ def predict(options: argparse.Namespace) -> int:
 
     try:
         subset = read_subset(options.split, options.subset) if options.split else None
-        inputs = find_inputs(options.images, subset, ignored=result_folders(options.output))
+        inputs = find_inputs(options.images, subset, result_folders(options.output), options.series)
         others = passed_over(options.images, result_folders(options.output))
         if others:
             advice = "save pictures in other formats as TIFF or OME-Zarr, and name folders within by themselves"
             write_line(f"Passed over: {list_counts(others)}; {advice}", sys.stderr)
         count = len(options.shard.select(inputs) if options.shard else inputs)
-        how = "threshold", "min_area", "diameter", "pixel_size_um", "tta", "channel", "min_score"
+        how = "threshold", "min_area", "diameter", "pixel_size_um", "tta", "channel", "min_score", "project"
         how = {name: getattr(options, name) for name in how}
         if options.normalise == "folder":
             from segmentation.batch.shared_limits import shared_limits
 
-            how["limits"] = shared_limits(inputs, normalisation_of(load_bundle(options.model)), options.channel)
+            normalisation = normalisation_of(load_bundle(options.model))
+            how["limits"] = shared_limits(inputs, normalisation, options.channel, options.project)
         recipe = Recipe(options.model, options.engine, options.precision, how, tuple(options.outputs), open_outputs)
         predictor, outputs = recipe.open(streams_for(count))
         engine = predictor.engine

@@ -24,6 +24,14 @@ def parse_arguments(description: str, formats: Mapping[str, tuple], argv: Sequen
     add("--subset", metavar="NAME", help="only images of this subset of the split")
     channel = "which of several channels shows the nuclei: its name, or its number from 1 as in Fiji"
     add("--channel", metavar="NAME|N", help=channel)
+    project = "how a stack in Z becomes one plane: the maximum, the mean, or one plane by its number from 1"
+    add("--project", type=_projection, metavar="max|mean|N", help=project)
+    add(
+        "--series",
+        type=_series,
+        metavar="N|all",
+        help="which series of files that hold several, from 1, or all of them",
+    )
     add("--shard", type=_shard, metavar="I/N", help="only every N-th image, from the I-th on")
 
     add = parser.add_argument_group("what to write").add_argument
@@ -73,6 +81,20 @@ def _shard(text: str) -> "Shard":
     from segmentation.batch.inputs import Shard
 
     return Shard(int(number), int(count))
+
+
+def _projection(text: str) -> str:
+    """Convert max, mean or the number of a plane."""
+    if text not in ("max", "mean") and not (text.isdecimal() and int(text)):
+        raise ArgumentTypeError(f"expected max, mean or the number of a plane, got {text!r}")
+    return text
+
+
+def _series(text: str) -> str:
+    """Convert all or the number of a series."""
+    if text != "all" and not (text.isdecimal() and int(text)):
+        raise ArgumentTypeError(f"expected the number of a series or all, got {text!r}")
+    return text
 
 
 def _probability(text: str) -> float:

@@ -1,5 +1,6 @@
 """What all images of a call share, and how each of them ends: skipped, saved or failed."""
 
+import hashlib
 import os
 import re
 import threading
@@ -8,17 +9,19 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from segmentation.batch.inputs import Input, is_special
 from segmentation.batch.joining import remove_table
 from segmentation.batch.outputs import ImageOutput, Output, Prediction
 from segmentation.batch.records import Record, Records
 from segmentation.command_line import printable
+from segmentation.data.formats.planes import Planes
 from segmentation.data.images import Image
 from segmentation.data.large import LARGEST_WHOLE, LargeImage, content_digest
+from segmentation.data.pictures import planes_of
 from segmentation.prediction.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -77,10 +80,14 @@ class Call:
             with self._lock:
                 self.seconds[stage] += time.perf_counter() - started
 
-    def with_pixel_size(self, image: _Image) -> _Image:
-        """Return the image with the pixel size that the user gave, if any."""
+    def planes_of(self, source: Input) -> Planes:
+        """Return which planes of its file an image is."""
+        return planes_of(source.place, self.predictor.project)
+
+    def completed(self, image: _Image, source: Input) -> _Image:
+        """Return the image with its place in the file, and the pixel size that the user gave, if any."""
         size = self.predictor.pixel_size_um
-        return image if size is None else replace(image, pixel_size_um=size)
+        return replace(image, place=source.place, pixel_size_um=image.pixel_size_um if size is None else size)
 
     def find_finished(self, source: Input, sha256: str) -> Outcome | None:
         """Return the outcome of an earlier call that still holds; TakenError if it is that of another image."""
@@ -149,6 +156,22 @@ class Call:
         self.records.discard(name)
 
 
+def digest_of(source: Input) -> str:
+    """Return the SHA-256 of an image: of the content of its file and, if that holds several, of the place in it."""
+    if not source.place:
+        return content_digest(source.file)
+    file = cast(Path, source.file)
+    found = file.stat()
+    digest = content_digest(file) if file.is_dir() else _digest(file, found.st_size, found.st_mtime_ns)
+    return hashlib.sha256(f"{digest} {source.place}".encode()).hexdigest()
+
+
+@lru_cache
+def _digest(file: Path, size: int, changed: int) -> str:
+    """Hash a file once for all pictures in it."""
+    return content_digest(file)
+
+
 def _is_of(record: Record, source: Input) -> bool:
     """Tell whether a record is of the file with this path, whatever the content."""
     return os.path.abspath(record.input) == os.path.abspath(str(source.file))
@@ -160,6 +183,6 @@ def _has_changed(source: Input, record: Record) -> bool:
     if isinstance(file, Path) and is_special(file):
         return False
     try:
-        return content_digest(file) != record.sha256
+        return digest_of(source) != record.sha256
     except OSError:
         return False

@@ -21,8 +21,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from segmentation.command_line import CONTROL_CHARACTER
+from segmentation.data.formats.planes import Place
 from segmentation.data.formats.zarr_blocks import is_zarr
 from segmentation.data.images import IMAGE_SUFFIXES
+from segmentation.data.pictures import list_pictures, mark
 
 if TYPE_CHECKING:
     from segmentation.data.archive import File
@@ -41,6 +43,7 @@ class Input:
 
     name: str
     file: "File"
+    place: Place = ()  # of the picture, in a file that holds several
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,17 @@ class Shard:
 
 
 def find_inputs(
-    arguments: Sequence[str], subset: Collection[str] | None = None, ignored: Collection[Path] = ()
+    arguments: Sequence[str],
+    subset: Collection[str] | None = None,
+    ignored: Collection[Path] = (),
+    series: str | None = None,
 ) -> list[Input]:
     """List the images that the arguments of a call name, each once: by argument, and by name within each.
 
     An argument is a file, a glob, a Zarr store, a folder (for the images in it or in its ``images/``, not in folders
     below), or a data set in the Bowl's layout, folder or zip. Of these images, only those of a `subset` of ids (file
-    names without suffix) are taken; files in the `ignored` folders, those of the results, are not.
+    names without suffix) are taken; files in the `ignored` folders, those of the results, are not. Frames of a time
+    series and fields of a plate are images of their own; so are series, if `series` is "all" or the number of one.
 
     Raises
     ------
@@ -97,8 +104,15 @@ def find_inputs(
     found = [(identifier, file) for identifier, file in files.values() if subset is None or identifier in subset]
     if subset is not None and not found:
         raise InputError(f"None of the {len(files)} images is among the {len(subset)} ids of the subset")
-    names = unique_names([(identifier, str(file)) for identifier, file in found])
-    return [Input(name, file) for name, (_, file) in zip(names, found, strict=True)]
+    pictures = [
+        (f"{identifier}{mark(place)}", part, place)
+        for identifier, file in found
+        for part, place in (
+            [(file, ())] if not isinstance(file, Path) or is_special(file) else list_pictures(file, series)
+        )
+    ]
+    names = unique_names([(identifier, str(file)) for identifier, file, _ in pictures])
+    return [Input(name, file, place) for name, (_, file, place) in zip(names, pictures, strict=True)]
 
 
 def passed_over(arguments: Sequence[str], ignored: Collection[Path] = ()) -> Counter[str]:

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.batch.inputs import Input, InputError, is_special
+from segmentation.data.formats.planes import Planes
 from segmentation.data.images import ImageError, count_gaps, read_image
 from segmentation.data.large import open_large
 from segmentation.data.normalisation import Normalisation
+from segmentation.data.pictures import planes_of
 
 
 def shared_limits(
-    inputs: Sequence[Input], normalisation: Normalisation, channel: str | None = None
+    inputs: Sequence[Input], normalisation: Normalisation, channel: str | None = None, project: str | None = None
 ) -> tuple[float, float] | None:
     """Return the limits of all images together, as if they were one; None if none of them can be read.
 
@@ -31,7 +33,7 @@ def shared_limits(
         nonlocal first
         for source in inputs:
             try:
-                for pixels in _blocks(source, channel):
+                for pixels in _blocks(source, channel, planes_of(source.place, project)):
                     first = first or (source, pixels.dtype)
                     if pixels.dtype != first[1]:
                         raise InputError(
@@ -47,14 +49,14 @@ def shared_limits(
     return normalisation.limits_of_blocks(blocks) if has_any else None
 
 
-def _blocks(source: Input, channel: str | None) -> Iterator[np.ndarray]:
+def _blocks(source: Input, channel: str | None, planes: Planes) -> Iterator[np.ndarray]:
     if isinstance(source.file, Path):
         if is_special(source.file):
             return
-        large = open_large(source.file, channel)
+        large = open_large(source.file, channel, planes=planes)
         if large is not None:
             with closing(large):
                 for block in large.blocks():
                     yield block[np.isfinite(block).all(axis=-1)][None] if count_gaps(block) else block
             return
-    yield read_image(source.file, channel).pixels
+    yield read_image(source.file, channel, planes).pixels

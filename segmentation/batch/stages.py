@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from segmentation.batch.call import Call, Outcome, TakenError
+from segmentation.batch.call import Call, Outcome, TakenError, digest_of
 from segmentation.batch.inputs import Input, is_special
 from segmentation.batch.locks import exclusive_lock
 from segmentation.batch.outputs import Prediction, TableOutput, check_outputs
 from segmentation.batch.pipeline import ReadImage
 from segmentation.batch.records import RECORDS
-from segmentation.data.images import Image, ImageError, read_image
-from segmentation.data.large import as_large, content_digest, open_large
+from segmentation.data.images import Image, ImageError, Readable, read_image
+from segmentation.data.large import as_large, open_large
 from segmentation.large.blocks import BLOCKS_AT_ONCE
 from segmentation.prediction.cores import streams_for
 from segmentation.prediction.predictor import Predictor, ScaledOutput
@@ -63,20 +63,25 @@ def read(call: Call, source: Input) -> ReadImage | Outcome | None:
         if isinstance(source.file, Path):
             if is_special(source.file):
                 raise ImageError(f"{source.file} is a pipe, a socket or a device, where an image file was expected")
-            large = open_large(source.file, call.predictor.channel, call.largest_whole)
+            large = open_large(source.file, call.predictor.channel, call.largest_whole, call.planes_of(source))
             if large is not None:
                 large.close()
                 return None
+        planes = call.planes_of(source)
+        file: Readable = source.file
         try:
-            content = source.file.read_bytes()
+            if source.place:  # the other pictures of the file need its content, too: it is hashed once
+                sha256 = digest_of(source)
+            else:
+                content = source.file.read_bytes()
+                file, sha256 = _Content(source.file, content), hashlib.sha256(content).hexdigest()
         except OSError:
-            read_image(source.file)  # raises an error that says in a sentence why the file cannot be read
+            read_image(file, planes=planes)  # raises an error that says in a sentence why the file cannot be read
             raise
-        sha256 = hashlib.sha256(content).hexdigest()
         finished = call.find_finished(source, sha256)
         if finished:
             return finished
-        image = call.with_pixel_size(read_image(_Content(source.file, content), call.predictor.channel))
+        image = call.completed(read_image(file, call.predictor.channel, planes), source)
         height, width = image.pixels.shape[:2]
         if height * width > call.largest_whole:
             return None
@@ -150,7 +155,7 @@ def _predict(
     # Another process on the same folder that comes to this image waits, and then finds it finished.
     with closing(open_by_blocks(call, source)) as large, exclusive_lock(blocks.with_name(f"{blocks.name}.lock")):
         with call.timed("read"):
-            sha256 = content_digest(large.file)
+            sha256 = digest_of(source)
         finished = call.find_finished(source, sha256)
         if finished:
             return finished
@@ -169,8 +174,9 @@ def blocks_folder(call: Call, source: Input) -> Path:
 def open_by_blocks(call: Call, source: Input) -> "LargeImage":
     """Open an image that is to be predicted by blocks."""
     file, channel = source.file, call.predictor.channel
-    large = open_large(file, channel, call.largest_whole) if isinstance(file, Path) else None
-    return large or as_large(file, read_image(file, channel))
+    planes = call.planes_of(source)
+    large = open_large(file, channel, call.largest_whole, planes) if isinstance(file, Path) else None
+    return large or as_large(file, read_image(file, channel, planes))
 
 
 def open_blocks(call: Call, source: Input, large: "LargeImage", sha256: str, predictor: Predictor) -> "Work":
@@ -179,7 +185,7 @@ def open_blocks(call: Call, source: Input, large: "LargeImage", sha256: str, pre
     from segmentation.large.predict import open_work
 
     check_outputs(large, call.outputs)
-    image = call.with_pixel_size(large)
+    image = call.completed(large, source)
     measures = (output.measure for output in call.outputs.values() if isinstance(output, TableOutput))
     measure = next(filter(None, measures), None)
     return open_work(image, sha256, blocks_folder(call, source), predictor, measure=measure, timed=call.timed)

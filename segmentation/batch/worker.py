@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 from distributed import Worker, WorkerPlugin, get_worker
 
-from segmentation.batch.call import Call, Outcome
+from segmentation.batch.call import Call, Outcome, digest_of
 from segmentation.batch.folder import predict_whole
 from segmentation.batch.inputs import Input
 from segmentation.batch.recipe import Recipe
 from segmentation.batch.stages import open_blocks, open_by_blocks
-from segmentation.data.large import content_digest
 
 if TYPE_CHECKING:
     from segmentation.large.predict import Work
@@ -142,8 +141,8 @@ def plan_slide(name: str, kept_tables: tuple[Path, ...], source: Input) -> tuple
     plugin = _plugin(name)
     call = _call(plugin, kept_tables)
     try:
-        with closing(open_by_blocks(call, source)) as large, call.timed("read"):
-            sha256 = content_digest(large.file)
+        with closing(open_by_blocks(call, source)), call.timed("read"):
+            sha256 = digest_of(source)
         finished = call.find_finished(source, sha256)
         if finished:
             return finished, dict(call.seconds)

@@ -19,6 +19,7 @@ import numpy as np
 from segmentation.data.formats import bmp, gif, jpeg, jpeg2000, npy, png, webp
 from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel, name_channels
 from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
+from segmentation.data.formats.planes import Place, Planes
 
 # What is taken from a folder. Slide scanners and some microscopes give TIFF suffixes of their own.
 _TIFF_SUFFIXES = {".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn", ".bif", ".qptiff", ".lsm", ".stk", ".flex"}
@@ -57,6 +58,8 @@ class Image:
         All channels of the file, in its own dtype, where `pixels` are one of several.
     all_names : tuple of str
         Their names, all different; that of the one in `pixels` is "grey".
+    place : tuple of (str, str)
+        Where the picture is in its file, as in `segmentation.data.formats.planes.Place`.
     """
 
     pixels: np.ndarray
@@ -65,6 +68,7 @@ class Image:
     all_channels: np.ndarray | None = None
     all_names: tuple[str, ...] = ()
     gaps: int = 0
+    place: Place = ()
 
     @property
     def measured(self) -> np.ndarray:
@@ -88,7 +92,7 @@ def image_errors(file: object) -> Iterator[None]:
         raise ImageError(f"{file} {error}") from error
 
 
-def read_image(file: Readable, channel: str | None = None) -> Image:
+def read_image(file: Readable, channel: str | None = None, planes: Planes | None = None) -> Image:
     """Read one microscope image, or one channel of it.
 
     A colour image whose three channels are equal everywhere becomes grey. Alpha is dropped: a transparent region keeps
@@ -104,6 +108,8 @@ def read_image(file: Readable, channel: str | None = None) -> Image:
     channel : str, optional
         Which channel of a picture that has several: its name in OME-XML, in ImageJ's labels or, of colours, "red",
         "green" or "blue"; or its number, from 1. The image is then grey, and `Image.measured` holds all channels.
+    planes : Planes, optional
+        Which series and frame of a TIFF that holds several, and how a stack in Z becomes one plane.
 
     Raises
     ------
@@ -113,7 +119,7 @@ def read_image(file: Readable, channel: str | None = None) -> Image:
         values that no image has (complex, or none that is finite).
     """
     with image_errors(file):
-        decoded = decode(file, channel)
+        decoded = decode(file, channel, planes)
         pixels = intensities(decoded)
         channels, names = decoded.channels, decoded.names
         if channel is not None and not names:
@@ -141,13 +147,13 @@ def intensities(decoded: Decoded) -> np.ndarray:
     return pixels if decoded.black is None else pixels.dtype.type(decoded.black) - pixels
 
 
-def decode(file: Readable, channel: str | None = None) -> Decoded:
+def decode(file: Readable, channel: str | None = None, planes: Planes | None = None) -> Decoded:
     """Decode the content of a file in whatever format it is; `DecodeError` where that fails."""
     try:
         if not isinstance(file, Path):
-            return _decode_stream(io.BytesIO(file.read_bytes()), channel)
+            return _decode_stream(io.BytesIO(file.read_bytes()), channel, planes)
         with file.open("rb") as stream:
-            return _decode_stream(stream, channel)
+            return _decode_stream(stream, channel, planes)
     except FileNotFoundError as error:
         raise DecodeError(f"does not exist, where {_FORMATS} was expected") from error
     except IsADirectoryError as error:
@@ -161,14 +167,14 @@ def decode(file: Readable, channel: str | None = None) -> Decoded:
         raise DecodeError(f"cannot be read ({one_line(error)}), where {_FORMATS} was expected") from error
 
 
-def _decode_stream(stream: BinaryIO, channel: str | None) -> Decoded:
+def _decode_stream(stream: BinaryIO, channel: str | None, planes: Planes | None) -> Decoded:
     start = stream.read(64)
     stream.seek(0)
     if start.startswith(TIFF_SIGNATURES):
         # Imported here, for its 30 ms: most data sets hold no TIFF.
         from segmentation.data.formats.tiff import decode_tiff
 
-        return decode_tiff(stream, channel)
+        return decode_tiff(stream, channel, planes)
     if start.startswith(png.SIGNATURE):
         return png.decode_png(stream.read())
     if start.startswith(jpeg.SIGNATURE):

@@ -13,6 +13,7 @@ import numpy as np
 
 from segmentation.data.formats.channels import GREY, RGB, choose_channel, name_channels
 from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError
+from segmentation.data.formats.planes import Place, Planes
 from segmentation.data.formats.zarr_blocks import ZarrBlocks, is_zarr
 from segmentation.data.images import (
     TIFF_SIGNATURES,
@@ -70,6 +71,7 @@ class LargeImage:
     _colour: int | None  # the one that is read, of red, green and blue
     gaps: int = 0  # as in `Image`
     _background: tuple[float, ...] | None = None  # of each channel
+    place: Place = ()  # as in `Image`
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Read a part of the picture; threads may do so at once.
@@ -171,7 +173,9 @@ def as_large(file: Readable, image: Image) -> LargeImage:
     )
 
 
-def open_large(file: Path, channel: str | None = None, largest_whole: int = LARGEST_WHOLE) -> LargeImage | None:
+def open_large(
+    file: Path, channel: str | None = None, largest_whole: int = LARGEST_WHOLE, planes: Planes | None = None
+) -> LargeImage | None:
     """Open a picture by blocks if it is too large to be read whole; only the metadata are read.
 
     Parameters
@@ -182,6 +186,8 @@ def open_large(file: Path, channel: str | None = None, largest_whole: int = LARG
         As in `read_image`.
     largest_whole : int
         Pictures of up to so many pixels are read whole, unless they are Zarr stores.
+    planes : Planes, optional
+        As in `read_image`, of Zarr stores too.
 
     Returns
     -------
@@ -197,7 +203,7 @@ def open_large(file: Path, channel: str | None = None, largest_whole: int = LARG
     if not isinstance(file, Path):
         return None
     with image_errors(file):
-        source = _open_source(file, channel, largest_whole)
+        source = _open_source(file, channel, largest_whole, planes)
         if source is None:
             return None
         try:
@@ -224,9 +230,11 @@ def open_large(file: Path, channel: str | None = None, largest_whole: int = LARG
     )
 
 
-def _open_source(file: Path, channel: str | None, largest_whole: int) -> "TiffBlocks | ZarrBlocks | None":
+def _open_source(
+    file: Path, channel: str | None, largest_whole: int, planes: Planes | None
+) -> "TiffBlocks | ZarrBlocks | None":
     if file.is_dir():
-        return ZarrBlocks(file, channel) if is_zarr(file) else None
+        return ZarrBlocks(file, channel, planes) if is_zarr(file) else None
     try:
         with file.open("rb") as stream:
             if stream.read(4) not in TIFF_SIGNATURES:
@@ -237,7 +245,7 @@ def _open_source(file: Path, channel: str | None, largest_whole: int) -> "TiffBl
     from segmentation.data.formats.tiff_blocks import TiffBlocks
 
     try:
-        source = TiffBlocks(file, channel)
+        source = TiffBlocks(file, channel, planes)
     except OSError:
         return None
     area = source.shape[0] * source.shape[1]

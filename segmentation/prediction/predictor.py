@@ -48,6 +48,7 @@ class Predictor:
     at: Callable[[Fraction], "Predictor"] | None = None
     pixel_size_um: float | None = None  # of all images, whatever their files say
     channel: str | None = None  # of images that have several, as in `segmentation.data.images.read_image`
+    project: str | None = None  # of stacks in Z, as in `segmentation.data.formats.planes.Planes`
     symmetric: Callable[[Engine], Engine] | None = None  # for test-time augmentation
     trust: Trust | None = None  # None for a model without coefficients: no scores, no verdicts
 
@@ -157,6 +158,7 @@ def open_predictor(
     channel: str | None = None,
     min_score: float | None = None,
     limits: tuple[float, float] | None = None,
+    project: str | None = None,
 ) -> Predictor:
     """Make a bundle ready to turn images into label maps.
 
@@ -174,6 +176,8 @@ def open_predictor(
         Name or number (from 1) of the channel to read of images that have several.
     limits : (float, float), optional
         The intensities that become black and white in every image; by default those of each image.
+    project : str, optional
+        How a stack in Z becomes one plane: "max", "mean", or the number of the plane.
 
     Raises
     ------
@@ -213,6 +217,7 @@ def open_predictor(
         "pixel_size_um": pixel_size_um,
         "tta": tta,
         "channel": channel,
+        "project": project,
         "trust": trust.digest if trust else None,
         "min_score": min_score,
     }
@@ -231,6 +236,7 @@ def open_predictor(
             rescaling=Rescaling(scale, encoding) if scale != 1 else None,
             pixel_size_um=pixel_size_um,
             channel=channel,
+            project=project,
             symmetric=partial(SymmetricEngine, encoding=encoding) if tta else None,
             trust=trust,
         )

@@ -49,16 +49,22 @@ def _formatted(values: np.ndarray) -> list[str]:
     return [str(value) for value in values.tolist()]
 
 
-def _with_scores(prediction: "Prediction | LargePrediction", table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Put the scores before the further columns, if the model gives any."""
-    return table if prediction.scores is None else {"score": prediction.scores.round(4), **table}
+def _completed(prediction: "Prediction | LargePrediction", table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Put the scores before the further columns, if the model gives any, and the place of the picture in its file."""
+    scores = {} if prediction.scores is None else {"score": prediction.scores.round(4)}
+    place = {key: np.array([value] * len(table["label"]), str) for key, value in prediction.image.place}
+    return {**scores, **place, **table}
 
 
 OUTPUT = TableOutput(
     "nuclei.csv",
     COLUMNS,
-    lambda p: table_rows(p.name, _with_scores(p, measure_image(p.labels, p.image))),
+    lambda p: table_rows(p.name, _completed(p, measure_image(p.labels, p.image))),
     measure_nuclei,
-    lambda p: table_rows(p.name, _with_scores(p, measure_large(p))),
-    lambda p: [*([] if p.scores is None else ["score"]), *further_columns(p.image.measured_names)],
+    lambda p: table_rows(p.name, _completed(p, measure_large(p))),
+    lambda p: [
+        *([] if p.scores is None else ["score"]),
+        *dict(p.image.place),
+        *further_columns(p.image.measured_names),
+    ],
 )

@@ -1,7 +1,9 @@
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from segmentation.batch.inputs import InputError, find_inputs, passed_over, unique_names
 
@@ -130,3 +132,10 @@ def test_a_folder_of_other_files_is_refused_with_what_is_there(tmp_path):
     touch(tmp_path, "a.mrxs", "b.mrxs")
     with pytest.raises(InputError, match=r"no images .*; there are 2 \.mrxs"):
         find_inputs([str(tmp_path)])
+
+
+def test_frames_are_images_of_their_own(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 9, 9), np.uint8), imagej=True, metadata={"axes": "TYX"})
+    touch(tmp_path, "b.png")
+    assert names(tmp_path) == ["a_t1", "a_t2", "a_t3", "b"]
+    assert [source.place for source in find_inputs([str(tmp_path / "a.tif")])][2] == (("frame", "3"),)

@@ -1,9 +1,9 @@
 """TIFF: one plane, grey, RGB or palette, of any depth and compression, or one channel of several."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -13,6 +13,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 from segmentation.data.formats.channels import SeveralChannels, choose_channel, list_channels, name_channels
 from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError, one_line
 from segmentation.data.formats.pixel_size import ome_pixels, tiff_pixel_size
+from segmentation.data.formats.planes import Planes, project
 from segmentation.data.formats.tiff_checks import Page, check_data, check_directory, check_streams
 from segmentation.data.formats.tiff_pages import open_tiff
 
@@ -37,28 +38,48 @@ class Plane:
     key : tifffile.TiffPage
         Describes the data of all pages.
     pages : tuple of tifffile.TiffPage or tifffile.TiffFrame
-        That hold the picture: one, or one for each channel.
+        That hold the picture: one, or one for each channel; of a stack in Z, `depth` pages for each of these.
     channel : int or None
         The channel to segment, of the samples of the page or of the pages; None: all samples, grey or RGB with or
         without alpha.
     names : tuple of str
         Of the channels, where one is chosen.
+    depth : int
+        How many planes in Z become one.
+    project : str or None
+        How they do, as in `Planes`.
     """
 
     key: tifffile.TiffPage
     pages: tuple[Page, ...]
     channel: int | None = None
     names: tuple[str, ...] = ()
+    depth: int = 1
+    project: str | None = None
 
     @property
     def alone(self) -> "Plane":
         """The picture without the pages of other channels."""
-        if self.channel is None or len(self.pages) == 1:
+        if self.channel is None or len(self.pages) == self.depth:
             return self
-        return Plane(self.key, (self.pages[self.channel],), None, (self.names[self.channel],))
+        pages = self.pages[self.channel * self.depth :][: self.depth]
+        return replace(self, pages=pages, channel=None, names=(self.names[self.channel],))
+
+    def assembled(self, read: Callable[[Page], np.ndarray]) -> np.ndarray:
+        """Read the pages; return the plane, or the planes of all channels, the last axis."""
+        stacks = [self.pages[first : first + self.depth] for first in range(0, len(self.pages), self.depth)]
+        planes = (project(map(read, stack), self.project) for stack in stacks)
+        first = next(planes)
+        if len(stacks) == 1:
+            return first
+        channels = np.empty((*first.shape, len(stacks)), first.dtype)
+        channels[..., 0] = first
+        for index, plane in enumerate(planes, 1):
+            channels[..., index] = plane
+        return channels
 
 
-def decode_tiff(stream: BinaryIO, channel: str | None = None) -> Decoded:
+def decode_tiff(stream: BinaryIO, channel: str | None = None, planes: Planes | None = None) -> Decoded:
     """Decode a TIFF that holds one plane, or one channel of it.
 
     Pages marked as reduced copies (thumbnails, the lower levels of a pyramid) are ignored, and so is the orientation.
@@ -69,6 +90,8 @@ def decode_tiff(stream: BinaryIO, channel: str | None = None) -> Decoded:
         At its beginning; only what is needed is read.
     channel : str, optional
         As `choose_channel` takes it. The other channels are decoded too, unless all of them together are too large.
+    planes : Planes, optional
+        Of a file with several series, points in time, or planes in Z.
 
     Returns
     -------
@@ -82,18 +105,13 @@ def decode_tiff(stream: BinaryIO, channel: str | None = None) -> Decoded:
         other than RGB, or a header that claims more than the data can hold.
     """
     with decode_errors(), open_tiff(stream) as tiff:
-        plane = find_plane(tiff, channel)
-        if len(plane.pages) * math.prod(plane.key.shape) > MAX_PIXELS:
+        plane = find_plane(tiff, channel, planes)
+        if len(plane.pages) // plane.depth * math.prod(plane.key.shape) > MAX_PIXELS:
             plane = plane.alone
         for page in plane.pages:
             check_data(tiff, plane.key, page)
             check_streams(tiff, plane.key, page)
-        if len(plane.pages) == 1:
-            return as_decoded(tiff, plane, plane.pages[0].asarray())
-        channels = np.empty((*plane.key.shape, len(plane.pages)), plane.key.dtype)
-        for index, page in enumerate(plane.pages):
-            channels[..., index] = page.asarray()
-        return as_decoded(tiff, plane, channels)
+        return as_decoded(tiff, plane, plane.assembled(lambda page: page.asarray()))
 
 
 @contextmanager
@@ -109,44 +127,90 @@ def decode_errors() -> Iterator[None]:
         ) from error
 
 
-def find_plane(tiff: tifffile.TiffFile, channel: str | None = None) -> Plane:
-    """Find the picture in a file; refuse a file that holds several, and say what they are.
-
-    Of grey and RGB pictures no channel is chosen here. Errors are those of `decode_tiff`.
-    """
+def list_series(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
+    """Return the pictures of a file, without reduced copies and what scanners store beside the slide."""
     if not tiff.pages:
         raise DecodeError(
             f"is a truncated TIFF of {tiff.filehandle.size:,} bytes without a page, where a complete one was expected"
         )
     series = [entry for entry in tiff.series if not entry.keyframe.is_reduced] or list(tiff.series)
-    series = [entry for entry in series if entry.name.lower() not in _SIDE_PICTURES] or series
-    if len(series) > 1:
+    return [entry for entry in series if entry.name.lower() not in _SIDE_PICTURES] or series
+
+
+def count_frames(stream: BinaryIO) -> list[int]:
+    """Return the number of points in time of each series."""
+    with decode_errors(), open_tiff(stream) as tiff:
+        return [dict(zip(entry.axes, entry.shape, strict=True)).get("T", 1) for entry in list_series(tiff)]
+
+
+def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Planes | None = None) -> Plane:
+    """Find the picture in a file; refuse a file that holds several of which none is chosen, and say what they are.
+
+    Of grey and RGB pictures no channel is chosen here. Errors are those of `decode_tiff`.
+    """
+    planes, series = planes or Planes(), list_series(tiff)
+    if planes.series is None and len(series) > 1:
         sizes = ", ".join(f"{entry.axes} {entry.shape}" for entry in series[:5])
-        raise DecodeError(f"holds {len(series)} pictures ({sizes}), where one was expected")
-    entry, page = series[0], series[0].keyframe
+        raise DecodeError(
+            f"holds {len(series)} pictures ({sizes}), where one was expected: choose one with --series N, or take all "
+            "with --series all"
+        )
+    number = planes.series or 0
+    if number >= len(series):
+        raise DecodeError(f"holds {len(series)} series, where a series {number + 1} was asked for (--series)")
+    entry, page = series[number], series[number].keyframe
     check_directory(tiff, page)
     is_plane, one_page = page.axes in ("YX", "YXS", "SYX"), math.prod(entry.shape) == math.prod(page.shape)
-    if is_plane and one_page and _is_grey_or_rgb(page):
+    is_known = is_plane and _is_grey_or_rgb(page)
+    if is_known and one_page:
         return Plane(page, (page,))
-    axes = [
-        (axis, length) for axis, length in zip(entry.axes, entry.shape, strict=True) if axis not in "YX" and length > 1
-    ]
-    counts = " x ".join(f"{length} {_AXES.get(axis, 'pages')}" for axis, length in axes) or "an unknown arrangement"
-    held = f"holds {counts} (axes {entry.axes}, shape {tuple(entry.shape)})"
-    if len(axes) != 1 or axes[0][0] not in _CHANNEL_AXES or not is_plane:
-        never = "" if channel is None else "; a channel is chosen from pictures without Z and time alone"
-        raise DecodeError(f"{held}, where one plane, grey or RGB, was expected{never}")
-    names = _channel_names(tiff, axes[0][1])
+    axes = {
+        axis: length for axis, length in zip(entry.axes, entry.shape, strict=True) if axis not in "YX" and length > 1
+    }
+    counts = " x ".join(f"{length} {_AXES.get(axis, 'pages')}" for axis, length in axes.items())
+    held = f"holds {counts or 'an unknown arrangement'} (axes {entry.axes}, shape {tuple(entry.shape)})"
+    if one_page and is_plane:
+        return _with_channel(tiff, Plane(page, (page,)), list(axes.values()), channel, held)
+    pages, outer = [single for single in entry.pages if single is not None], entry.axes.removesuffix(page.axes)
+    shape = entry.shape[: len(outer)]
+    is_paged = is_plane and len(pages) == len(entry.pages) == math.prod(shape)
+    if planes.frame is None and axes.get("T", 1) > 1 or not is_paged or not (is_known or page.axes == "YX"):
+        raise DecodeError(f"{held}, where one plane, grey or RGB, was expected")
+    index = np.arange(len(pages)).reshape(shape)
+    for axis, place in ((axis, outer.index(axis)) for axis in "TZ" if axis in outer):
+        if axis == "T":
+            frame = planes.frame or 0
+            if frame >= index.shape[place]:
+                raise DecodeError(f"{held}, where a frame {frame + 1} was asked for")
+            index = index.take([frame], place)
+        elif axes.get("Z", 1) > 1:
+            index = index.take(planes.depths(axes["Z"], held), place)
+    depth = index.shape[outer.index("Z")] if "Z" in outer else 1
+    index = np.moveaxis(index, outer.index("Z"), -1) if "Z" in outer else index
+    if depth > 1 and page.photometric in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.MINISWHITE):
+        raise DecodeError(f"{held} with a palette or with 0 for white, where grey or RGB was expected of a stack in Z")
+    chosen = tuple(pages[number] for number in index.ravel())
+    plane = Plane(page, chosen, depth=depth, project=planes.project)
+    others = [length for axis, length in axes.items() if axis not in ("T", "Z", "S")]
+    if not others and is_known:
+        return plane
+    if len(others) != 1 or not set(axes) <= {*_CHANNEL_AXES, "T", "Z"} or page.axes != "YX":
+        raise DecodeError(f"{held}, where one plane, grey or RGB, was expected")
+    return _with_channel(tiff, plane, others, channel, held)
+
+
+def _with_channel(
+    tiff: tifffile.TiffFile, plane: Plane, counts: Sequence[int], channel: str | None, held: str
+) -> Plane:
+    """Return a plane with one of its channels chosen, of as many as the one entry of `counts` says."""
+    if len(counts) != 1:
+        raise DecodeError(f"{held}, where one plane, grey or RGB, was expected")
+    names = _channel_names(tiff, counts[0])
     if channel is None:
         numbered = f": {list_channels(names)}" if any(names) else ""
         raise SeveralChannels(f"{held}{numbered}, where one plane, grey or RGB, was expected")
     index = choose_channel(channel, names)
-    if one_page:
-        return Plane(page, (page,), index, name_channels(names, index))
-    pages = tuple(single for single in entry.pages if single is not None)
-    if page.axes != "YX" or not len(pages) == len(entry.pages) == len(names):
-        raise DecodeError(f"{held}, but not as a page each, where a page for each channel was expected")
-    return Plane(page, pages, index, name_channels(names, index))
+    return replace(plane, channel=index, names=name_channels(names, index))
 
 
 def _channel_names(tiff: tifffile.TiffFile, count: int) -> Sequence[str | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError
+from segmentation.data.formats.planes import Planes
 from segmentation.data.formats.streams import check_stream
 from segmentation.data.formats.tiff import as_decoded, decode_errors, find_plane, has_natural_white
 from segmentation.data.formats.tiff_checks import Page, check_data
@@ -35,7 +36,7 @@ class TiffBlocks:
         Why parts of it cannot be read, to follow the name of the file; None if they can.
     """
 
-    def __init__(self, file: Path, channel: str | None = None) -> None:
+    def __init__(self, file: Path, channel: str | None = None, planes: Planes | None = None) -> None:
         self._lock = threading.Lock()
         self._cache: OrderedDict[tuple[int, int, int, int], np.ndarray] = OrderedDict()
         self._cached_bytes = 0
@@ -43,7 +44,7 @@ class TiffBlocks:
             self._tiff = open_tiff(file)
         try:
             with decode_errors():
-                self._plane = find_plane(self._tiff, channel)
+                self._plane = find_plane(self._tiff, channel, planes)
                 for page in self._plane.pages:
                     check_data(self._tiff, self._plane.key, page, most_pixels=None)
                 self._lay_out()
@@ -70,7 +71,8 @@ class TiffBlocks:
             rows = _ROWS_AT_ONCE if self._by_rows else page.rowsperstrip
             self._chunk = min(rows, page.imagelength), page.imagewidth
         empty = np.zeros((self._planes, 1, 1, self._samples), page.dtype)
-        self.description = as_decoded(self._tiff, self._plane.alone, self._as_stored(empty))
+        alone = self._plane.alone
+        self.description = as_decoded(self._tiff, alone, alone.assembled(lambda page: self._as_stored(empty)))
         self.channel_names = self._plane.names
         self.obstacle = None
         if math.prod(self._chunk) > MAX_PIXELS // 4:
@@ -110,8 +112,7 @@ class TiffBlocks:
             A strip or tile is damaged.
         """
         plane = self._plane if all_channels else self._plane.alone
-        parts = [self._read_page(page, rows, columns) for page in plane.pages]
-        return as_decoded(self._tiff, plane, parts[0] if len(parts) == 1 else np.stack(parts, axis=-1))
+        return as_decoded(self._tiff, plane, plane.assembled(lambda page: self._read_page(page, rows, columns)))
 
     def _read_page(self, page: Page, rows: slice, columns: slice) -> np.ndarray:
         height, width = self._chunk

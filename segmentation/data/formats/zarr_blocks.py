@@ -12,6 +12,7 @@ import numpy as np
 from segmentation.data.formats.channels import RGB, SeveralChannels, choose_channel, list_channels, name_channels
 from segmentation.data.formats.decoded import EXPANSION_OF_CODECS, MAX_PIXELS, Decoded, DecodeError, one_line
 from segmentation.data.formats.pixel_size import square_pixel_size
+from segmentation.data.formats.planes import Place, Planes, project
 
 if TYPE_CHECKING:
     import zarr
@@ -51,16 +52,11 @@ class ZarrBlocks:
         and blue, none of which is chosen.
     """
 
-    def __init__(self, folder: Path, channel: str | None = None) -> None:
+    def __init__(self, folder: Path, channel: str | None = None, planes: Planes | None = None) -> None:
+        planes = planes or Planes()
+        root = _open(folder)
         try:
-            import zarr
-        except ImportError as error:
-            raise DecodeError(
-                "is in Zarr, for which the library zarr was expected; run: pip install -r requirements-predict.txt"
-            ) from error
-        try:
-            root = zarr.open(str(folder), mode="r")
-            self._array, self._axes, names, self._pixel_size_um = _open_picture(root)
+            self._array, self._axes, names, self._pixel_size_um = _open_picture(root, planes.series)
             _check_sizes(folder, self._array)
         except DecodeError:
             raise
@@ -73,9 +69,14 @@ class ZarrBlocks:
             raise DecodeError(f"holds a picture of shape {self._array.shape}, where at least 1 x 1 was expected")
         counts = " x ".join(f"{lengths[a]} {_HELD[a]}" for a in self._axes if a in _HELD and lengths[a] > 1)
         held = f"holds {counts} (axes {self._axes.upper()}, shape {self._array.shape})"
-        if lengths.get("t", 1) > 1 or lengths.get("z", 1) > 1:
-            never = "" if channel is None else "; a channel is chosen from pictures without Z and time alone"
-            raise DecodeError(f"{held}, where one plane, grey or RGB, was expected{never}")
+        frames, frame = lengths.get("t", 1), planes.frame or 0
+        if frames > 1 and planes.frame is None:
+            raise DecodeError(f"{held}, where one plane, grey or RGB, was expected")
+        if frame >= frames:
+            raise DecodeError(f"{held}, where a frame {frame + 1} was asked for")
+        depth = lengths.get("z", 1)
+        self._frame, self._depths = frame, planes.depths(depth, held) if depth > 1 else [0]
+        self._project = planes.project
 
         count = lengths.get("c", 1)
         names = names if len(names) == count else [None] * count
@@ -90,6 +91,7 @@ class ZarrBlocks:
             numbered = f": {list_channels(names)}" if any(names) else ""
             raise SeveralChannels(f"{held}{numbered}, where one plane, grey or RGB, was expected")
         single = np.zeros((1, 1, 3) if isinstance(self._channels, slice) else (1, 1), self._array.dtype)
+        single = project([single for _ in self._depths], self._project)
         self.description = self._decoded(single)
 
     def close(self) -> None:
@@ -100,7 +102,9 @@ class ZarrBlocks:
         all_channels = all_channels and isinstance(self._channels, int)
         where = {"y": rows, "x": columns, "c": slice(None) if all_channels else self._channels}
         try:
-            pixels = np.asarray(self._array[tuple(where.get(axis, 0) for axis in self._axes)])
+            stack = ({**where, "t": self._frame, "z": depth} for depth in self._depths)
+            planes = (np.asarray(self._array[tuple(one[axis] for axis in self._axes)]) for one in stack)
+            pixels = project(planes, self._project)
         except OSError:
             raise
         except Exception as error:  # MemoryError too: a chunk may claim any size
@@ -136,7 +140,9 @@ def _undecodable(error: Exception) -> DecodeError:
     return DecodeError(f"is a Zarr store that cannot be read ({one_line(error)}), where {_WHAT} was expected")
 
 
-def _open_picture(root: zarr.Group | zarr.Array) -> tuple[zarr.Array, str, Sequence[str | None], float | None]:
+def _open_picture(
+    root: zarr.Group | zarr.Array, series: int | None
+) -> tuple[zarr.Array, str, Sequence[str | None], float | None]:
     """Return the array of the finest level, its axes as letters, the channels' names and the pixel size."""
     import zarr
 
@@ -148,9 +154,14 @@ def _open_picture(root: zarr.Group | zarr.Array) -> tuple[zarr.Array, str, Seque
     if "plate" in metadata or "well" in metadata:
         raise DecodeError(f"is a plate of many pictures, where {_WHAT} was expected: name the pictures within")
     if "multiscales" not in metadata and "0" in root:  # as bioformats2raw lays out a file of several pictures
-        if "1" in root and isinstance(root["1"], zarr.Group):
-            raise DecodeError(f"holds several pictures, where {_WHAT} was expected: name the folders within")
-        first = root["0"]
+        if series is None and "1" in root and isinstance(root["1"], zarr.Group):
+            raise DecodeError(
+                f"holds several pictures, where {_WHAT} was expected: choose one with --series N, or take all with "
+                "--series all"
+            )
+        if str(series or 0) not in root:
+            raise DecodeError(f"holds no series {(series or 0) + 1}, which was asked for (--series)")
+        first = root[str(series or 0)]
         if isinstance(first, zarr.Group):
             root, metadata = first, _ome(first)
     if not metadata.get("multiscales"):
@@ -180,6 +191,54 @@ def _open_picture(root: zarr.Group | zarr.Array) -> tuple[zarr.Array, str, Seque
         for entry in metadata.get("omero", {}).get("channels", [])
     ]
     return array, letters, names, square_pixel_size(micrometres["x"], micrometres["y"])
+
+
+def list_fields(folder: Path) -> list[tuple[Path, Place]]:
+    """List the pictures of a plate: the folder of each, and its row, column and field; none of other stores."""
+    found: list[tuple[Path, Place]] = []
+    try:
+        root: Any = _open(folder)
+        for well in _ome(root).get("plate", {}).get("wells", []):
+            row, column = str(well["path"]).split("/")
+            for number, image in enumerate(_ome(root[well["path"]])["well"]["images"], 1):
+                place = ("row", row), ("column", column), ("field", str(number))
+                found.append((folder / row / column / str(image["path"]), place))
+    except Exception:  # whatever the metadata lack: reading says so
+        return []
+    return found
+
+
+def count_frames(folder: Path) -> list[int]:
+    """Return the number of points in time of each series of a store."""
+    import zarr
+
+    try:
+        root, counts = _open(folder), []
+        if not isinstance(root, zarr.Group) or "multiscales" in _ome(root):
+            pictures: list[int | None] = [None]
+        else:
+            pictures = list(range(sum(1 for name in root.group_keys() if name.isdecimal())))
+        for number in pictures:
+            array, axes, _, _ = _open_picture(root, number)
+            counts.append(dict(zip(axes, array.shape, strict=True)).get("t", 1))
+        return counts or [1]
+    except DecodeError:
+        raise
+    except Exception as error:
+        raise _undecodable(error) from error
+
+
+def _open(folder: Path) -> zarr.Group | zarr.Array:
+    try:
+        import zarr
+    except ImportError as error:
+        raise DecodeError(
+            "is in Zarr, for which the library zarr was expected; run: pip install -r requirements-predict.txt"
+        ) from error
+    try:
+        return zarr.open(str(folder), mode="r")
+    except Exception as error:
+        raise _undecodable(error) from error
 
 
 def _ome(group: zarr.Group) -> dict[str, Any]:

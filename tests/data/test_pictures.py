@@ -1,0 +1,140 @@
+"""Files that hold several pictures: listed, and each read as tifffile or zarr reads its part."""
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from segmentation.data.images import ImageError, read_image
+from segmentation.data.large import open_large
+from segmentation.data.pictures import list_pictures, planes_of
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def whole(large):
+    height, width = large.shape
+    return large.read(slice(0, height), slice(0, width))
+
+
+def write_zarr(folder, array, axes):
+    group = zarr.open_group(str(folder), mode="w", zarr_format=2)
+    stored = group.create_array("0", shape=array.shape, chunks=array.shape, dtype=array.dtype)
+    stored[:] = array
+    group.attrs["multiscales"] = [
+        {"version": "0.4", "axes": [{"name": axis, "type": "space"} for axis in axes], "datasets": [{"path": "0"}]}
+    ]
+
+
+def as_tiff(folder, array, axes):
+    tifffile.imwrite(folder / "cells.tif", array, imagej=True, metadata={"axes": axes.upper()})
+    return folder / "cells.tif"
+
+
+def as_ome_tiff(folder, array, axes):
+    tifffile.imwrite(folder / "cells.ome.tif", array, tile=(16, 16), metadata={"axes": axes.upper()})
+    return folder / "cells.ome.tif"
+
+
+def as_zarr(folder, array, axes):
+    write_zarr(folder / "cells.zarr", array, axes)
+    return folder / "cells.zarr"
+
+
+WRITERS = as_tiff, as_ome_tiff, as_zarr
+STACKS = {"tzcyx": (3, 4, 2), "zyx": (4,), "tyx": (3,), "tcyx": (3, 2), "zcyx": (4, 2)}
+
+
+@pytest.mark.parametrize("how", ["max", "mean", "2"])
+@pytest.mark.parametrize("axes", STACKS)
+@pytest.mark.parametrize("write", WRITERS)
+def test_frames_and_projections_of_every_arrangement(tmp_path, rng, write, axes, how):
+    array = rng.integers(0, 65_536, (*STACKS[axes], 20, 30)).astype(np.uint16)
+    file, channel = write(tmp_path, array, axes), "2" if "c" in axes else None
+    pictures = list_pictures(file)
+    assert [place for _, place in pictures] == ([(("frame", str(t)),) for t in (1, 2, 3)] if "t" in axes else [()])
+    for frame, (path, place) in enumerate(pictures):
+        expected = array[frame] if "t" in axes else array
+        if "z" in axes:
+            expected = {"max": expected.max(0), "mean": expected.mean(0), "2": expected[1]}[how]
+        planes = planes_of(place, how)
+        large = open_large(path, channel, 0, planes)
+        images = [whole(large)] if file.is_dir() else [whole(large), read_image(path, channel, planes).pixels]
+        for pixels in images:
+            expected_channel = expected[1] if channel else expected
+            np.testing.assert_array_equal(pixels[..., 0], expected_channel.astype(np.float32))
+            assert pixels.dtype == large.dtype
+        if channel:
+            measured = large.read_measured(slice(0, 20), slice(0, 30))
+            np.testing.assert_array_equal(measured, np.moveaxis(expected, 0, -1).astype(np.float32))
+
+
+def test_frames_in_colour(tmp_path, rng):
+    frames = rng.integers(0, 256, (3, 20, 30, 3), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "cells.tif", frames, photometric="rgb", metadata={"axes": "TYXS"})
+    for frame, (path, place) in enumerate(list_pictures(tmp_path / "cells.tif")):
+        np.testing.assert_array_equal(read_image(path, planes=planes_of(place, None)).pixels, frames[frame])
+
+
+def test_series_by_choice(tmp_path, rng):
+    first, second = (rng.integers(0, 256, (20, width), dtype=np.uint8) for width in (30, 40))
+    file = tmp_path / "cells.ome.tif"
+    with tifffile.TiffWriter(file) as tiff:
+        tiff.write(first, metadata={"axes": "YX"})
+        tiff.write(second, metadata={"axes": "YX"})
+    assert list_pictures(file) == [(file, ())]
+    with pytest.raises(ImageError, match="holds 2 pictures .*--series N, or take all with --series all"):
+        read_image(file)
+    pictures = list_pictures(file, "all")
+    assert [place for _, place in pictures] == [(("series", "1"),), (("series", "2"),)]
+    for (path, place), expected in zip(pictures, (first, second), strict=True):
+        np.testing.assert_array_equal(read_image(path, planes=planes_of(place, None)).pixels[..., 0], expected)
+    assert list_pictures(file, "2") == pictures[1:]
+    with pytest.raises(ImageError, match="holds 2 series, where a series 3"):
+        read_image(file, planes=planes_of(list_pictures(file, "3")[0][1], None))
+
+
+def test_series_of_zarr(tmp_path, rng):
+    store = tmp_path / "cells.zarr"
+    zarr.open_group(str(store), mode="w", zarr_format=2)
+    arrays = rng.integers(0, 256, (2, 20, 30), dtype=np.uint8)
+    for number, array in enumerate(arrays):
+        write_zarr(store / str(number), array, "yx")
+    with pytest.raises(ImageError, match="--series N"):
+        open_large(store)
+    for array, (path, place) in zip(arrays, list_pictures(store, "all"), strict=True):
+        np.testing.assert_array_equal(whole(open_large(path, planes=planes_of(place, None)))[..., 0], array)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_stacks_without_a_choice_name_the_option(tmp_path, rng, write):
+    file = write(tmp_path, rng.integers(0, 256, (4, 20, 30), dtype=np.uint8), "zyx")
+    with pytest.raises(ImageError, match="4 planes in Z.*--project max or mean, or choose one plane with --project N"):
+        open_large(file, None, 0)
+    with pytest.raises(ImageError, match="4 planes in Z .*where a plane 5"):
+        open_large(file, None, 0, planes_of((), "5"))
+
+
+def test_fields_of_a_plate(tmp_path, rng):
+    plate = zarr.open_group(str(tmp_path / "plate.zarr"), mode="w", zarr_format=2)
+    plate.attrs["plate"] = {"wells": [{"path": "B/3"}, {"path": "B/4"}]}
+    for well in "34":
+        plate.create_group(f"B/{well}").attrs["well"] = {"images": [{"path": "0"}, {"path": "1"}]}
+        for field in "01":
+            write_zarr(tmp_path / "plate.zarr" / "B" / well / field, np.full((9, 9), int(well + field), np.uint8), "yx")
+    pictures = list_pictures(tmp_path / "plate.zarr")
+    assert [tuple(value for _, value in place) for _, place in pictures] == [
+        ("B", "3", "1"),
+        ("B", "3", "2"),
+        ("B", "4", "1"),
+        ("B", "4", "2"),
+    ]
+    assert [whole(open_large(path))[0, 0, 0] for path, _ in pictures] == [30, 31, 40, 41]
+
+
+def test_a_damaged_file_is_one_picture_that_says_what_is_wrong_when_read(tmp_path):
+    (tmp_path / "cells.tif").write_bytes(b"II*\0\xff")
+    assert list_pictures(tmp_path / "cells.tif") == [(tmp_path / "cells.tif", ())]
