@@ -38,6 +38,8 @@ def decode_jpeg(data: bytes) -> Decoded:
         pixels = imagecodecs.jpeg8_decode(data)
     except (RuntimeError, ValueError) as error:
         raise DecodeError(f"is a damaged JPEG ({one_line(error)}), where a complete one was expected") from error
+    if components == 4 and pixels.dtype != np.uint8:
+        raise DecodeError("is a JPEG in inks (CMYK) of more than 8 bits, where 8 were expected")
     if components == 4:  # inks, stored inverted, as all programs have done since Photoshop: 0 is the full ink
         pixels = ((pixels[..., :3].astype(np.uint16) * pixels[..., 3:] + 127) // 255).astype(np.uint8)
     return Decoded(pixels, lossy=True)

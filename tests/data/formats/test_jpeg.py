@@ -83,6 +83,14 @@ def test_inks_become_colours_as_in_pillow(tmp_path, colours):
     assert np.abs(read_image(tmp_path / "print.jpg").pixels - expected).max() <= 1
 
 
+def test_inks_of_12_bits_are_refused(tmp_path):
+    inks = np.full((16, 16, 4), 4000, np.uint16)
+    data = imagecodecs.jpeg8_encode(inks, bitspersample=12, colorspace="CMYK", outcolorspace="CMYK")
+    (tmp_path / "print.jpg").write_bytes(data)
+    with pytest.raises(ImageError, match=r"print\.jpg is a JPEG in inks \(CMYK\) of more than 8 bits"):
+        read_image(tmp_path / "print.jpg")
+
+
 @pytest.mark.parametrize("side", [65_000, 9_000, 0])
 def test_a_header_cannot_claim_more_than_the_data_hold(tmp_path, colours, side):
     data = bytearray(encode(colours))
