@@ -1,5 +1,6 @@
 """The side of a pixel in micrometres, from the metadata of an image file."""
 
+import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -36,12 +37,15 @@ def size_from_density(per_metre_x: int, per_metre_y: int) -> float | None:
 
 
 def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> float | None:
-    """Read the pixel size from OME-XML, else from ImageJ's metadata, else from the resolution tags; None if unknown."""
+    """Read the pixel size from OME-XML, Aperio's or ImageJ's metadata, else the resolution tags; None if unknown."""
     if tiff.is_ome:
         pixels = ome_pixels(tiff.ome_metadata)
         size = square_pixel_size(_ome_length(pixels, "PhysicalSizeX"), _ome_length(pixels, "PhysicalSizeY"))
         if size:
             return size
+    aperio = re.search(r"\bMPP\s*=\s*(\d+\.?\d*)", page.description) if page.description.startswith("Aperio") else None
+    if aperio:
+        return square_pixel_size(float(aperio[1]), float(aperio[1]))
     unit = _RESOLUTION_UNITS.get(page.tags.valueof("ResolutionUnit"))
     if tiff.is_imagej:
         unit = str((tiff.imagej_metadata or {}).get("unit", unit)).lower()

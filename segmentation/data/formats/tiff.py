@@ -134,7 +134,14 @@ def list_series(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
             f"is a truncated TIFF of {tiff.filehandle.size:,} bytes without a page, where a complete one was expected"
         )
     series = [entry for entry in tiff.series if not entry.keyframe.is_reduced] or list(tiff.series)
-    return [entry for entry in series if entry.name.lower() not in _SIDE_PICTURES] or series
+    series = [entry for entry in series if entry.name.lower() not in _SIDE_PICTURES] or series
+    tiled = [entry for entry in series if entry.keyframe.is_tiled]
+    if len(tiled) == 1 < len(series) and not (tiff.is_ome or tiff.is_imagej):
+        # A slide that another program saved: thumbnail, label and macro lost their names, but never are in tiles.
+        area = math.prod(tiled[0].keyframe.shape)
+        if all(math.prod(entry.keyframe.shape) * 4 <= area for entry in series if entry is not tiled[0]):
+            return tiled
+    return series
 
 
 def count_frames(stream: BinaryIO) -> list[int]:
