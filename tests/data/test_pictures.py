@@ -138,3 +138,36 @@ def test_fields_of_a_plate(tmp_path, rng):
 def test_a_damaged_file_is_one_picture_that_says_what_is_wrong_when_read(tmp_path):
     (tmp_path / "cells.tif").write_bytes(b"II*\0\xff")
     assert list_pictures(tmp_path / "cells.tif") == [(tmp_path / "cells.tif", ())]
+
+
+def test_each_series_has_its_own_pixel_size(tmp_path):
+    file = tmp_path / "cells.ome.tif"
+    with tifffile.TiffWriter(file) as tiff:
+        for width, size in (30, 0.25), (40, 0.5):
+            tiff.write(
+                np.zeros((20, width), np.uint8),
+                metadata={"axes": "YX", "PhysicalSizeX": size, "PhysicalSizeY": size, "PhysicalSizeXUnit": "µm"},
+            )
+    sizes = [
+        read_image(path, planes=planes_of(place, None)).pixel_size_um for path, place in list_pictures(file, "all")
+    ]
+    assert sizes == [0.25, 0.5]
+
+
+def test_a_file_of_a_set_has_the_pixel_size_of_its_own_series(tmp_path):
+    names, sizes = ("urn:uuid:1", "urn:uuid:2"), (0.25, 0.5)
+    images = "".join(
+        f'<Image ID="Image:{number}"><Pixels ID="Pixels:{number}" DimensionOrder="XYCZT" Type="uint8" SizeX="30"'
+        f' SizeY="20" SizeC="1" SizeZ="1" SizeT="1" PhysicalSizeX="{size}" PhysicalSizeY="{size}">'
+        f'<Channel ID="Channel:{number}:0"/>'
+        f'<TiffData IFD="0" PlaneCount="1"><UUID FileName="{number}.ome.tif">{name}</UUID></TiffData></Pixels></Image>'
+        for number, (name, size) in enumerate(zip(names, sizes, strict=True))
+    )
+    for number, name in enumerate(names):
+        space = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+        xml = f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{space}" UUID="{name}">{images}</OME>'
+        pixels = np.full((20, 30), number, np.uint8)
+        tifffile.imwrite(tmp_path / f"{number}.ome.tif", pixels, description=xml, metadata=None)
+    for number, size in enumerate(sizes):
+        image = read_image(tmp_path / f"{number}.ome.tif")
+        assert image.pixel_size_um == size and (image.pixels == number).all()

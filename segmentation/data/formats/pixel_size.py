@@ -39,7 +39,7 @@ def size_from_density(per_metre_x: int, per_metre_y: int) -> float | None:
 def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> float | None:
     """Read the pixel size from OME-XML, Aperio's or ImageJ's metadata, else the resolution tags; None if unknown."""
     if tiff.is_ome:
-        pixels = ome_pixels(tiff.ome_metadata)
+        pixels = ome_pixels(tiff, page)
         size = square_pixel_size(_ome_length(pixels, "PhysicalSizeX"), _ome_length(pixels, "PhysicalSizeY"))
         if size:
             return size
@@ -64,9 +64,16 @@ def all_ome_pixels(xml: str | None) -> list[ElementTree.Element]:
     return [child for child in root.iter() if child.tag.endswith("}Pixels")]
 
 
-def ome_pixels(xml: str | None) -> ElementTree.Element:
-    """Find the first element Pixels of OME-XML; an empty element if there is none."""
-    return next(iter(all_ome_pixels(xml)), ElementTree.Element("Pixels"))
+def ome_pixels(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> ElementTree.Element:
+    """Find the element Pixels of the series that a page describes; an empty element if there is none.
+
+    The OME-XML of a set of files describes all of them: the elements of this file are those that name its UUID.
+    """
+    found = all_ome_pixels(tiff.ome_metadata)
+    own_id = ElementTree.fromstring(tiff.ome_metadata or "").get("UUID") if found else None
+    own = [pixels for pixels in found if own_id in [part.text for part in pixels.iter() if part.tag.endswith("}UUID")]]
+    index = next((number for number, series in enumerate(tiff.series) if series.keyframe is page), 0)
+    return next(iter((own or found)[index:]), ElementTree.Element("Pixels"))
 
 
 def _ome_length(pixels: ElementTree.Element, name: str) -> float:

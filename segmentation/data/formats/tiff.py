@@ -212,7 +212,7 @@ def _with_channel(
     """Return a plane with one of its channels chosen, of as many as the one entry of `counts` says."""
     if len(counts) != 1:
         raise DecodeError(f"{held}, where one plane, grey or RGB, was expected")
-    names = _channel_names(tiff, counts[0])
+    names = _channel_names(tiff, plane.key, counts[0])
     if channel is None:
         numbered = f": {list_channels(names)}" if any(names) else ""
         raise SeveralChannels(f"{held}{numbered}, where one plane, grey or RGB, was expected")
@@ -220,11 +220,11 @@ def _with_channel(
     return replace(plane, channel=index, names=name_channels(names, index))
 
 
-def _channel_names(tiff: tifffile.TiffFile, count: int) -> Sequence[str | None]:
+def _channel_names(tiff: tifffile.TiffFile, page: tifffile.TiffPage, count: int) -> Sequence[str | None]:
     """Return the names of the channels in OME-XML or ImageJ's labels; None for each that has none."""
     names: list[str | None] = []
     if tiff.is_ome:
-        names = [child.get("Name") for child in ome_pixels(tiff.ome_metadata) if child.tag.endswith("}Channel")]
+        names = [child.get("Name") for child in ome_pixels(tiff, page) if child.tag.endswith("}Channel")]
     elif tiff.is_imagej:
         labels = (tiff.imagej_metadata or {}).get("Labels") or []
         names = [str(label) or None for label in ([labels] if isinstance(labels, str) else labels)]
