@@ -16,8 +16,9 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
+from segmentation.data.colours import find_single_channel, is_lookup_table
 from segmentation.data.formats import bmp, gif, jpeg, jpeg2000, npy, png, webp
-from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel, name_channels
+from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel, is_all_colours, name_channels
 from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
 from segmentation.data.formats.planes import Place, Planes
 
@@ -95,10 +96,12 @@ def image_errors(file: object) -> Iterator[None]:
 def read_image(file: Readable, channel: str | None = None, planes: Planes | None = None) -> Image:
     """Read one microscope image, or one channel of it.
 
-    A colour image whose three channels are equal everywhere becomes grey. Alpha is dropped: a transparent region keeps
-    the intensities stored under it. A palette is applied. Where 0 means white (MinIsWhite in TIFF), values are
-    inverted. bool becomes uint8 0/255, float16 and float64 become float32, and other integers become uint8 (from int8)
-    or uint16 if all their values fit, else float32. Values that are NaN or infinite become the median of their channel.
+    A colour image whose three channels are equal everywhere becomes grey, and so does one that shows a single channel
+    in a colour, such as blue or cyan. Alpha is dropped: a transparent region keeps the intensities stored under it. A
+    palette is applied, unless it is a lookup table: its indices are the intensities. Where 0 means white (MinIsWhite in
+    TIFF), values are inverted. bool becomes uint8 0/255, float16 and float64 become float32, and other integers become
+    uint8 (from int8) or uint16 if all their values fit, else float32. Values that are NaN or infinite become the median
+    of their channel.
 
     The pixel size is read from OME-XML, ImageJ's metadata, the TIFF resolution tags, PNG's pHYs and the BMP header;
     more than 20 µm a pixel, such as a screen's 72 dots an inch, and pixels that are not square count as unknown.
@@ -107,7 +110,8 @@ def read_image(file: Readable, channel: str | None = None, planes: Planes | None
     ----------
     channel : str, optional
         Which channel of a picture that has several: its name in OME-XML, in ImageJ's labels or, of colours, "red",
-        "green" or "blue"; or its number, from 1. The image is then grey, and `Image.measured` holds all channels.
+        "green" or "blue", which a grey image has, too; or its number, from 1. The image is then grey, and
+        `Image.measured` holds all channels. "rgb" takes the first three channels for red, green and blue.
     planes : Planes, optional
         Which series and frame of a TIFF that holds several, and how a stack in Z becomes one plane.
 
@@ -122,15 +126,17 @@ def read_image(file: Readable, channel: str | None = None, planes: Planes | None
         decoded = decode(file, channel, planes)
         pixels = intensities(decoded)
         channels, names = decoded.channels, decoded.names
-        if channel is not None and not names:
+        if channel is not None and not names and not is_all_colours(channel):
             index = choose_channel(channel, GREY if pixels.ndim == 2 else RGB)
             if pixels.ndim == 3:
                 channels, names, pixels = pixels, name_channels(RGB, index), pixels[..., index]
         gaps = count_gaps(pixels)
         if gaps:
             pixels = fill_gaps(pixels, median_of(pixels))
-    if pixels.ndim == 3 and is_grey(pixels):
-        pixels = pixels[..., 0]
+    if pixels.ndim == 3:
+        single = 0 if is_grey(pixels) else None if is_all_colours(channel) else find_single_channel(pixels)
+        if single is not None:
+            pixels = pixels[..., single]
     pixels = np.ascontiguousarray(np.atleast_3d(pixels))
     return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, decoded.pixel_size_um, channels, names, gaps)
 
@@ -142,7 +148,8 @@ def intensities(decoded: Decoded) -> np.ndarray:
     """
     pixels = decoded.pixels
     if decoded.palette is not None:
-        pixels = expand(pixels, decoded.palette)
+        # The colours of a lookup table only show the intensities.
+        pixels = pixels if is_lookup_table(decoded.palette) else expand(pixels, decoded.palette)
     pixels = as_image_dtype(pixels)
     return pixels if decoded.black is None else pixels.dtype.type(decoded.black) - pixels
 
@@ -176,7 +183,7 @@ def _decode_stream(stream: BinaryIO, channel: str | None, planes: Planes | None)
 
         return decode_tiff(stream, channel, planes)
     if start.startswith(png.SIGNATURE):
-        return png.decode_png(stream.read())
+        return png.decode_png(stream.read(), channel)
     if start.startswith(jpeg.SIGNATURE):
         return jpeg.decode_jpeg(stream.read())
     if bmp.is_bmp(start):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from segmentation.data.formats.channels import GREY, RGB, choose_channel, name_channels
+from segmentation.data.formats.channels import GREY, RGB, choose_channel, is_all_colours, name_channels
 from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError
 from segmentation.data.formats.planes import Place, Planes
 from segmentation.data.formats.zarr_blocks import ZarrBlocks, is_zarr
@@ -114,7 +114,9 @@ class LargeImage:
         columns = slice(max(columns.start, 0), min(columns.stop, width))
         try:
             decoded = self._source.read(rows, columns, all_channels)
-            return intensities(decoded) if decoded.channels is None else decoded.channels
+            if all_channels and decoded.channels is not None:
+                return decoded.channels
+            return intensities(decoded)
         except (DecodeError, OSError) as error:
             raise ImageError(f"{self.file} {error}") from error
 
@@ -125,9 +127,9 @@ class LargeImage:
             for column in range(0, width, _BLOCK[1]):
                 yield self.read(slice(row, row + _BLOCK[0]), slice(column, column + _BLOCK[1]))
 
-    def as_grey(self) -> "LargeImage":
-        """Return the same picture with one channel, for one whose three channels are equal everywhere."""
-        return replace(self, channel_names=GREY, measured_names=GREY)
+    def as_grey(self, channel: int = 0) -> "LargeImage":
+        """Return the same picture with one channel, for one whose colours only show that channel."""
+        return replace(self, channel_names=GREY, measured_names=GREY, _colour=channel)
 
     def close(self) -> None:
         """Close the file."""
@@ -209,7 +211,7 @@ def open_large(
         try:
             pixels, stored = intensities(source.description), source.description.pixels.dtype
             names, measured, colour = RGB if pixels.ndim == 3 else GREY, source.channel_names, None
-            if channel is not None and not measured:
+            if channel is not None and not measured and not is_all_colours(channel):
                 index = choose_channel(channel, names)
                 if names == RGB:
                     measured, colour = name_channels(RGB, index), index

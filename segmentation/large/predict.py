@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from segmentation import __version__
+from segmentation.data.colours import find_single_channel
+from segmentation.data.formats.channels import is_all_colours
 from segmentation.data.images import count_gaps, fill_gaps, image_errors, is_grey, median_of
 from segmentation.data.large import LargeImage
 from segmentation.large.blocks import Block, Grid, plan_blocks
@@ -107,7 +109,7 @@ def open_work(
     if survey["gaps"]:
         image = image.filled(survey["background"], survey["gaps"])
     if survey["grey"]:
-        image = image.as_grey()
+        image = image.as_grey(survey["single"])
     if predictor.at is not None:
         predictor = predictor.at(Fraction(survey["scale"]))
     grid = plan(image.shape, predictor.divisor, predictor.margin, predictor.scale)
@@ -117,7 +119,12 @@ def open_work(
 
 def _survey(image: LargeImage, predictor: Predictor) -> dict:
     """Measure the contrast of the whole picture, and find the best scale in a sample."""
-    grey, gaps, background = len(image.channel_names) > 1, 0, np.zeros(len(image.channel_names), np.float32)
+    grey, single, gaps = len(image.channel_names) > 1, 0, 0
+    if grey and not is_all_colours(predictor.channel):
+        found = find_single_channel(np.concatenate([part.reshape(-1, 1, 3) for part in _samples(image)]))
+        if found is not None:
+            image, single = image.as_grey(found), found
+    background = np.zeros(len(image.channel_names), np.float32)
     if image.dtype.kind == "f":
         with image_errors(image.file):
             background = median_of(np.concatenate([part.reshape(-1, 1, part.shape[-1]) for part in _samples(image)]))
@@ -128,11 +135,11 @@ def _survey(image: LargeImage, predictor: Predictor) -> dict:
         for block in image.blocks():
             gaps += count_gaps(block)
             filled = fill_gaps(block, background) if gaps else block
-            grey = grey and is_grey(filled)
+            grey = grey and (filled.shape[-1] == 1 or is_grey(filled))
             yield filled
 
     limits = predictor.normalisation.limits_of_blocks(blocks)
-    survey: dict = {"limits": limits, "grey": grey, "scale": str(predictor.scale), "diameter": None}
+    survey: dict = {"limits": limits, "grey": grey, "single": single, "scale": str(predictor.scale), "diameter": None}
     survey |= {"gaps": gaps, "background": background.tolist()}
     image = image.filled(survey["background"], gaps)
     samples = (predictor.normalisation.apply(sample, limits) for sample in _samples(image))

@@ -32,7 +32,7 @@ def test_the_format_is_found_from_the_content(rng, tmp_path):
     stored = rng.integers(0, 256, (20, 30), dtype=np.uint8)
     for written in (".png", ".bmp", ".tif"):
         Pillow.fromarray(stored).save(tmp_path / f"cells{written}")
-        for named in IMAGE_SUFFIXES:
+        for named in IMAGE_SUFFIXES - {".ndpi"}:  # whose offsets of 64 bits are known by the suffix alone
             file = tmp_path / f"other{named}"
             file.write_bytes((tmp_path / f"cells{written}").read_bytes())
             np.testing.assert_array_equal(read_image(file).pixels[..., 0], stored)
@@ -84,7 +84,7 @@ def test_colours_that_are_all_equal_become_grey(rng, tmp_path, dtype):
 
 def test_opaque_and_varying_alpha_are_both_dropped(rng, tmp_path):
     grey = rng.integers(0, 256, (20, 30), dtype=np.uint8)
-    for alpha in (np.full_like(grey, 255), np.zeros_like(grey), grey[::-1]):
+    for alpha in (np.full_like(grey, 255), np.zeros_like(grey), np.where(grey > 99, 255, 0).astype(np.uint8)):
         Pillow.fromarray(np.stack([grey, grey, grey, alpha], axis=-1)).save(tmp_path / "cells.png")
         np.testing.assert_array_equal(read_image(tmp_path / "cells.png").pixels, grey[..., None])
         np.testing.assert_array_equal(read_label_map(tmp_path / "cells.png"), grey)

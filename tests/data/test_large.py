@@ -74,6 +74,8 @@ def test_grey(rng, file, dtype, options):
 @pytest.mark.parametrize("planar", [False, True])
 def test_colour(rng, file, samples, planar, options):
     stored = rng.integers(0, 256, (150, 203, samples), dtype=np.uint8)
+    if samples == 4:
+        stored[..., 3] = np.where(stored[..., 3] > 99, 255, 0)
     config = {"planarconfig": "separate"} if planar else {}
     tifffile.imwrite(file, np.moveaxis(stored, -1, 0) if planar else stored, photometric="rgb", **config, **options)
     assert_reads_as_whole(file)

@@ -6,6 +6,7 @@ import zlib
 import imagecodecs
 import numpy as np
 
+from segmentation.data.formats.channels import choose_last
 from segmentation.data.formats.decoded import DEFLATE_EXPANSION, Decoded, DecodeError, check_claim, one_line
 from segmentation.data.formats.pixel_size import size_from_density
 
@@ -22,8 +23,10 @@ _COLOUR_TYPES = {
 }
 
 
-def decode_png(data: bytes) -> Decoded:
+def decode_png(data: bytes, channel: str | None = None) -> Decoded:
     """Decode a whole PNG file to uint8 or uint16.
+
+    `channel` may choose a fourth sample that is no alpha.
 
     Grey of 1, 2 or 4 bits is spread over 0..255, as the format prescribes; gamma and colour profile are not applied.
 
@@ -58,15 +61,21 @@ def decode_png(data: bytes) -> Decoded:
         pixels = imagecodecs.png_decode(data)
     except (RuntimeError, ValueError) as error:  # ValueError: messages that are no text
         raise DecodeError(f"is a damaged PNG ({one_line(error)}), where a complete one was expected") from error
+    channels: np.ndarray | None = None
+    names: tuple[str, ...] = ()
     if pixels.ndim == 3:  # alpha comes last, also where a tRNS chunk stands for it
-        pixels = pixels[..., :3] if pixels.shape[-1] > 2 else pixels[..., 0]
+        last = choose_last(pixels, channel) if samples in (2, 4) else None
+        if last:
+            channels, pixels, names = pixels, pixels[..., last[0]], last[1]
+        else:
+            pixels = pixels[..., :3] if pixels.shape[-1] > 2 else pixels[..., 0]
     if palette is not None:
         palette, pixels = palette.reshape(-1, 3), pixels // (255 // (2**bits - 1))
     pixel_size = None
     if len(chunks.get(b"pHYs", b"")) == 9:
         *per_unit, is_metre = struct.unpack(">IIB", chunks[b"pHYs"])
         pixel_size = size_from_density(*per_unit) if is_metre == 1 else None
-    return Decoded(pixels, palette=palette, pixel_size_um=pixel_size)
+    return Decoded(pixels, palette=palette, pixel_size_um=pixel_size, channels=channels, names=names)
 
 
 def _chunks(data: bytes) -> tuple[dict[bytes, bytes], int]:

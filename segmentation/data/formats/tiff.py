@@ -8,18 +8,24 @@ from typing import BinaryIO
 
 import numpy as np
 import tifffile
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
+from tifffile import PHOTOMETRIC
 
-from segmentation.data.formats.channels import SeveralChannels, choose_channel, list_channels, name_channels
+from segmentation.data.formats.channels import (
+    SeveralChannels,
+    are_colours,
+    choose_channel,
+    choose_last,
+    is_all_colours,
+    list_channels,
+    name_channels,
+)
 from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError, one_line
-from segmentation.data.formats.pixel_size import ome_pixels, tiff_pixel_size
+from segmentation.data.formats.pixel_size import tiff_pixel_size
 from segmentation.data.formats.planes import Planes, project
+from segmentation.data.formats.tiff_channels import channel_names
 from segmentation.data.formats.tiff_checks import Page, check_data, check_directory, check_streams
 from segmentation.data.formats.tiff_pages import open_tiff
-
-_JPEG = frozenset({COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY})
-
-_ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
+from segmentation.data.formats.tiff_samples import JPEG, black_of, is_grey_or_rgb, palette_of
 
 _AXES = {"T": "time points", "Z": "planes in Z", "C": "channels", "S": "channels"}
 # Axes that may be channels: those that are, and those of pages about which the file says nothing.
@@ -78,6 +84,13 @@ class Plane:
             channels[..., index] = plane
         return channels
 
+    def with_last(self, pixels: np.ndarray, channel: str | None) -> "Plane":
+        """Choose the last sample where `choose_last` does; `pixels` are all samples, as stored."""
+        if self.channel is not None or len(self.pages) > 1 or self.key.samplesperpixel not in (2, 4):
+            return self
+        last = choose_last(np.moveaxis(pixels, 0, -1) if self.key.axes == "SYX" else pixels, channel)
+        return replace(self, channel=last[0], names=last[1]) if last else self
+
 
 def decode_tiff(stream: BinaryIO, channel: str | None = None, planes: Planes | None = None) -> Decoded:
     """Decode a TIFF that holds one plane, or one channel of it.
@@ -111,7 +124,8 @@ def decode_tiff(stream: BinaryIO, channel: str | None = None, planes: Planes | N
         for page in plane.pages:
             check_data(tiff, plane.key, page)
             check_streams(tiff, plane.key, page)
-        return as_decoded(tiff, plane, plane.assembled(lambda page: page.asarray()))
+        pixels = plane.assembled(lambda page: page.asarray())
+        return as_decoded(tiff, plane.with_last(pixels, channel), pixels)
 
 
 @contextmanager
@@ -166,9 +180,15 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
     if number >= len(series):
         raise DecodeError(f"holds {len(series)} series, where a series {number + 1} was asked for (--series)")
     entry, page = series[number], series[number].keyframe
+    if page.axes == "YX" and page.imagewidth <= 4 < page.imagelength and len(entry.shape) == 3 and entry.shape[0] > 4:
+        rows, columns, count = entry.shape
+        raise DecodeError(
+            f"holds {rows} pages of {columns} x {count} pixels, which are {count} channels with the channels last, "
+            f"where pages of rows x columns were expected: save an array of the shape ({count}, {rows}, {columns})"
+        )
     check_directory(tiff, page)
     is_plane, one_page = page.axes in ("YX", "YXS", "SYX"), math.prod(entry.shape) == math.prod(page.shape)
-    is_known = is_plane and _is_grey_or_rgb(page)
+    is_known = is_plane and is_grey_or_rgb(page)
     if is_known and one_page:
         return Plane(page, (page,))
     axes = {
@@ -177,7 +197,7 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
     counts = " x ".join(f"{length} {_AXES.get(axis, 'pages')}" for axis, length in axes.items())
     held = f"holds {counts or 'an unknown arrangement'} (axes {entry.axes}, shape {tuple(entry.shape)})"
     if one_page and is_plane:
-        return _with_channel(tiff, Plane(page, (page,)), list(axes.values()), channel, held)
+        return _with_channel(tiff, entry, Plane(page, (page,)), list(axes.values()), channel, held)
     pages, outer = [single for single in entry.pages if single is not None], entry.axes.removesuffix(page.axes)
     shape = entry.shape[: len(outer)]
     is_paged = is_plane and len(pages) == len(entry.pages) == math.prod(shape)
@@ -203,32 +223,30 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
         return plane
     if len(others) != 1 or not set(axes) <= {*_CHANNEL_AXES, "T", "Z"} or page.axes != "YX":
         raise DecodeError(f"{held}, where one plane, grey or RGB, was expected")
-    return _with_channel(tiff, plane, others, channel, held)
+    return _with_channel(tiff, entry, plane, others, channel, held)
 
 
 def _with_channel(
-    tiff: tifffile.TiffFile, plane: Plane, counts: Sequence[int], channel: str | None, held: str
+    tiff: tifffile.TiffFile,
+    entry: tifffile.TiffPageSeries,
+    plane: Plane,
+    counts: Sequence[int],
+    channel: str | None,
+    held: str,
 ) -> Plane:
     """Return a plane with one of its channels chosen, of as many as the one entry of `counts` says."""
     if len(counts) != 1:
         raise DecodeError(f"{held}, where one plane, grey or RGB, was expected")
-    names = _channel_names(tiff, plane.key, counts[0])
+    names = channel_names(tiff, entry, counts[0])
+    if is_all_colours(channel) or (channel is None and are_colours(names)):
+        if len(names) < 3:
+            raise DecodeError(f"{held}, where at least three were expected for --channel rgb")
+        return plane if len(plane.pages) == 1 else replace(plane, pages=plane.pages[: 3 * plane.depth])
     if channel is None:
         numbered = f": {list_channels(names)}" if any(names) else ""
         raise SeveralChannels(f"{held}{numbered}, where one plane, grey or RGB, was expected")
     index = choose_channel(channel, names)
     return replace(plane, channel=index, names=name_channels(names, index))
-
-
-def _channel_names(tiff: tifffile.TiffFile, page: tifffile.TiffPage, count: int) -> Sequence[str | None]:
-    """Return the names of the channels in OME-XML or ImageJ's labels; None for each that has none."""
-    names: list[str | None] = []
-    if tiff.is_ome:
-        names = [child.get("Name") for child in ome_pixels(tiff, page) if child.tag.endswith("}Channel")]
-    elif tiff.is_imagej:
-        labels = (tiff.imagej_metadata or {}).get("Labels") or []
-        names = [str(label) or None for label in ([labels] if isinstance(labels, str) else labels)]
-    return names if len(names) == count else [None] * count
 
 
 def as_decoded(tiff: tifffile.TiffFile, plane: Plane, pixels: np.ndarray) -> Decoded:
@@ -244,57 +262,19 @@ def as_decoded(tiff: tifffile.TiffFile, plane: Plane, pixels: np.ndarray) -> Dec
     if channels is not None and channels.dtype == bool:
         channels = channels.astype(np.uint8) * 255
     if page.photometric == PHOTOMETRIC.PALETTE:
-        palette = _palette(page)
+        # A channel of several is never shown in the palette, which is that of the first page.
+        palette = None if plane.names else palette_of(page)
         pixels = pixels.astype(np.uint16 if page.bitspersample > 8 else np.uint8)
     elif page.photometric == PHOTOMETRIC.MINISWHITE:
-        black = _black(page, pixels).item()
+        black = black_of(page, pixels).item()
         if channels is not None:
-            channels = _black(page, channels).astype(channels.dtype) - channels
+            channels = black_of(page, channels).astype(channels.dtype) - channels
     return Decoded(
         pixels,
         palette=palette,
         black=black,
-        lossy=page.compression in _JPEG,
+        lossy=page.compression in JPEG,
         pixel_size_um=tiff_pixel_size(tiff, page),
         channels=channels,
         names=plane.names,
     )
-
-
-def _is_grey_or_rgb(page: tifffile.TiffPage) -> bool:
-    """Whether the samples are grey or RGB; refuse values that are no numbers, and colours other than RGB."""
-    samples, photometric = page.samplesperpixel, page.photometric
-    if page.dtype is None:
-        raise DecodeError(
-            f"stores pixels of {page.bitspersample} bits in sample format {page.sampleformat}, "
-            "where integers or real numbers of 1 to 64 bits were expected"
-        )
-    if photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE):
-        return samples == 1 or (samples == 2 and len(page.extrasamples) > 0 and page.extrasamples[0] in _ALPHA)
-    if photometric == PHOTOMETRIC.RGB or (photometric == PHOTOMETRIC.YCBCR and page.compression in _JPEG):
-        return samples in (3, 4)
-    name = getattr(photometric, "name", photometric)
-    raise DecodeError(f"stores its colours as {name}, where grey, RGB or a palette was expected")
-
-
-def _palette(page: tifffile.TiffPage) -> np.ndarray:
-    """Return the colour map as (N, 3) uint8; some programs fill its 16-bit entries with 8-bit values."""
-    colours, dtype = np.asarray(page.colormap).T, np.dtype(page.dtype)
-    if dtype.kind not in "bu" or page.bitspersample > 16 or colours.shape != (2**page.bitspersample, 3):
-        raise DecodeError(
-            f"is a damaged TIFF with {dtype} pixels and a palette of shape {colours.shape}, "
-            "where one entry (red, green, blue) for each possible value was expected"
-        )
-    return (colours if colours.max() < 256 else colours >> 8).astype(np.uint8)
-
-
-def has_natural_white(page: tifffile.TiffPage) -> bool:
-    """Whether the type of the pixels says which value is the opposite of 0."""
-    return page.dtype == bool or (np.dtype(page.dtype).kind == "u" and page.bitspersample <= 16)
-
-
-def _black(page: tifffile.TiffPage, pixels: np.ndarray) -> np.ndarray:
-    """Return the value that is black where 0 is white; without a natural one, the largest in each channel."""
-    if has_natural_white(page):
-        return np.array(255 if page.dtype == bool else 2**page.bitspersample - 1)
-    return pixels.max(axis=(0, 1))

@@ -10,15 +10,18 @@ import numpy as np
 from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError
 from segmentation.data.formats.planes import Planes
 from segmentation.data.formats.streams import check_stream
-from segmentation.data.formats.tiff import as_decoded, decode_errors, find_plane, has_natural_white
+from segmentation.data.formats.tiff import as_decoded, decode_errors, find_plane
 from segmentation.data.formats.tiff_checks import Page, check_data
 from segmentation.data.formats.tiff_pages import open_tiff
+from segmentation.data.formats.tiff_samples import has_natural_white
 
 # Decoded strips and tiles that are kept, because the next block needs them again: a row of blocks 2,000 pixels high
 # and 32,768 pixels wide in 16 bits.
 CACHE_BYTES = 140_000_000
 # Uncompressed pictures are often one single strip, of which any rows can be read.
 _ROWS_AT_ONCE = 64
+# Half the side of the part in the middle that tells whether a last sample is alpha.
+_MIDDLE = 512
 
 
 class TiffBlocks:
@@ -48,6 +51,10 @@ class TiffBlocks:
                 for page in self._plane.pages:
                     check_data(self._tiff, self._plane.key, page, most_pixels=None)
                 self._lay_out()
+                self._describe()
+                if self._plane.key.samplesperpixel in (2, 4) and not self.obstacle:
+                    self._plane = self._plane.with_last(self._middle(), channel)
+                    self._describe()
         except BaseException:
             self.close()
             raise
@@ -70,9 +77,11 @@ class TiffBlocks:
         else:
             rows = _ROWS_AT_ONCE if self._by_rows else page.rowsperstrip
             self._chunk = min(rows, page.imagelength), page.imagewidth
-        empty = np.zeros((self._planes, 1, 1, self._samples), page.dtype)
-        alone = self._plane.alone
-        self.description = as_decoded(self._tiff, alone, alone.assembled(lambda page: self._as_stored(empty)))
+
+    def _describe(self) -> None:
+        page, alone = self._plane.key, self._plane.alone
+        empty = self._as_stored(np.zeros((self._planes, 1, 1, self._samples), page.dtype))
+        self.description = as_decoded(self._tiff, alone, alone.assembled(lambda page: empty))
         self.channel_names = self._plane.names
         self.obstacle = None
         if math.prod(self._chunk) > MAX_PIXELS // 4:
@@ -85,6 +94,13 @@ class TiffBlocks:
                 f"stores {page.dtype} pixels with 0 for white, where uint8 or uint16 was expected of a picture that is "
                 "read by blocks"
             )
+
+    def _middle(self) -> np.ndarray:
+        """Return a part from the middle of the picture, as stored, to tell what a sample holds."""
+        rows, columns = (
+            slice(max(length // 2 - _MIDDLE, 0), min(length // 2 + _MIDDLE, length)) for length in self.shape
+        )
+        return self._read_page(self._plane.pages[0], rows, columns)
 
     def _as_stored(self, block: np.ndarray) -> np.ndarray:
         """Bring (planes, H, W, samples) to the axes of the page."""

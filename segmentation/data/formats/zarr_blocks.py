@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segmentation.data.formats.channels import RGB, SeveralChannels, choose_channel, list_channels, name_channels
+from segmentation.data.formats.channels import (
+    SeveralChannels,
+    are_colours,
+    choose_channel,
+    is_all_colours,
+    list_channels,
+    name_channels,
+)
 from segmentation.data.formats.decoded import EXPANSION_OF_CODECS, MAX_PIXELS, Decoded, DecodeError, one_line
 from segmentation.data.formats.pixel_size import square_pixel_size
 from segmentation.data.formats.planes import Place, Planes, project
@@ -82,10 +89,14 @@ class ZarrBlocks:
         names = names if len(names) == count else [None] * count
         self.channel_names: tuple[str, ...] = ()
         self._channels: int | slice = 0
-        if channel is not None and count > 1:
+        if is_all_colours(channel) and count > 1:
+            if count < 3:
+                raise DecodeError(f"{held}, where at least three were expected for --channel rgb")
+            self._channels = slice(0, 3)
+        elif channel is not None and count > 1:
             self._channels = choose_channel(channel, names)
             self.channel_names = name_channels(names, self._channels)
-        elif tuple(str(name).strip().lower() for name in names) == RGB:
+        elif are_colours(names):
             self._channels = slice(None)
         elif count > 1:
             numbered = f": {list_channels(names)}" if any(names) else ""

@@ -1,0 +1,84 @@
+"""Tell colours that only show an intensity, such as those of a lookup table, from colours that are data."""
+
+import numpy as np
+
+# From entry to entry, a lookup table changes by at most 16 (red, green and blue added) or, with 16 colours, only after
+# each 16 entries; palettes that programs make from stained images have steps of 20 and more.
+_ENTRIES, _LARGEST_STEP, _BAND = 256, 16, 16
+
+# A channel is empty if nearly all of it stays below this share of the brightest channel; JPEG leaves up to 0.1.
+_EMPTY = 0.12
+_MOST_ABOVE = 1e-3
+# Channels that show one intensity in a colour are multiples of each other, but for rounding.
+_ROUNDING = 1.0
+# Fluorescence has a dark background. A stained image of one hue has none.
+_DARK = 0.5
+_GREYEST = 0.9
+# What a few pixels show is chance.
+_FEWEST_VALUES = 3 * 64
+
+
+def is_lookup_table(palette: np.ndarray) -> bool:
+    """Tell a table of colours for intensities from the palette of a picture in colours.
+
+    Parameters
+    ----------
+    palette : (N, 3) ndarray of uint8
+
+    Examples
+    --------
+    >>> blue = np.zeros((256, 3), np.uint8)
+    >>> blue[:, 2] = np.arange(256)
+    >>> is_lookup_table(blue), is_lookup_table(np.random.default_rng(0).permutation(blue))
+    (True, False)
+    """
+    steps = np.abs(np.diff(palette.astype(int), axis=0)).sum(axis=1)
+    is_smooth, is_banded = steps.max(initial=0) <= _LARGEST_STEP, not np.any((np.flatnonzero(steps) + 1) % _BAND)
+    return len(palette) == _ENTRIES and bool(steps.any()) and bool(is_smooth or is_banded)
+
+
+def find_single_channel(pixels: np.ndarray) -> int | None:
+    """Return the channel that holds all of a picture in one colour; None where several channels have data.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8, uint16 or float32
+
+    Returns
+    -------
+    int or None
+        The brightest channel, if the others are empty or multiples of it, as where a fluorescence channel is shown in
+        blue or cyan.
+
+    Examples
+    --------
+    >>> nuclei = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    >>> empty = np.zeros_like(nuclei)
+    >>> find_single_channel(np.stack([empty, nuclei // 2, nuclei], axis=-1))
+    2
+    >>> find_single_channel(np.stack([empty, nuclei.T, nuclei], axis=-1)) is None
+    True
+    """
+    if pixels.size < _FEWEST_VALUES:
+        return None
+    bright = pixels.reshape(-1, 3).max(axis=0)
+    main = int(bright.argmax())
+    if not bright[main] > 0 or pixels.min() < 0:
+        return None
+    reference = pixels[..., main].astype(np.float32)
+    is_bright = reference > _DARK * float(bright[main])
+    shares = []
+    for other in {0, 1, 2} - {main}:
+        channel = pixels[..., other]
+        if np.mean(channel > _EMPTY * float(bright[main])) <= _MOST_ABOVE:
+            shares.append(0.0)
+            continue
+        if float(reference.min()) > _DARK * float(bright[main]):
+            return None
+        # Programs round down, which shows in the dark.
+        share = float(channel[is_bright].sum(dtype=float) / reference[is_bright].sum(dtype=float))
+        if np.abs(channel - share * reference).max() > _ROUNDING + 0.005 * float(bright[main]):
+            return None
+        shares.append(share)
+    # Grey, but for a hue or the traces of JPEG: that is no display colour.
+    return main if min(shares) < _GREYEST else None
