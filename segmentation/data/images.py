@@ -104,7 +104,7 @@ def read_image(file: Readable, channel: str | None = None, planes: Planes | None
     of their channel.
 
     The pixel size is read from OME-XML, ImageJ's metadata, the TIFF resolution tags, PNG's pHYs and the BMP header;
-    more than 20 µm a pixel, such as a screen's 72 dots an inch, and pixels that are not square count as unknown.
+    more than 9 µm a pixel, as of screens and printers, and pixels that are not square count as unknown.
 
     Parameters
     ----------

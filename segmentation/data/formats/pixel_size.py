@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 if TYPE_CHECKING:
     import tifffile
 
-# Coarser than any lens that shows nuclei. The figures of screens and printers (72 to 1200 dots an inch) all lie above.
-COARSEST_PIXEL_UM = 20.0
+# What a microscope that shows nuclei can have. Screens and printers (72 to 2,540 dots an inch) have 10 and more.
+FINEST_PIXEL_UM, COARSEST_PIXEL_UM = 0.002, 9.0
 
 _MICROMETRES = {
     "nm": 1e-3, "um": 1, "µm": 1, "μm": 1, "micron": 1, "microns": 1, "micrometer": 1, "micrometre": 1, "mm": 1e3,
@@ -21,10 +21,10 @@ _RESOLUTION_UNITS = {2: "inch", 3: "cm"}  # of the TIFF tag
 def square_pixel_size(width_um: float, height_um: float) -> float | None:
     """Return `width_um` as the side of a pixel, or None where the figures cannot be those of a microscope.
 
-    They cannot where a side is not positive, is above `COARSEST_PIXEL_UM` (the 72 or 96 dots an inch that programs
-    write by default), or where the sides differ by more than 1 %.
+    They cannot where a side lies outside of `FINEST_PIXEL_UM` to `COARSEST_PIXEL_UM` (the 72 or 96 dots an inch that
+    programs write by default do), or where the sides differ by more than 1 %.
     """
-    if not 0 < width_um <= COARSEST_PIXEL_UM or abs(width_um - height_um) > 0.01 * width_um:
+    if not FINEST_PIXEL_UM <= width_um <= COARSEST_PIXEL_UM or abs(width_um - height_um) > 0.01 * width_um:
         return None
     return float(width_um)
 
@@ -48,7 +48,9 @@ def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> flo
         return square_pixel_size(float(aperio[1]), float(aperio[1]))
     unit = _RESOLUTION_UNITS.get(page.tags.valueof("ResolutionUnit"))
     if tiff.is_imagej:
-        unit = str((tiff.imagej_metadata or {}).get("unit", unit)).lower()
+        stated = str((tiff.imagej_metadata or {}).get("unit", unit)).lower()
+        # As ImageJ reads it: micrometres beside a resolution in centimetres, as Micro-Manager writes, are a name only.
+        unit = unit if unit == "cm" and _MICROMETRES.get(stated) == 1 else stated
     pixels_per_unit = [page.tags.valueof(f"{axis}Resolution") for axis in "XY"]
     if unit not in _MICROMETRES or not all(rational and all(rational) for rational in pixels_per_unit):
         return None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from segmentation.data.formats.pixel_size import square_pixel_size
 from segmentation.data.images import read_image
 
 
@@ -61,3 +62,25 @@ def test_no_tags_or_not_square(tmp_path):
     assert size(tmp_path) is None
     assert size(tmp_path, resolution=(20_000, 10_000), resolutionunit="centimeter") is None
     assert size(tmp_path, resolution=((0, 1), (0, 1)), resolutionunit="centimeter") is None
+
+
+def test_micrometres_beside_centimetres_are_a_name_only(tmp_path):
+    """Micro-Manager writes ImageJ's unit um beside a resolution in centimetres; ImageJ multiplies by 10,000, too."""
+    file = tmp_path / "stack.tif"
+    pixels = np.zeros((8, 8), np.uint16)
+    options = {"metadata": None, "resolution": (30769, 30769), "description": "ImageJ=1.51s\nunit=um\n"}
+    tifffile.imwrite(file, pixels, resolutionunit="CENTIMETER", **options)
+    assert read_image(file).pixel_size_um == pytest.approx(0.325, rel=1e-4)
+    tifffile.imwrite(file, pixels, resolutionunit=1, **options | {"resolution": (1 / 0.325,) * 2})
+    assert read_image(file).pixel_size_um == pytest.approx(0.325, rel=1e-4)
+
+
+@pytest.mark.parametrize("dots", [72, 300, 600, 1200, 2400, 2540])
+def test_the_dots_of_screens_and_printers_are_no_pixel_size(tmp_path, dots):
+    tifffile.imwrite(tmp_path / "cells.tif", np.zeros((8, 8), np.uint8), resolution=(dots, dots), resolutionunit="INCH")
+    assert read_image(tmp_path / "cells.tif").pixel_size_um is None
+
+
+def test_a_size_that_no_microscope_has_is_none():
+    assert square_pixel_size(3e-5, 3e-5) is None
+    assert square_pixel_size(0.1, 0.1) == 0.1
