@@ -32,7 +32,7 @@ sys.path[:0] = [str(HERE), str(HERE / "benchmarks")]
 
 from mutations import Files, make_inputs, mutate
 
-FORMATS = ("tiff", "bigtiff", "ome-tiff", "png", "jpeg", "bmp", "jpeg2000", "zarr", "bundle")
+FORMATS = ("tiff", "bigtiff", "ome-tiff", "png", "jpeg", "bmp", "jpeg2000", "zarr", "gif", "webp", "npy", "bundle")
 MEMORY = 1 << 30
 SECONDS, MODEL_SECONDS = 5, 30
 _MARK = b"\n\0outcome "

@@ -71,6 +71,11 @@ def make_inputs(folder: Path) -> dict[str, list[Files]]:
     def encoded(suffix: str, pixels: np.ndarray, *options: int) -> Files:
         return {f"image{suffix}": cv2.imencode(suffix, pixels, options)[1].tobytes()}
 
+    def as_npy(pixels: np.ndarray) -> bytes:
+        stream = io.BytesIO()
+        np.save(stream, pixels)
+        return stream.getvalue()
+
     pages = io.BytesIO()
     with tifffile.TiffWriter(pages) as writer:
         writer.write(grey, subifds=1, metadata=None)
@@ -99,6 +104,12 @@ def make_inputs(folder: Path) -> dict[str, list[Files]]:
             encoded(".jpg", colour, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
         ],
         "bmp": [encoded(".bmp", grey), encoded(".bmp", colour)],
+        "gif": [{"image.gif": imagecodecs.gif_encode(grey)}],
+        "webp": [
+            {"image.webp": imagecodecs.webp_encode(colour, lossless=True)},
+            {"image.webp": imagecodecs.webp_encode(colour, level=70)},
+        ],
+        "npy": [{"image.npy": as_npy(grey)}, {"image.npy": as_npy(deep)}, {"image.npy": as_npy(colour.astype(float))}],
         "jpeg2000": [{"image.jp2": imagecodecs.jpeg2k_encode(colour)}, {"image.j2k": imagecodecs.jpeg2k_encode(deep)}],
         "zarr": [_zarr(folder / "2.zarr", deep, 2), _zarr(folder / "3.zarr", deep, 3)],
         "bundle": [_bundle(folder / "model")],

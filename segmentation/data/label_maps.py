@@ -1,13 +1,9 @@
 """Label maps and masks, read from pictures and from arrays of NumPy."""
 
-import io
-import math
-import tokenize
-
 import cv2
 import numpy as np
 
-from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError, one_line
+from segmentation.data.formats.decoded import Decoded, DecodeError
 from segmentation.data.images import ImageError, Readable, check_range, decode, expand, is_grey
 
 # JPEG blurs the steps between 0 and 255. Of a mask saved at a quality of 50 or more, less than 0.01 of the foreground
@@ -40,8 +36,6 @@ def read_label_map(file: Readable) -> np.ndarray:
         4,294,967,295.
     """
     try:
-        if str(file).lower().endswith(".npy"):
-            return np.ascontiguousarray(_as_label_dtype(_decode_npy(file)))
         decoded = decode(file)
         pixels = _labels_of_colours(decoded)
         if decoded.lossy:
@@ -54,35 +48,6 @@ def read_label_map(file: Readable) -> np.ndarray:
         return pixels
     except DecodeError as error:
         raise ImageError(f"{file} {error}") from error
-
-
-def _decode_npy(file: Readable) -> np.ndarray:
-    """Return the picture in a file of `numpy.save`, (H, W); `DecodeError` if it holds anything else."""
-    try:
-        content = file.read_bytes()
-        stream = io.BytesIO(content)
-        version = np.lib.format.read_magic(stream)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, is_transposed, dtype = read_header(stream)
-    except (OSError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError) as error:
-        raise DecodeError(f"cannot be read as a NumPy array ({one_line(error)})") from error
-    if dtype.hasobject:
-        raise DecodeError(
-            "holds Python objects, as Cellpose's _seg.npy does, which may run code when they are read: "
-            "save its masks as TIFF or PNG"
-        )
-    shape = tuple(length for length in shape if length != 1) if len(shape) > 2 else shape
-    if len(shape) != 2 or not 0 < math.prod(shape) <= MAX_PIXELS:
-        raise DecodeError(f"holds an array of the shape {shape}, where a label map of rows x columns was expected")
-    count, data = math.prod(shape), memoryview(content)[stream.tell() :]
-    if len(data) < count * dtype.itemsize or dtype.itemsize == 0:
-        raise DecodeError(
-            f"is a truncated NumPy array of {len(data):,} bytes, where {count * dtype.itemsize:,} were expected"
-        )
-    pixels = np.frombuffer(data, dtype, count).reshape(shape, order="F" if is_transposed else "C")
-    if pixels.dtype.kind not in "biufc":
-        raise DecodeError(f"holds {pixels.dtype.name} values, where integers or real numbers were expected")
-    return pixels.astype(dtype.newbyteorder("="))
 
 
 def _labels_of_colours(decoded: Decoded) -> np.ndarray:
