@@ -77,7 +77,8 @@ def test_a_picture_above_the_limit_goes_by_blocks(call, tmp_path, monkeypatch, c
 
     limited = large.open_large
     monkeypatch.setattr(
-        "segmentation.batch.stages.open_large", lambda file, channel, most: limited(file, channel, 10_000)
+        "segmentation.batch.stages.open_large",
+        lambda file, channel, most, *planes: limited(file, channel, 10_000, *planes),
     )
     tifffile.imwrite(tmp_path / "slide.tif", draw((200, 240)), tile=(64, 64))
     assert call(tmp_path / "slide.tif", "--output", tmp_path / "out") == 0

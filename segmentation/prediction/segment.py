@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from segmentation.bundle import DESCRIPTION, BundleError, load_bundle
+from segmentation.data.colours import find_single_channel
 from segmentation.data.formats.decoded import DecodeError
 from segmentation.data.images import GREY, RGB, Image, as_image_dtype, count_gaps, fill_gaps, median_of
 from segmentation.paths import released_model
@@ -173,6 +174,9 @@ def _as_image(array: ArrayLike) -> Image:
             warnings.warn(sentence, stacklevel=3)
     except DecodeError as error:
         raise ValueError(f"array {error}") from error
+    single = find_single_channel(pixels) if pixels.shape[-1] == 3 else None
+    if single is not None:  # shown in a colour, as a file may be
+        pixels = np.ascontiguousarray(pixels[..., single : single + 1])
     return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, None)
 
 

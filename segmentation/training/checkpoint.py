@@ -159,7 +159,8 @@ def describe_loss(model: keras.Model) -> dict:
     """Return the class and the settings of the loss that a model is compiled with, or the name of a function."""
     loss = getattr(model, "loss", None)
     if isinstance(loss, keras.losses.Loss):
-        return {"class": type(loss).__name__} | json.loads(json.dumps(loss.get_config(), default=str))
+        settings = {name: value for name, value in loss.get_config().items() if name != "name"}  # Keras numbers them
+        return {"class": type(loss).__name__} | json.loads(json.dumps(settings, default=str))
     return {"function": getattr(loss, "__name__", str(loss))}
 
 

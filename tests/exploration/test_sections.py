@@ -123,7 +123,7 @@ def test_sampling_shares_are_those_that_training_draws(drawn_survey):
     ids = drawn_survey.images["id"][drawn_survey.rows("train")]
     cached = drawn_survey.cached.select({i: SplitRow("train") for i in ids})
     batches = NucleiSequence(cached, "centre_offsets", batch_size=8, crop_size=32)
-    drawn = np.concatenate([batches.draw_epoch(epoch) for epoch in range(40)])
+    drawn = np.concatenate([batches.batches.draw_epoch(epoch) for epoch in range(40)])
     own = np.array(cached.kinds)
     for kind, share, expected in kinds.kind_shares(drawn_survey).itertuples():
         assert share == pytest.approx((own == kind).mean())
