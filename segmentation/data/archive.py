@@ -21,7 +21,7 @@ MAX_PARTS = 5
 # Limits for unpacking. PNG is compressed already, so a zip of images does not shrink a hundredfold.
 MAX_FILES, MAX_BYTES, MAX_RATIO = 100_000, 2_000_000_000, 100
 # What `zipfile` raises for a zip that is damaged, encrypted or packed by an unknown method.
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 
 
 class Archive:
@@ -52,7 +52,7 @@ class Archive:
             finally:
                 with self._lock:
                     member.close()
-        except (*_UNREADABLE, KeyError) as error:
+        except (*UNREADABLE, KeyError) as error:
             raise OSError(f"{self.path}/{name}: cannot be read from the zip: {error}") from error
 
 
@@ -161,7 +161,7 @@ def unpack(path: Path, folder: Path, wanted: re.Pattern[str]) -> dict[str, str]:
                 file = folder / target
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{path}: is damaged or no zip: {error}.") from error
     return digests
 

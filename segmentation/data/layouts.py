@@ -1,12 +1,17 @@
-"""Find the samples of a data set on disk, in the three layouts that people have.
+"""Find the samples of a data set on disk, in the layouts that people have.
 
     <id>/images/*.png + <id>/masks/*.png     one mask file a nucleus: the 2018 Data Science Bowl
-    images/NAME.png + masks/NAME.png         equal names; masks binary (0 and another value) or label maps
+    images/NAME.png + masks/NAME.png         a mask an image; or labels/, rois/NAME.zip, geojson/NAME.geojson
+    NAME.png + NAME_mask.png                 the same in one folder
     NAME.png + stage1_train_labels.csv       run lengths, the table in the folder or beside it
 
+Masks are binary (0 and another value), label maps, NumPy arrays, or outlines of ImageJ or QuPath; their names are those
+of the images, with or without a part such as `_mask` (`segmentation.data.mask_names`).
+
 Each may be a folder or a zip, with or without a folder around it. Hidden files, files of file managers and files that
-are no images are ignored. Of several data sets, training ignores those without masks (the Bowl's archive holds
-stage1_train and stage1_test); if several are left, the path is refused.
+are no images are ignored. Data sets in folders named train, val and test are one, with these subsets. Of several other
+data sets, training ignores those without masks (the Bowl's archive holds stage1_train and stage1_test); if several are
+left, the path is refused.
 """
 
 from collections import Counter, defaultdict
@@ -16,19 +21,33 @@ from pathlib import Path, PurePosixPath
 
 from segmentation.data import problems
 from segmentation.data.archive import File, list_files
-from segmentation.data.images import IMAGE_SUFFIXES
-from segmentation.data.masks import NucleusMasks, RunLengthMasks, WholeMask
+from segmentation.data.mask_names import (
+    MASK_FOLDERS,
+    ImageNames,
+    divide,
+    is_image_file,
+    is_mask_file,
+    pair,
+    several_files,
+)
+from segmentation.data.masks import NucleusMasks, RunLengthMasks
 from segmentation.data.problems import DatasetError, Problem
 from segmentation.data.run_lengths import COLUMNS, choose_run_length_table
 from segmentation.data.samples import Sample
 
 LAYOUTS = {
     "one file a nucleus": "<id>/images/*.png + <id>/masks/*.png",
-    "images beside masks": "images/NAME.png + masks/NAME.png, the masks binary or label maps",
+    "images beside masks": "images/NAME.png + masks/NAME.png, or labels/, rois/NAME.zip, geojson/NAME.geojson; "
+    "or NAME.png + NAME_mask.png in one folder",
     "run lengths": f"NAME.png + a .csv with the columns {' and '.join(COLUMNS)} in the folder or beside it",
     "images without masks": "",
 }
 NUCLEUS_FILES, PAIRS, RUN_LENGTHS, NO_MASKS = LAYOUTS
+# Names of folders that are subsets of one data set.
+_SUBSETS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,15 +99,17 @@ def find_data_set(path: Path | str, need_masks: bool = True) -> DataSet:
     """
     path = Path(path)
     files, folders = list_files(path)
-    pictures = defaultdict(list)  # folder -> its pictures
+    by_folder = defaultdict(list)  # folder -> the files in it that may be images or masks
     for name, file in files.items():
-        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
-            pictures[_parent(name)].append(file)
-    data_sets = _with_mask_folders(path, pictures, folders)
+        if is_mask_file(name):
+            by_folder[_parent(name)].append(file)
+    data_sets = _with_mask_folders(path, by_folder, folders)
     if not data_sets:
-        # Pictures alone: those at the top, or one data set a folder.
-        roots = [""] if "" in pictures else list(pictures)
-        data_sets = {root: _data_set(path, NO_MASKS, _pairs(pictures[root], [])) for root in roots}
+        # All in one folder: that at the top, or one data set a folder.
+        beside = {folder: divide(found) for folder, found in by_folder.items()}
+        roots = {folder: found for folder, found in beside.items() if found[0]}
+        roots = {"": roots[""]} if "" in roots else roots
+        data_sets = {root: _data_set(path, PAIRS, pair(*found)) for root, found in roots.items()}
     for root, found in data_sets.items():
         if need_masks and found.layout == NO_MASKS:
             data_sets[root] = _with_run_lengths(found, root, files)
@@ -98,10 +119,7 @@ def find_data_set(path: Path | str, need_masks: bool = True) -> DataSet:
     if not choice:
         count = sum(sample.image is not None for found in data_sets.values() for sample in found.samples)
         raise _refusal(path, f"{count} images, but no masks that belong to them", files, folders)
-    if len(choice) > 1:
-        names = ", ".join(sorted(root or "." for root in choice))
-        raise DatasetError(f"{path}: holds {len(choice)} data sets ({names}); give the folder of one of them.")
-    (found,) = choice.values()
+    found = _join_subsets(path, choice)
     samples = sorted(found.samples, key=lambda sample: sample.id)
     if not need_masks:
         samples = [_without(sample, problems.NO_MASKS) for sample in samples if sample.image is not None]
@@ -109,35 +127,78 @@ def find_data_set(path: Path | str, need_masks: bool = True) -> DataSet:
     return DataSet(path, found.layout, samples, found.problems, all_files)
 
 
-def _with_mask_folders(path: Path, pictures: Mapping[str, list[File]], folders: set[str]) -> dict[str, DataSet]:
-    """Data sets with folders named `images` or `masks`, by their folder."""
-    # folder -> the folders in it that hold images/ or masks/
-    units: defaultdict[str | None, set[str]] = defaultdict(set)
-    for folder in folders:
-        if PurePosixPath(folder).name in ("images", "masks"):
+def _join_subsets(path: Path, choice: Mapping[str, DataSet]) -> DataSet:
+    """Return the only data set, or that whose subsets they are; raise DatasetError if they are several."""
+    if len(choice) == 1:
+        return next(iter(choice.values()))
+    subsets = {root: _SUBSETS.get(PurePosixPath(root).name.lower(), "") for root in choice}
+    if len({_parent(root) for root in choice}) > 1 or len(set(subsets.values()) - {""}) < len(choice):
+        names = ", ".join(sorted(root or "." for root in choice))
+        raise DatasetError(f"{path}: holds {len(choice)} data sets ({names}); give the folder of one of them.")
+    counts = Counter(sample.id for found in choice.values() for sample in found.samples)
+    samples = []
+    for root, found in choice.items():
+        for sample in found.samples:
+            # The same name may occur in each folder.
+            sample_id = sample.id if counts[sample.id] == 1 else f"{subsets[root]}_{sample.id}"
+            samples.append(replace(sample, id=sample_id, subset=subsets[root]))
+    layouts = {found.layout: None for found in choice.values()}
+    files = [file for found in choice.values() for file in found.files]
+    return DataSet(path, ", ".join(layouts), samples, [p for found in choice.values() for p in found.problems], files)
+
+
+def _with_mask_folders(path: Path, by_folder: Mapping[str, list[File]], folders: set[str]) -> dict[str, DataSet]:
+    """Data sets with folders named `images`, `masks` or otherwise as `MASK_FOLDERS`, by their folder."""
+    # folder -> the folders in it that hold images/ or masks/, and these by their name in lower case
+    units: defaultdict[str | None, dict[str, dict[str, str]]] = defaultdict(dict)
+    for folder in sorted(folders):
+        name = PurePosixPath(folder).name.lower()
+        if name in ("images", *MASK_FOLDERS):
             unit = _parent(folder)
-            units[None if unit == "" else _parent(unit)].add(unit)
+            units[None if unit == "" else _parent(unit)].setdefault(unit, {})[name] = folder
 
     data_sets = {}
     for root, members in units.items():
-        contents = {
-            unit: (pictures.get(_join(unit, "images"), []), pictures.get(_join(unit, "masks"), []))
-            for unit in sorted(members)
+        images_of = {
+            unit: [file for file in by_folder.get(parts.get("images", "?"), []) if is_image_file(file.name)]
+            for unit, parts in sorted(members.items())
         }
-        if not any(images for images, _ in contents.values()):
+        if not any(images_of.values()):
             continue
-        if root is not None and _is_bowl(contents):
+        nuclei_of = {unit: by_folder.get(members[unit].get("masks", "?"), []) for unit in images_of}
+        if root is not None and _is_bowl(images_of, nuclei_of):
             samples = [
-                _bowl_sample(path, unit, images, masks if _join(unit, "masks") in folders else None)
-                for unit, (images, masks) in contents.items()
-                if images or masks
+                _bowl_sample(path, unit, images, nuclei_of[unit] if "masks" in members[unit] else None)
+                for unit, images in images_of.items()
+                if images or nuclei_of[unit]
             ]
             data_sets[root] = _data_set(path, NUCLEUS_FILES, samples)
             continue
-        for unit, (images, masks) in contents.items():
-            if images:
-                data_sets[unit] = _data_set(path, PAIRS, _pairs(images, masks))
+        for unit, images in images_of.items():
+            parts = members[unit]
+            mask_folders = {parts[name]: by_folder.get(parts[name], []) for name in MASK_FOLDERS if name in parts}
+            if images and mask_folders:
+                masks, found = _choose_masks(path, images, mask_folders)
+                data_sets[unit] = replace(_data_set(path, PAIRS, pair(images, masks)), problems=found)
+            elif images:
+                data_sets[unit] = _data_set(path, PAIRS, pair(*divide(by_folder[parts["images"]])))
     return data_sets
+
+
+def _choose_masks(
+    path: Path, images: list[File], folders: Mapping[str, list[File]]
+) -> tuple[list[File], list[Problem]]:
+    """Choose the folder of masks of which one at least belongs to an image; raise DatasetError if several have one."""
+    names = ImageNames(image.stem for image in images)
+    fitting = {folder: masks for folder, masks in folders.items() if any(names.find(mask.stem) for mask in masks)}
+    kinds = [PurePosixPath(folder).name.lower() for folder in fitting]
+    if len(fitting) > 1 and kinds != ["labels", "masks"]:
+        raise DatasetError(
+            f"{path}: has the nuclei of its images in {' and in '.join(fitting)}; keep the folder that holds the truth."
+        )
+    # What `predict_masks.py` writes: the masks are the nuclei of the label maps as 0 and 255.
+    found = [Problem(f"{path}/{folder}", "", problems.NOT_READ, False) for folder in list(fitting)[1:]]
+    return next(iter(fitting.values() or folders.values()), []), found
 
 
 def _data_set(path: Path, layout: str, samples: list[Sample]) -> DataSet:
@@ -145,15 +206,16 @@ def _data_set(path: Path, layout: str, samples: list[Sample]) -> DataSet:
     return DataSet(path, layout if has_masks else NO_MASKS, samples, [], [])
 
 
-def _is_bowl(contents: dict[str, tuple[list[File], list[File]]]) -> bool:
-    """Whether each folder (with its images, its masks) is one sample rather than one data set."""
+def _is_bowl(images_of: Mapping[str, list[File]], nuclei_of: Mapping[str, list[File]]) -> bool:
+    """Whether each folder, with its images and its masks, is one sample rather than one data set."""
 
-    def is_sample(unit: str, images: list[File], masks: list[File]) -> bool:
+    def is_sample(unit: str, images: list[File]) -> bool:
         if len(images) != 1:
             return not images
-        return images[0].stem == PurePosixPath(unit).name or images[0].stem not in {mask.stem for mask in masks}
+        name = ImageNames([images[0].stem])
+        return images[0].stem == PurePosixPath(unit).name or not any(name.find(mask.stem) for mask in nuclei_of[unit])
 
-    return 2 * sum(is_sample(unit, *content) for unit, content in contents.items()) > len(contents)
+    return 2 * sum(is_sample(unit, images) for unit, images in images_of.items()) > len(images_of)
 
 
 def _bowl_sample(path: Path, unit: str, images: list[File], masks: list[File] | None) -> Sample:
@@ -162,28 +224,11 @@ def _bowl_sample(path: Path, unit: str, images: list[File], masks: list[File] | 
     if not images:
         found = (Problem(f"{path}/{unit}", sample_id, problems.NO_IMAGE, True, f"{len(masks or ())} masks"),)
     elif len(images) > 1:
-        found = (_several_files(sample_id, images),)
+        found = (several_files(sample_id, images),)
     elif masks is None:
         found = (Problem(str(images[0]), sample_id, problems.NO_MASKS, True),)
     nuclei = None if masks is None else NucleusMasks(tuple(masks))
     return Sample(sample_id, images[0] if images else None, nuclei, problems=found)
-
-
-def _pairs(images: list[File], masks: list[File]) -> list[Sample]:
-    by_stem: defaultdict[str, tuple[list[File], list[File]]] = defaultdict(lambda: ([], []))
-    for side, files in enumerate((images, masks)):
-        for file in files:
-            by_stem[file.stem][side].append(file)
-    samples = []
-    for stem, (own_images, own_masks) in by_stem.items():
-        found = [_several_files(stem, files) for files in (own_images, own_masks) if len(files) > 1]
-        if not own_images:
-            found.append(Problem(str(own_masks[0]), stem, problems.NO_IMAGE, True))
-        if not own_masks:
-            found.append(Problem(str(own_images[0]), stem, problems.NO_MASKS, True))
-        image = own_images[0] if own_images else None
-        samples.append(Sample(stem, image, WholeMask(own_masks[0]) if own_masks else None, problems=tuple(found)))
-    return samples
 
 
 def _with_run_lengths(data_set: DataSet, root: str, files: dict[str, File]) -> DataSet:
@@ -211,10 +256,6 @@ def _with_run_lengths(data_set: DataSet, root: str, files: dict[str, File]) -> D
 
 def _without(sample: Sample, what: str) -> Sample:
     return replace(sample, problems=tuple(problem for problem in sample.problems if problem.what != what))
-
-
-def _several_files(sample_id: str, files: list[File]) -> Problem:
-    return Problem(str(files[0]), sample_id, problems.SEVERAL_FILES, True, ", ".join(file.name for file in files))
 
 
 def _refusal(path: Path, what: str, files: dict[str, File], folders: set[str]) -> DatasetError:

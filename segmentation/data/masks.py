@@ -1,5 +1,6 @@
 """Three ways in which a data set stores the nuclei of an image, each read as one label map."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import cv2
@@ -10,16 +11,9 @@ from segmentation.data import problems
 from segmentation.data.archive import File
 from segmentation.data.images import ImageError
 from segmentation.data.label_maps import read_label_map
+from segmentation.data.painting import Nucleus, consecutive, count_pieces, paint
 from segmentation.data.problems import Problem
 from segmentation.data.run_lengths import decode_run_lengths
-
-# Outlines of neighbours overlap by a pixel or two. Masks that claim more of the foreground twice contradict each other.
-FATAL_OVERLAP = 0.1
-# A nucleus may be drawn in a few pieces. A file with more is probably a mask of the whole image in the wrong layout.
-FATAL_PIECES = 8
-
-# File, number from 1, pixels in the bounding box as (h, w) bool, top and left of the box.
-_Nucleus = tuple[File, int, np.ndarray, int, int]
 
 
 @dataclass(frozen=True)
@@ -31,13 +25,13 @@ class NucleusMasks:
     def read(self, sample_id: str, shape: tuple[int, int] | None) -> tuple[np.ndarray | None, list[Problem]]:
         """Read the label map; `shape` is that of the image, None if unknown. See `Sample.examine_labels`."""
         found: list[Problem] = []
-        nuclei: list[_Nucleus] = []
+        nuclei: list[Nucleus] = []
         for number, file in enumerate(self.files, 1):
             mask = _read(file, sample_id, shape, found)
             if mask is not None:
                 shape = mask.shape
                 nuclei.append((file, number, *_crop(mask)))
-        return _paint(sample_id, shape, nuclei, found) if shape else (None, found)
+        return paint(sample_id, shape, nuclei, found) if shape else (None, found)
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,10 @@ class RunLengthMasks:
         if shape is None:
             return None, []
         found: list[Problem] = []
-        nuclei: list[_Nucleus] = []
+        return paint(sample_id, shape, self._decode(sample_id, shape, found), found)
+
+    def _decode(self, sample_id: str, shape: tuple[int, int], found: list[Problem]) -> Iterator[Nucleus]:
+        """Yield the nuclei one by one, so that a few bytes for many huge ones do not fill the memory."""
         for number, runs in enumerate(self.nuclei, 1):
             try:
                 columns, rows = np.divmod(decode_run_lengths(runs, shape), shape[0])
@@ -101,8 +98,7 @@ class RunLengthMasks:
             top, left = int(rows.min()), int(columns.min())
             pixels = np.zeros((np.ptp(rows) + 1, np.ptp(columns) + 1), bool)
             pixels[rows - top, columns - left] = True
-            nuclei.append((self.file, number, pixels, top, left))
-        return _paint(sample_id, shape, nuclei, found)
+            yield self.file, number, pixels, top, left
 
 
 def labels_from_mask(pixels: np.ndarray) -> np.ndarray:
@@ -132,30 +128,6 @@ def labels_from_mask(pixels: np.ndarray) -> np.ndarray:
         return labels
     # scikit-image and SciPy find the same components but number some in another order, and take 2 to 4 times as long.
     return cv2.connectedComponents(labels.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)[1]
-
-
-def consecutive(mask: np.ndarray) -> np.ndarray:
-    """Renumber the values above 0 as 1..n in their order; (H, W) int32.
-
-    A table of the values takes 10 ms for 1024 x 1024 pixels, `relabel_sequential` of scikit-image 24, `np.unique` 93.
-    """
-    highest = int(mask.max(initial=0))
-    if highest > mask.size:
-        # The table would be larger than the picture.
-        values, numbers = np.unique(mask, return_inverse=True)
-        return (numbers.reshape(mask.shape) + (values[0] > 0)).astype(np.int32)
-    present = np.zeros(highest + 1, bool)
-    present[mask.ravel()] = True
-    present[0] = False
-    return np.cumsum(present, dtype=np.int32)[mask]
-
-
-def count_pieces(pixels: np.ndarray) -> int:
-    """Count the connected components, diagonal neighbours included, of an (h, w) bool array.
-
-    OpenCV takes 5 microseconds a nucleus, scikit-image 30.
-    """
-    return cv2.connectedComponents(pixels.view(np.uint8), connectivity=8)[0] - 1
 
 
 def reason(file: File, error: Exception) -> str:
@@ -193,27 +165,3 @@ def _count_enclosed(labels: np.ndarray) -> int:
     neighbours = np.bincount(touching[:, 0], minlength=labels.max() + 1)
     neighbours[touching[touching[:, 1] == 0, 0]] = 0
     return int(np.count_nonzero((neighbours[1:] == 1) | (neighbours[1:] == 2)))
-
-
-def _paint(
-    sample_id: str, shape: tuple[int, int], nuclei: list[_Nucleus], found: list[Problem]
-) -> tuple[np.ndarray, list[Problem]]:
-    """Paint nuclei one after another into a label map, numbered 1..n; add their problems to `found`."""
-    labels, overlaps = np.zeros(shape, np.int32), []
-    for file, number, pixels, top, left in nuclei:
-        region = labels[top : top + pixels.shape[0], left : left + pixels.shape[1]]
-        overlap, pieces = int(np.count_nonzero(region[pixels])), count_pieces(pixels) if pixels.size else 0
-        region[pixels] = number
-        if overlap:
-            overlaps.append((str(file), number, overlap))
-        if not pieces:
-            found.append(Problem(str(file), sample_id, problems.EMPTY_MASK, False))
-        if pieces > 1:
-            fatal = pieces > FATAL_PIECES
-            what = problems.MANY_IN_ONE if fatal else problems.IN_PIECES
-            found.append(Problem(str(file), sample_id, what, fatal, f"{pieces} pieces, nucleus {number}"))
-    contradictory = sum(overlap for _, _, overlap in overlaps) > FATAL_OVERLAP * np.count_nonzero(labels)
-    for name, number, overlap in overlaps:
-        detail = f"nucleus {number} shares {overlap} pixel{'s' * (overlap > 1)} with earlier ones"
-        found.append(Problem(name, sample_id, problems.OVERLAP, bool(contradictory), detail))
-    return consecutive(labels), found

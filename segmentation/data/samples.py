@@ -1,14 +1,20 @@
 """One image of a data set with its annotated nuclei."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from segmentation.data import problems
 from segmentation.data.archive import File
 from segmentation.data.images import Image, read_image
-from segmentation.data.masks import NucleusMasks, RunLengthMasks, WholeMask
 from segmentation.data.problems import DatasetError, Problem
+
+
+class Masks(Protocol):
+    """The nuclei of an image on disk: see `segmentation.data.masks` and `segmentation.data.outlines`."""
+
+    def read(self, sample_id: str, shape: tuple[int, int] | None) -> tuple[np.ndarray | None, list[Problem]]: ...
 
 
 @dataclass(frozen=True)
@@ -21,20 +27,23 @@ class Sample:
         Name of the sample, without suffix; unique in its data set.
     image : Path or ArchiveMember or None
         None if there are masks without an image.
-    masks : NucleusMasks or WholeMask or RunLengthMasks or None
+    masks : Masks or None
         None if they are missing, or for an image to predict.
     kind, group : str or None
         Kind of image and group of images that show one field, if known.
     problems : tuple of Problem
         Found while listing the files, such as a missing image.
+    subset : str or None
+        "train", "val" or "test" where the folder says so.
     """
 
     id: str
     image: File | None
-    masks: NucleusMasks | WholeMask | RunLengthMasks | None = None
+    masks: Masks | None = None
     kind: str | None = None
     group: str | None = None
     problems: tuple[Problem, ...] = ()
+    subset: str | None = None
 
     def read_image(self) -> Image:
         """Decode the image; raise ImageError or DatasetError if that is impossible."""

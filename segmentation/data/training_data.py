@@ -8,10 +8,10 @@ from segmentation.data.cache import MEMORY_LIMIT, CachedDataSet, CachedImages, P
 from segmentation.data.checks import check_across
 from segmentation.data.fingerprints import Fingerprint
 from segmentation.data.groups import find_groups
-from segmentation.data.layouts import find_data_set
+from segmentation.data.layouts import DataSet, find_data_set
 from segmentation.data.normalisation import Normalisation
 from segmentation.data.problems import NOT_IN_SPLIT, DatasetError, describe_problems
-from segmentation.data.splits import SplitRow, draw_split, read_split
+from segmentation.data.splits import FRACTIONS, SplitRow, draw_split, read_split
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ def load_training_data(
     path : Path
         A folder or zip in one of the layouts of `segmentation.data.layouts`.
     split_file : Path, optional
-        A split for `read_split`. Without it one is drawn by `seed`, stratified by kind, with tiles of one field kept
-        together.
+        A split for `read_split`. Without it: the folders train, val and test where the data set has them; one is drawn
+        by `seed`, stratified by kind, with tiles of one field kept together, where it has none; of images in train and
+        test alone, those of train are divided into train and val.
     skip_bad : bool
         Leave out the samples with fatal problems instead of refusing the data set.
     cache_folder, memory_limit, progress
@@ -68,7 +69,7 @@ def load_training_data(
     data_set = find_data_set(path)
     cached = prepare(data_set, Normalisation(), cache_folder, memory_limit, progress)
     if split is None:
-        split = _draw_split(cached, seed)
+        split = _split_by_folder(data_set, cached, seed) or _draw_split(cached, set(cached.images.ids), seed)
 
     across = check_across(data_set.samples, cached.fingerprints, split)
     # A drawn split leaves out only unusable samples, whose problems are listed anyway.
@@ -92,9 +93,22 @@ def load_training_data(
     return TrainingData(subsets["train"], subsets["val"], rows, cached.digest, report)
 
 
-def _draw_split(cached: CachedDataSet, seed: int) -> dict[str, SplitRow]:
+def _split_by_folder(data_set: DataSet, cached: CachedDataSet, seed: int) -> dict[str, SplitRow]:
+    """Return the split that the folders of a data set give; empty if they give none."""
+    subsets = {sample.id: sample.subset for sample in data_set.samples if sample.subset}
     kinds = dict(zip(cached.images.ids, cached.images.kinds, strict=True))
-    return draw_split(kinds, find_groups({i: cached.fingerprints[i] for i in kinds}), seed)
+    given = {i: SplitRow(subset, kinds[i]) for i, subset in subsets.items() if i in kinds}
+    if given and "val" not in subsets.values():
+        train = {i for i, row in given.items() if row.subset == "train"}
+        given |= _draw_split(cached, train, seed, (0.88, 0.12, 0.0))
+    return given
+
+
+def _draw_split(
+    cached: CachedDataSet, ids: set[str], seed: int, fractions: tuple[float, float, float] = FRACTIONS
+) -> dict[str, SplitRow]:
+    kinds = {i: kind for i, kind in zip(cached.images.ids, cached.images.kinds, strict=True) if i in ids}
+    return draw_split(kinds, find_groups({i: cached.fingerprints[i] for i in kinds}), seed, fractions)
 
 
 def without_leaks(split: Mapping[str, SplitRow], fingerprints: Mapping[str, Fingerprint]) -> dict[str, SplitRow]:

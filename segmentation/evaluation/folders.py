@@ -66,15 +66,13 @@ def find_truth(path: Path) -> list[TrueImage]:
 
     Raises EvaluationError if there are none.
     """
-    if (path / "labels").is_dir():
-        files = _label_maps(path / "labels")
-    else:
-        try:
-            return [TrueImage(s.id, partial(_read_sample, s), s.kind, s.group) for s in find_samples(path)]
-        except DatasetError as error:
-            files = _label_maps(path) if path.is_dir() else {}
-            if not files:
-                raise EvaluationError(str(error)) from error
+    try:
+        return [TrueImage(s.id, partial(_read_sample, s), s.kind, s.group) for s in find_samples(path)]
+    except DatasetError as error:
+        folder = path / "labels" if (path / "labels").is_dir() else path
+        files = _label_maps(folder) if path.is_dir() and not (path / "images").is_dir() else {}
+        if not files:
+            raise EvaluationError(str(error)) from error
     return [TrueImage(name, partial(_read_truth, file)) for name, file in files.items()]
 
 

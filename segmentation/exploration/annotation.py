@@ -11,7 +11,7 @@ from skimage.filters import gaussian
 from skimage.measure import label, regionprops
 from skimage.segmentation import expand_labels
 
-from segmentation.data.masks import count_pieces
+from segmentation.data.painting import count_pieces
 from segmentation.data.problems import OVERLAP
 from segmentation.exploration.measures import enclosed
 from segmentation.exploration.style import frame, picture, row_label

@@ -11,8 +11,8 @@ from skimage.color import rgb2lab
 from segmentation.data.cache import CachedImages, prepare
 from segmentation.data.groups import find_groups
 from segmentation.data.layouts import DataSet, find_data_set
-from segmentation.data.masks import count_pieces
 from segmentation.data.normalisation import Normalisation
+from segmentation.data.painting import count_pieces
 from segmentation.data.problems import DatasetError, Problem
 from segmentation.data.samples import Sample
 from segmentation.data.splits import SUBSETS, SplitRow, draw_split, read_split

@@ -1,11 +1,15 @@
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
 from segmentation.data import problems
 from segmentation.data.layouts import NO_MASKS, NUCLEUS_FILES, PAIRS, RUN_LENGTHS, find_data_set, find_samples
 from segmentation.data.problems import DatasetError
+from segmentation.results.geojson import write_geojson
+from segmentation.results.measurement import measure_nuclei
+from segmentation.results.rois import write_rois
 
 
 def run_lengths_of(labels, number):
@@ -159,11 +163,80 @@ def test_of_several_data_sets_the_one_with_masks_or_none(tmp_path, write_bowl, l
     assert [sample.id for sample in find_samples(tmp_path)] == ["a", "b", "c"]
 
 
-def test_train_beside_test_is_ambiguous(tmp_path, write_pairs, label_maps):
-    write_pairs(tmp_path / "train", label_maps)
-    write_pairs(tmp_path / "test", label_maps)
-    with pytest.raises(DatasetError, match=r"2 data sets \(test, train\)"):
-        find_samples(tmp_path)
+def test_train_beside_test_are_subsets_of_one(tmp_path, write_pairs, zip_folder, label_maps):
+    write_pairs(tmp_path / "d" / "train", label_maps)
+    write_pairs(tmp_path / "d" / "Test", {"x": label_maps["a"]})
+    for path in (tmp_path, tmp_path / "d", zip_folder(tmp_path / "d", tmp_path / "d.zip")):
+        subsets = {sample.id: sample.subset for sample in find_samples(path)}
+        assert subsets == {"a": "train", "b": "train", "c": "train", "x": "test"}
+    write_pairs(tmp_path / "d" / "validation", {"x": label_maps["b"], "y": label_maps["b"]})
+    assert_holds(
+        tmp_path / "d", PAIRS, label_maps | dict.fromkeys(["val_x", "y"], label_maps["b"]) | {"test_x": label_maps["a"]}
+    )
+    assert [sample.subset for sample in find_samples(tmp_path / "d" / "train")] == [None] * 3
+    write_pairs(tmp_path / "d" / "more", label_maps)
+    with pytest.raises(DatasetError, match=r"4 data sets \(Test, more, train, validation\)"):
+        find_samples(tmp_path / "d")
+
+
+NAMES = {
+    "NAME_mask.png": "{}_mask.png",
+    "NAME-masks.tif": "{}-masks.tif",
+    "NAME_cp_masks.tif": "{}_cp_masks.tif",
+    "mask_NAME.png": "mask_{}.png",
+    "NAME_Label.png": "{}_Label.png",
+    "NAME.npy": "{}.npy",
+    "NAME_RoiSet.zip": "{}_RoiSet.zip",
+    "NAME.geojson": "{}.geojson",
+}
+
+
+def write_masks(file, labels):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == ".npy":
+        np.save(file, labels)
+    elif file.suffix == ".zip":
+        write_rois(file, labels)
+    elif file.suffix == ".geojson":
+        write_geojson(file, labels, measure_nuclei(labels, np.zeros((*labels.shape, 1)), ("grey",)))
+    else:
+        cv2.imwrite(str(file), labels.astype(np.uint16))
+
+
+@pytest.mark.parametrize(
+    "folders", [("images", "masks"), ("Images", "labels"), ("images", "rois"), ("", ""), ("images", "images")]
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_masks_as_people_name_and_place_them(tmp_path, write_picture, zip_folder, label_maps, picture, folders, name):
+    for stem, labels in label_maps.items():
+        write_picture(tmp_path / "d" / folders[0] / f"{stem}.png", picture(labels))
+        write_masks(tmp_path / "d" / folders[1] / NAMES[name].format(stem), labels)
+    assert_holds(tmp_path / "d", PAIRS, label_maps)
+    assert_holds(zip_folder(tmp_path / "d", tmp_path / "d.zip"), PAIRS, label_maps)
+
+
+def test_images_that_are_called_so_beside_masks(tmp_path, write_picture, nuclei, picture):
+    """As in Cellpose's data; and a name that ends so on both sides."""
+    for stem in ("000_img", "001_img", "a_mask"):
+        write_picture(tmp_path / f"{stem}.png", picture(nuclei))
+        write_picture(tmp_path / f"{stem.replace('_img', '')}_masks.png", nuclei.astype(np.uint16))
+    assert_holds(tmp_path, PAIRS, dict.fromkeys(["000_img", "001_img", "a_mask"], nuclei))
+    found = find_samples(tmp_path, need_masks=False)
+    assert [sample.id for sample in found] == ["000_img", "001_img", "a_mask"]
+
+
+def test_label_maps_are_preferred_to_the_masks_of_a_prediction_and_that_is_said(tmp_path, write_pairs, label_maps):
+    root = write_pairs(tmp_path, label_maps)
+    shutil.copytree(root / "masks", root / "labels")
+    for stem in label_maps:
+        write_masks(root / "masks" / f"{stem}.png", 255 * (label_maps[stem] > 0))
+    found = find_data_set(root)
+    assert [problem.what for problem in found.problems] == [problems.NOT_READ]
+    sample = found.samples[0]
+    np.testing.assert_array_equal(sample.read_labels((48, 64)), label_maps[sample.id])
+    shutil.copytree(root / "masks", root / "rois")
+    with pytest.raises(DatasetError, match="has the nuclei of its images in labels and in masks and in rois; keep"):
+        find_samples(root)
 
 
 def test_nothing_found_says_what_there_is_and_what_was_expected(tmp_path):
@@ -183,6 +256,6 @@ def test_nothing_found_says_what_there_is_and_what_was_expected(tmp_path):
 def test_unequal_names_are_refused(tmp_path, write_pairs, label_maps):
     root = write_pairs(tmp_path, label_maps)
     for file in (root / "masks").iterdir():
-        file.rename(file.with_stem(f"{file.stem}_mask"))
+        file.rename(file.with_stem(f"{file.stem}_other"))
     with pytest.raises(DatasetError, match="3 images, but no masks that belong to them"):
         find_samples(root)

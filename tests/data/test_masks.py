@@ -4,15 +4,8 @@ import pytest
 from skimage.measure import label
 
 from segmentation.data import problems
-from segmentation.data.masks import (
-    FATAL_PIECES,
-    NucleusMasks,
-    RunLengthMasks,
-    WholeMask,
-    consecutive,
-    count_pieces,
-    labels_from_mask,
-)
+from segmentation.data.masks import NucleusMasks, RunLengthMasks, WholeMask, labels_from_mask
+from segmentation.data.painting import FATAL_PIECES, MOST_COVER, consecutive, count_pieces
 
 
 def whats(found):
@@ -218,3 +211,10 @@ def test_pieces_count_diagonal_neighbours_as_one():
     assert count_pieces(np.eye(5, dtype=bool)) == 1
     assert count_pieces(np.array([[True, False, True]])) == 2
     assert FATAL_PIECES > 1
+
+
+def test_nuclei_that_cover_the_image_again_and_again_take_no_memory(tmp_path):
+    everywhere = ("1 1000000",) * 10_000
+    _, found = RunLengthMasks(tmp_path / "x.csv", everywhere).read("a", (1000, 1000))
+    assert whats(found)[0] == (problems.OVERLAP, True)
+    assert f"the first {MOST_COVER + 1} nuclei cover the image {MOST_COVER} times" in found[0].detail

@@ -69,6 +69,20 @@ def test_drawn_split_is_that_of_its_seed(folder, load):
     assert first.digest == other.digest
 
 
+def test_folders_named_train_and_test_are_the_split(tmp_path, load, write_drawn):
+    write_drawn(tmp_path / "d" / "train", 12)
+    write_drawn(tmp_path / "d" / "test", 3, seed=1)
+    data = load(tmp_path / "d")
+    subsets = {name: {i for i, row in data.split.items() if row.subset == name} for name in ("train", "val", "test")}
+    assert subsets["test"] == {"test_drawn_00", "test_drawn_01", "test_drawn_02"}
+    assert subsets["train"] == set(data.train.ids) and subsets["val"] == set(data.val.ids)
+    assert len(subsets["train"] | subsets["val"]) == 12 and 1 <= len(subsets["val"]) <= 3
+    assert load(tmp_path / "d").split == data.split != load(tmp_path / "d", seed=1).split
+    write_drawn(tmp_path / "d" / "val", 2, seed=2)
+    assert load(tmp_path / "d").val.ids == ["val_drawn_00", "val_drawn_01"]
+    assert len(load(tmp_path / "d").train) == 12
+
+
 def test_all_fatal_problems_are_listed_at_once(folder, load, write_picture):
     spoil(folder, write_picture)
     with pytest.raises(DatasetError) as refusal:

@@ -17,6 +17,7 @@ from segmentation.evaluation.folders import (
     read_labels,
     score_predictions,
 )
+from segmentation.results.rois import write_rois
 
 
 def square(label=1):
@@ -137,6 +138,22 @@ def test_truth_is_read_from_every_layout(truth_folder):
     (image,) = find_truth(truth_folder)
     assert image.id == "x"
     assert np.array_equal(image.read(), square())
+
+
+def test_outlines_are_truth_beside_their_images(tmp_path):
+    (tmp_path / "images").mkdir(), (tmp_path / "rois").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "x.png"), np.zeros((20, 24), np.uint8))
+    write_rois(tmp_path / "rois" / "x.zip", square())
+    (image,) = find_truth(tmp_path)
+    assert image.id == "x" and np.array_equal(image.read(), square())
+
+
+def test_truth_in_two_folders_is_refused(tmp_path):
+    for folder, values in (("images", 0), ("labels", 1), ("rois", 1)):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "x.png"), square() * values)
+    with pytest.raises(EvaluationError, match="in labels and in rois; keep the folder that holds the truth"):
+        find_truth(tmp_path)
 
 
 def test_no_truth_is_refused(tmp_path):
