@@ -5,8 +5,8 @@
 
 Of the images in RESULTS/images.csv it takes first the one with the lowest expected AP50, then, one after the other, the
 one with the most doubt times the difference from those taken already: in kind, stain, sharpness and size of the nuclei.
-The list goes into OUTPUT/chosen.csv; the images into OUTPUT/images, their label maps into OUTPUT/masks, and their ROIs
-into OUTPUT/rois. Correct the label maps there; OUTPUT is then a data set for train.py.
+The list goes into OUTPUT/chosen.csv, the images into OUTPUT/images, and the outlines of their nuclei into OUTPUT/rois.
+Correct the outlines there, in Fiji's ROI Manager; OUTPUT is then a data set for train.py.
 """
 
 import csv
@@ -87,12 +87,11 @@ def prepare(results: Path, output: Path, count: int) -> list[dict[str, str]]:
         looks.append(_look(row, channel))
     doubt = np.array([1 - float(row["expected_ap50"] or 1 - _DOUBT_WITHOUT_NUCLEI) for row in rows])
     chosen = [rows[index] for index in rank(doubt, np.array(looks), count)]
-    for folder in ("images", "masks", "rois"):
+    for folder in ("images", "rois"):
         (output / folder).mkdir(parents=True)
     for row in chosen:
         file, labels = Path(row["file"].removeprefix("'")), results / "labels" / f"{row['image']}.tif"
         shutil.copyfile(file, output / "images" / f"{row['image']}{file.suffix}")
-        shutil.copyfile(labels, output / "masks" / labels.name)
         write_rois(output / "rois" / f"{row['image']}.zip", read_label_map(labels))
     with written_whole(output / "chosen.csv") as part, open_csv(part, "w") as stream:
         write_rows(stream, [list(rows[0]), *(row.values() for row in chosen)])
