@@ -1,9 +1,11 @@
 """What happens around the steps of a training, apart from what Keras' own callbacks do."""
 
+import gc
 import math
 import signal
 import time
-from types import FrameType
+import traceback
+from types import FrameType, TracebackType
 from typing import Self
 
 import keras
@@ -23,9 +25,14 @@ class InterruptHandler(keras.callbacks.Callback):
         self._previous = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *others: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self._restore()
         if kind and self._received is not None:  # whatever the signal did to another process of the training
+            # When Python ends, its other threads stop, and TensorFlow would wait for those that draw batches for ever:
+            # end them now, with the frames of `fit` and with what Keras keeps to validate on.
+            traceback.clear_frames(trace)
+            self.model._eval_epoch_iterator = None
+            gc.collect()
             raise Interrupted(self._received) from None
 
     def _restore(self) -> None:
