@@ -20,6 +20,8 @@ NOISE = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 MAX_PARTS = 5
 # Limits for unpacking. PNG is compressed already, so a zip of images does not shrink a hundredfold.
 MAX_FILES, MAX_BYTES, MAX_RATIO = 100_000, 2_000_000_000, 100
+# Of a member that is read from a zip, which takes twice as much memory. An image of 8,000 x 8,000 in RGB has 192 MB.
+LARGEST_MEMBER = 500_000_000
 # What `zipfile` raises for a zip that is damaged, encrypted or packed by an unknown method.
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 
@@ -42,8 +44,11 @@ class Archive:
         return Archive, (self.path,)
 
     def read(self, name: str) -> bytes:
-        """Return the content of a member; raise OSError if it is damaged, encrypted or unknown."""
+        """Return the content of a member; raise OSError if it is damaged, encrypted, unknown or too large."""
         try:
+            size = self.zip.getinfo(name).file_size
+            if size > LARGEST_MEMBER:
+                raise zipfile.BadZipFile(f"{size:,} bytes, at most {LARGEST_MEMBER:,} are read; extract it")
             # ZipFile counts its open members without a lock. Reading and decompressing need none.
             with self._lock:
                 member = self.zip.open(name)
@@ -94,7 +99,8 @@ def list_files(path: Path) -> tuple[dict[str, File], set[str]]:
     """List the files and folders of a folder or a zip, without hidden files and those of file managers.
 
     Return the files by their path in `path`, sorted, and the paths of all folders, empty ones too; `path` itself is "".
-    Raise DatasetError if `path` does not exist or is neither a folder nor a zip.
+    Raise DatasetError if `path` does not exist, is neither a folder nor a zip, or holds names that are no UTF-8, which
+    neither the split nor a table could hold.
     """
     files: dict[str, File] = {}
     folders = {""}
@@ -118,6 +124,9 @@ def list_files(path: Path) -> tuple[dict[str, File], set[str]]:
             folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
     else:
         raise DatasetError(f"{path}: no such folder or zip.")
+    for name in (str(path), *files):
+        if not name.isascii() and name.encode(errors="replace").decode() != name:
+            raise DatasetError(f"{ascii(name)[1:-1]}: expected a name in UTF-8; rename it.")
     return dict(sorted(files.items())), folders
 
 

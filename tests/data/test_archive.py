@@ -2,6 +2,7 @@ import hashlib
 import os
 import re
 import stat
+import sys
 import threading
 import zipfile
 
@@ -10,6 +11,7 @@ import pytest
 from segmentation.atomic import folder_written_whole
 from segmentation.data import archive as archives
 from segmentation.data.archive import Archive, ArchiveMember, list_files, unpack
+from segmentation.data.images import ImageError, read_image
 from segmentation.data.problems import DatasetError
 
 PNG = re.compile(r"(.*\.png)")
@@ -185,3 +187,26 @@ def test_damage_and_interruption_leave_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         unpack_whole(file, tmp_path / "out")
     assert entries(tmp_path) == ["x.zip"]
+
+
+def test_a_member_that_claims_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST_MEMBER", 1000)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as writer:
+        writer.writestr("images/large.png", bytes(1001))
+        writer.writestr("images/small.png", bytes(1000))
+    members, _ = list_files(tmp_path / "set.zip")
+    assert len(members["images/small.png"].read_bytes()) == 1000
+    with pytest.raises(OSError, match=r"large\.png: .*: 1,001 bytes, at most 1,000 are read; extract it"):
+        members["images/large.png"].read_bytes()
+    with pytest.raises(ImageError, match=r"large\.png cannot be read "):
+        read_image(members["images/large.png"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "größe.png").write_bytes(b"")
+    assert len(list_files(tmp_path)[0]) == 1
+    (tmp_path / "images" / os.fsdecode(b"cell\xff.png")).write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"images/cell\\udcff\.png: expected a name in UTF-8; rename it"):
+        list_files(tmp_path)
