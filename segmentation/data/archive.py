@@ -124,10 +124,22 @@ def list_files(path: Path) -> tuple[dict[str, File], set[str]]:
             folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
     else:
         raise DatasetError(f"{path}: no such folder or zip.")
+    for file in files.values():
+        if isinstance(file, Path) and _is_special(file):
+            raise DatasetError(f"{file}: is a pipe, a socket or a device, expected files; remove it.")
     for name in (str(path), *files):
         if not name.isascii() and name.encode(errors="replace").decode() != name:
             raise DatasetError(f"{ascii(name)[1:-1]}: expected a name in UTF-8; rename it.")
     return dict(sorted(files.items())), folders
+
+
+def _is_special(file: Path) -> bool:
+    """Tell whether reading a file might never end."""
+    try:
+        mode = file.stat().st_mode
+    except OSError:  # a broken link, which reading reports
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _refuse(error: OSError) -> None:

@@ -210,3 +210,11 @@ def test_a_name_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "images" / os.fsdecode(b"cell\xff.png")).write_bytes(b"")
     with pytest.raises(DatasetError, match=r"images/cell\\udcff\.png: expected a name in UTF-8; rename it"):
         list_files(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "absent")
+    with pytest.raises(DatasetError, match=r"a\.png: is a pipe, a socket or a device, expected files; remove it"):
+        list_files(tmp_path)
