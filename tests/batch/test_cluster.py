@@ -165,11 +165,13 @@ def test_a_worker_that_is_killed_and_one_that_joins(images, cluster, expected, o
 
 
 def test_a_scheduler_that_is_killed_is_one_sentence_and_the_call_goes_on_without(images, cluster, expected, out):
-    cluster.worker()
+    worker = cluster.worker()
     process = begin(images, out, "--scheduler-file", cluster.file)
     wait_for(lambda: finished(out) > 9, process)
     cluster.scheduler.send_signal(signal.SIGKILL)
     _, err = process.communicate(timeout=DEADLINE)
+    worker.kill()  # it may be writing the image that it had begun
+    worker.wait()
     assert process.returncode == 2
     assert re.fullmatch(
         r"(.*broken.png is .*\n)?predict_masks.py: The scheduler at .* is gone; the images .*\n", err
