@@ -118,6 +118,19 @@ def test_stacks_without_a_choice_name_the_option(tmp_path, rng, write):
         open_large(file, None, 0, planes_of((), "5"))
 
 
+@pytest.mark.parametrize("path", ["{outside}", "../../../outside.zarr", "link"])
+def test_a_plate_that_names_a_folder_outside_is_refused(tmp_path, rng, path):
+    write_zarr(tmp_path / "outside.zarr", rng.integers(0, 255, (9, 9), np.uint8), "yx")
+    plate = zarr.open_group(str(tmp_path / "plate.zarr"), mode="w", zarr_format=2)
+    plate.attrs["plate"] = {"wells": [{"path": "B/3"}]}
+    named = path.format(outside=tmp_path / "outside.zarr")
+    plate.create_group("B/3").attrs["well"] = {"images": [{"path": named}]}
+    (tmp_path / "plate.zarr" / "B" / "3" / "link").symlink_to(tmp_path / "outside.zarr")
+    assert list_pictures(tmp_path / "plate.zarr") == [(tmp_path / "plate.zarr", ())]
+    with pytest.raises(ImageError, match=r"plate\.zarr is a plate of many pictures"):
+        open_large(tmp_path / "plate.zarr")
+
+
 def test_fields_of_a_plate(tmp_path, rng):
     plate = zarr.open_group(str(tmp_path / "plate.zarr"), mode="w", zarr_format=2)
     plate.attrs["plate"] = {"wells": [{"path": "B/3"}, {"path": "B/4"}]}

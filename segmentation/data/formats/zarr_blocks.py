@@ -205,7 +205,10 @@ def _open_picture(
 
 
 def list_fields(folder: Path) -> list[tuple[Path, Place]]:
-    """List the pictures of a plate: the folder of each, and its row, column and field; none of other stores."""
+    """List the pictures of a plate: the folder of each, and its row, column and field; none of other stores.
+
+    None either of a plate that names a folder outside of its own.
+    """
     found: list[tuple[Path, Place]] = []
     try:
         root: Any = _open(folder)
@@ -213,7 +216,10 @@ def list_fields(folder: Path) -> list[tuple[Path, Place]]:
             row, column = str(well["path"]).split("/")
             for number, image in enumerate(_ome(root[well["path"]])["well"]["images"], 1):
                 place = ("row", row), ("column", column), ("field", str(number))
-                found.append((folder / row / column / str(image["path"]), place))
+                field = folder / row / column / str(image["path"])
+                if not field.resolve().is_relative_to(folder.resolve()):
+                    return []
+                found.append((field, place))
     except Exception:  # whatever the metadata lack: reading says so
         return []
     return found
