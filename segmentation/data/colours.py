@@ -1,5 +1,6 @@
 """Tell colours that only show an intensity, such as those of a lookup table, from colours that are data."""
 
+import cv2
 import numpy as np
 
 # From entry to entry, a lookup table changes by at most 16 (red, green and blue added) or, with 16 colours, only after
@@ -61,23 +62,25 @@ def find_single_channel(pixels: np.ndarray) -> int | None:
     """
     if pixels.size < _FEWEST_VALUES:
         return None
-    bright = pixels.reshape(-1, 3).max(axis=0)
-    main = int(bright.argmax())
-    if not bright[main] > 0 or pixels.min() < 0:
+    channels = cv2.split(pixels)  # one after another in memory, which takes half the time
+    highest = [float(channel.max()) for channel in channels]
+    main = int(np.argmax(highest))
+    bright = highest[main]
+    if not bright > 0 or pixels.min() < 0:
         return None
-    reference = pixels[..., main].astype(np.float32)
-    is_bright = reference > _DARK * float(bright[main])
+    reference = channels[main].astype(np.float32)
+    is_bright = reference > _DARK * bright
     shares = []
     for other in {0, 1, 2} - {main}:
-        channel = pixels[..., other]
-        if np.mean(channel > _EMPTY * float(bright[main])) <= _MOST_ABOVE:
+        channel = channels[other]
+        if np.mean(channel > _EMPTY * bright) <= _MOST_ABOVE:
             shares.append(0.0)
             continue
-        if float(reference.min()) > _DARK * float(bright[main]):
+        if float(reference.min()) > _DARK * bright:
             return None
         # Programs round down, which shows in the dark.
         share = float(channel[is_bright].sum(dtype=float) / reference[is_bright].sum(dtype=float))
-        if np.abs(channel - share * reference).max() > _ROUNDING + 0.005 * float(bright[main]):
+        if np.abs(channel - share * reference).max() > _ROUNDING + 0.005 * bright:
             return None
         shares.append(share)
     # Grey, but for a hue or the traces of JPEG: that is no display colour.
