@@ -13,13 +13,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from segmentation.batch.inputs import Input, is_special
+from segmentation.batch.inputs import Input
 from segmentation.batch.joining import remove_table
 from segmentation.batch.outputs import ImageOutput, Output, Prediction
 from segmentation.batch.records import Record, Records
 from segmentation.command_line import printable
 from segmentation.data.formats.planes import Planes
-from segmentation.data.images import Image
+from segmentation.data.images import Image, is_special
 from segmentation.data.large import LARGEST_WHOLE, LargeImage, content_digest
 from segmentation.data.pictures import planes_of
 from segmentation.prediction.predictor import Predictor

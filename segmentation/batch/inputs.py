@@ -12,7 +12,6 @@ Names are safe in tables, pages and paths: control characters become underscores
 import glob
 import itertools
 import os
-import stat
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING
 from segmentation.command_line import CONTROL_CHARACTER
 from segmentation.data.formats.planes import Place
 from segmentation.data.formats.zarr_blocks import is_zarr
-from segmentation.data.images import IMAGE_SUFFIXES
+from segmentation.data.images import IMAGE_SUFFIXES, is_special
 from segmentation.data.pictures import list_pictures, mark
 
 if TYPE_CHECKING:
@@ -189,15 +188,6 @@ def unique_names(images: Sequence[tuple[str, str]]) -> list[str]:
         names[index] = next(name for name in numbered if name.casefold() not in taken)
         taken.add(names[index].casefold())
     return names
-
-
-def is_special(path: Path) -> bool:
-    """Tell whether a path is a named pipe, a socket or a device: reading it might never end."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _safe(name: str, most_bytes: int = _MOST_BYTES) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from segmentation.batch.inputs import Input, InputError, is_special
+from segmentation.batch.inputs import Input, InputError
 from segmentation.data.formats.planes import Planes
-from segmentation.data.images import ImageError, count_gaps, read_image
+from segmentation.data.images import ImageError, count_gaps, is_special, read_image
 from segmentation.data.large import open_large
 from segmentation.data.normalisation import Normalisation
 from segmentation.data.pictures import planes_of

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from segmentation.batch.call import Call, Outcome, TakenError, digest_of
-from segmentation.batch.inputs import Input, is_special
+from segmentation.batch.inputs import Input
 from segmentation.batch.locks import exclusive_lock
 from segmentation.batch.outputs import Prediction, TableOutput, check_outputs
 from segmentation.batch.pipeline import ReadImage
 from segmentation.batch.records import RECORDS
-from segmentation.data.images import Image, ImageError, Readable, read_image
+from segmentation.data.images import Image, ImageError, Readable, is_special, read_image
 from segmentation.data.large import as_large, open_large
 from segmentation.large.blocks import BLOCKS_AT_ONCE
 from segmentation.prediction.cores import streams_for

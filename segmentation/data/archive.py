@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from segmentation.data.images import is_special
 from segmentation.data.problems import DatasetError
 
 # Files that file managers and archivers add.
@@ -125,21 +126,12 @@ def list_files(path: Path) -> tuple[dict[str, File], set[str]]:
     else:
         raise DatasetError(f"{path}: no such folder or zip.")
     for file in files.values():
-        if isinstance(file, Path) and _is_special(file):
+        if isinstance(file, Path) and is_special(file):
             raise DatasetError(f"{file}: is a pipe, a socket or a device, expected files; remove it.")
     for name in (str(path), *files):
         if not name.isascii() and name.encode(errors="replace").decode() != name:
             raise DatasetError(f"{ascii(name)[1:-1]}: expected a name in UTF-8; rename it.")
     return dict(sorted(files.items())), folders
-
-
-def _is_special(file: Path) -> bool:
-    """Tell whether reading a file might never end."""
-    try:
-        mode = file.stat().st_mode
-    except OSError:  # a broken link, which reading reports
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _refuse(error: OSError) -> None:

@@ -6,6 +6,7 @@ the file; nothing is guessed: what is ambiguous or broken is refused with one se
 
 import io
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -35,6 +36,15 @@ class Readable(Protocol):
     """A file on disk or in an archive; ``str()`` names it in messages."""
 
     def read_bytes(self) -> bytes: ...
+
+
+def is_special(path: Path) -> bool:
+    """Tell whether a path is a named pipe, a socket or a device: reading it might never end."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # a broken link, which reading reports
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 class ImageError(ValueError):

@@ -3,6 +3,7 @@
 import imagecodecs
 
 from segmentation.data.formats.decoded import EXPANSION_OF_CODECS, Decoded, DecodeError, check_claim, one_line
+from segmentation.data.formats.streams import announced_size
 
 _LOSSY, _LOSSLESS, _EXTENDED = b"VP8 ", b"VP8L", b"VP8X"
 _ANIMATED = 2  # among the flags of the extended form
@@ -26,25 +27,15 @@ def decode_webp(data: bytes) -> Decoded:
         raise DecodeError(f"is a truncated WebP of {len(data):,} bytes, where at least {expected:,} were expected")
     if kind == _EXTENDED and data[20] & _ANIMATED:
         raise DecodeError("holds an animation, where one picture was expected")
-    width, height = _size(data, kind)
+    if kind not in (_LOSSY, _LOSSLESS, _EXTENDED):
+        raise DecodeError(f"is a damaged WebP that begins with the chunk {kind!r}, where a complete one was expected")
+    height, width = announced_size(data) or (0, 0)
     check_claim(width, height, 4 * width * height, len(data), EXPANSION_OF_CODECS)
     try:
         pixels = imagecodecs.webp_decode(data)
     except (RuntimeError, ValueError) as error:
         raise DecodeError(f"is a damaged WebP ({one_line(error)}), where a complete one was expected") from error
     return Decoded(pixels[..., :3], lossy=_LOSSLESS not in (kind, *_chunks(data)))
-
-
-def _size(data: bytes, kind: bytes) -> tuple[int, int]:
-    """Return the width and height that the first chunk announces."""
-    if kind == _EXTENDED:
-        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-    if kind == _LOSSLESS:
-        bits = int.from_bytes(data[21:25], "little")
-        return bits % 2**14 + 1, (bits >> 14) % 2**14 + 1
-    if kind == _LOSSY:
-        return int.from_bytes(data[26:28], "little") % 2**14, int.from_bytes(data[28:30], "little") % 2**14
-    raise DecodeError(f"is a damaged WebP that begins with the chunk {kind!r}, where a complete one was expected")
 
 
 def _chunks(data: bytes) -> list[bytes]:
