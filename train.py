@@ -33,6 +33,7 @@ def train(args: argparse.Namespace) -> None:
     with silence_tensorflow():
         from keras.callbacks import CSVLogger, EarlyStopping, ReduceLROnPlateau, TensorBoard
         from keras.optimizers import AdamW
+    from segmentation.freed_memory import keep_freed_memory
     from segmentation.network.metrics import DiceCoefficient, IntersectionOverUnion
     from segmentation.network.target_losses import TargetLoss
     from segmentation.network.unet import build_unet
@@ -56,7 +57,7 @@ def train(args: argparse.Namespace) -> None:
     )
 
     # The network, its loss and its metrics.
-    speed.keep_freed_memory()
+    keep_freed_memory()
     with devices.scope():
         model = build_unet(
             ENCODINGS[config.targets].activations, base_filters=config.base_filters, depth=config.depth,

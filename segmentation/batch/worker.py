@@ -18,6 +18,7 @@ from segmentation.batch.folder import predict_whole
 from segmentation.batch.inputs import Input
 from segmentation.batch.recipe import Recipe
 from segmentation.batch.stages import open_blocks, open_by_blocks
+from segmentation.freed_memory import keep_freed_blocks
 
 if TYPE_CHECKING:
     from segmentation.large.predict import Work
@@ -80,6 +81,7 @@ class CallPlugin(WorkerPlugin):
                 raise WorkerError(f"it serves a call from {taken.pop()}; name images and folders by absolute paths")
             if self.directory:
                 os.chdir(self.directory)
+            keep_freed_blocks()
             # Each of its threads runs a task, and each task calls the network from one thread.
             threads = worker.state.nthreads
             predictor, outputs = self.recipe.open(threads, cores=threads)

@@ -1,30 +1,11 @@
 """What makes training faster, by the device and the backend."""
 
-import ctypes
-import sys
 from collections.abc import Callable
 from functools import partial
 
 import keras
 
 from segmentation.prediction.cores import available_cores
-
-# Of mallopt(3).
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-
-
-def keep_freed_memory() -> bool:
-    """Keep the memory of one training step for the next; return whether the C library can be told so (glibc can).
-
-    A training step allocates and frees hundreds of tensors of megabytes. By default the C library returns each to the
-    system, which fills it with zeros when it is next asked for: up to half of the time of a step on a CPU. From here on
-    the process keeps the most memory that it ever had.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
-    if mallopt is None:  # musl
-        return False
-    # TensorFlow resets the second when it first reads from a generator; it leaves the first, which does most.
-    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def default_workers() -> int:
