@@ -43,7 +43,7 @@ def main() -> None:
         common = stretch.limits_of_blocks(lambda pixels=pixels, cut=cut: [pixels, cut])
         for how, limits in {"image": (stretch.limits(pixels), stretch.limits(cut)), "folder": (common, common)}.items():
             whole, part = (
-                predictor.predict_at_best_scale([stretch.apply(picture, own)])[0].label_map()
+                predictor.predict_at_best([stretch.apply(picture, own)])[0].label_map()
                 for picture, own in zip((pixels, cut), limits, strict=True)
             )
             scores[how].append(score_image(without_edge(middle(whole)), without_edge(part)))

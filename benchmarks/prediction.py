@@ -109,7 +109,7 @@ def make_batches(predictor: Predictor, images: list[np.ndarray]) -> list[np.ndar
     for (height, width), members in by_shape.items():
         size = max(1, predictor.engine.batch_pixels // (height * width))
         for start in range(0, len(members), size):
-            recording.predict_at_best_scale(members[start : start + size])
+            recording.predict_at_best(members[start : start + size])
     return batches
 
 

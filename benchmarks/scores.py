@@ -70,7 +70,7 @@ def main() -> None:
         image = sample.read_image()
         started = time.perf_counter()
         prepared = predictor.prepare(image)
-        output = predictor.predict_at_best_scale([prepared])[0]
+        output = predictor.predict_at_best([prepared])[0]
         labels = output.label_map()
         plain += time.perf_counter() - started
         started = time.perf_counter()

@@ -44,7 +44,7 @@ class Record:
         return {file: size for files in self.files.values() for file, size in files.items()}
 
 
-_VERDICT = {"dice": (float, None), "ap50": (float, None), "unlike": str}
+_VERDICT = {"dice": (float, None), "ap50": (float, None), "unlike": str, "view": str}
 _FORM = {"name": str, "input": str, "sha256": str, "settings": dict, "nuclei": int, "files": {str: {str: int}}}
 
 

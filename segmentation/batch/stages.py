@@ -21,7 +21,7 @@ from segmentation.data.images import Image, ImageError, Readable, is_special, re
 from segmentation.data.large import as_large, open_large
 from segmentation.large.blocks import BLOCKS_AT_ONCE
 from segmentation.prediction.cores import streams_for
-from segmentation.prediction.predictor import Predictor, ScaledOutput
+from segmentation.prediction.predictor import BestOutput, Predictor
 from segmentation.prediction.tiling import padded_shape
 
 if TYPE_CHECKING:
@@ -104,13 +104,13 @@ def _memory_for(source: Input, image: Image) -> Iterator[None]:
         ) from error
 
 
-def predict(call: Call, jobs: Sequence[Job]) -> list[ScaledOutput]:
+def predict(call: Call, jobs: Sequence[Job]) -> list[BestOutput]:
     """Run the network on images of one padded shape."""
     with call.timed("predict"), _memory_for(jobs[0].source, jobs[0].image):
-        return call.predictor.predict_at_best_scale([job.prepared for job in jobs])
+        return call.predictor.predict_at_best([job.prepared for job in jobs])
 
 
-def finish(call: Call, job: Job, fit: ScaledOutput) -> Outcome:
+def finish(call: Call, job: Job, fit: BestOutput) -> Outcome:
     """Decode the label map and write the results."""
     with call.timed("decode"), _memory_for(job.source, job.image):
         found = fit.find(job.prepared)

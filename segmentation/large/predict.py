@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +30,7 @@ from segmentation.large.store import BlockStore
 from segmentation.prediction.appearance import Appearance, look_at
 from segmentation.prediction.engines import StoppableEngine
 from segmentation.prediction.predictor import Predictor
-
-# The diameter of the nuclei is found in the sample of most contrast, of nine with so many pixels a side.
-_SAMPLE = 1024
+from segmentation.prediction.views import View, windows
 
 #: ``measure(labels, pixels, channel_names) -> columns of a table``, for the labels of a window.
 Measure = Callable[[np.ndarray, np.ndarray, tuple[str, ...]], dict[str, np.ndarray]]
@@ -112,13 +110,14 @@ def open_work(
         image = image.as_grey(survey["single"])
     if predictor.at is not None:
         predictor = predictor.at(Fraction(survey["scale"]))
+    predictor = replace(predictor, view=View(**survey["view"]))
     grid = plan(image.shape, predictor.divisor, predictor.margin, predictor.scale)
     store.open(grid)
     return Work(image, survey, grid, store, predictor, engine, measure, timed)
 
 
 def _survey(image: LargeImage, predictor: Predictor) -> dict:
-    """Measure the contrast of the whole picture, and find the best scale in a sample."""
+    """Measure the contrast of the whole picture, and find the best scale and view in the sample of most contrast."""
     grey, single, gaps = len(image.channel_names) > 1, 0, 0
     if grey and not is_all_colours(predictor.channel):
         found = find_single_channel(np.concatenate([part.reshape(-1, 1, 3) for part in _samples(image)]))
@@ -139,23 +138,22 @@ def _survey(image: LargeImage, predictor: Predictor) -> dict:
             yield filled
 
     limits = predictor.normalisation.limits_of_blocks(blocks)
-    survey: dict = {"limits": limits, "grey": grey, "single": single, "scale": str(predictor.scale), "diameter": None}
-    survey |= {"gaps": gaps, "background": background.tolist()}
+    survey: dict = {"limits": limits, "grey": grey, "single": single, "gaps": gaps, "background": background.tolist()}
+    survey |= {"scale": str(predictor.scale), "diameter": None, "view": {}}
     image = image.filled(survey["background"], gaps)
     samples = (predictor.normalisation.apply(sample, limits) for sample in _samples(image))
     sample = max(samples, key=np.std)
     survey["appearance"] = asdict(look_at(sample))
-    if predictor.search is not None:
-        output = predictor.predict_at_best_scale([sample])[0]
+    if predictor.search or predictor.trust:
+        output = predictor.predict_at_best([sample])[0]
         survey |= {"scale": str(output.predictor.scale), "diameter": output.diameter}
+        survey |= {"view": asdict(output.predictor.view)}
     return survey
 
 
 def _samples(image: LargeImage) -> Iterator[np.ndarray]:
-    """Read nine parts of a picture, three by three, evenly spread over it: (h, w, C) each."""
-    corners = [[max(length - _SAMPLE, 0) * step // 2 for step in range(3)] for length in image.shape]
-    for row, column in product(*corners):
-        yield image.read(slice(row, row + _SAMPLE), slice(column, column + _SAMPLE))
+    """Read parts of a picture, evenly spread over it: (h, w, C) each."""
+    return (image.read(rows, columns) for rows, columns in windows(image.shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +195,9 @@ class Work:
         if self.predictor.trust:
             evidence = merge_evidence(self.grid, fragments, stitches)
             scores = self.predictor.trust.scores(evidence)
-            verdict = self.predictor.trust.judge(evidence, Appearance(**self.survey["appearance"]), scale)
+            verdict = self.predictor.trust.judge(
+                evidence, Appearance(**self.survey["appearance"]), scale, self.predictor.view.name
+            )
             numbers, scores = self.predictor.trust.select(scores)
             stitches = replace(stitches, nucleus=numbers[stitches.nucleus].astype(np.uint32))
         diameter = self.survey["diameter"]

@@ -198,8 +198,8 @@ class KerasEngine:
         return self
 
 
-class _Wrapper:
-    """Describes itself as the engine inside."""
+class Wrapper:
+    """An engine around another; describes itself as the one inside."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -211,7 +211,7 @@ class _Wrapper:
         return self._engine.with_streams(streams)
 
 
-class SymmetricEngine(_Wrapper):
+class SymmetricEngine(Wrapper):
     """Test-time augmentation: the mean of an engine's output over the eight symmetries of the square.
 
     Each batch of tiles is flipped and turned in all eight ways, and the channels are turned back; it takes eight times
@@ -234,7 +234,7 @@ class Stopped(Exception):
     """The engine was stopped before this call."""
 
 
-class StoppableEngine(_Wrapper):
+class StoppableEngine(Wrapper):
     """An engine that can be stopped, so that Ctrl-C waits only for the calls that are running."""
 
     def __init__(self, engine: Engine) -> None:

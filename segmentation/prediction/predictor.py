@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from segmentation.bundle import Bundle, BundleError
-from segmentation.data.images import Image
+from segmentation.data.images import Image, is_grey
 from segmentation.data.normalisation import Normalisation, SharedLimits
+from segmentation.prediction.appearance import look_at
 from segmentation.prediction.engines import Engine, SymmetricEngine, open_engine
 from segmentation.prediction.planning import LARGEST_TILE, plan_tiles
 from segmentation.prediction.scale import (
@@ -24,10 +25,11 @@ from segmentation.prediction.scale import (
 )
 from segmentation.prediction.tiling import predict_batch, predict_tiles
 from segmentation.prediction.trust import Found, Trust
+from segmentation.prediction.views import AS_IT_IS, GAIN, View, ViewEngine, grey_views, sample_of
 from segmentation.targets.encodings import ENCODINGS
 
 # Raise this when the same model and settings begin to give other results, so that images finished earlier are redone.
-RESULTS_VERSION = 6
+RESULTS_VERSION = 7
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,15 @@ class Predictor:
     # All that decides a label map besides the image, in JSON types: the model's digest, thresholds, precision.
     settings: dict
     rescaling: Rescaling | None = None  # without it, the network sees images as they are
-    # With these, `predict_at_best_scale` looks for the scale that suits each image, and takes the predictor at it.
+    # With these, `predict_at_best` looks for the scale that suits each image, and takes the predictor at it.
     search: DiameterSearch | None = None
     at: Callable[[Fraction], "Predictor"] | None = None
     pixel_size_um: float | None = None  # of all images, whatever their files say
     channel: str | None = None  # of images that have several, as in `segmentation.data.images.read_image`
     project: str | None = None  # of stacks in Z, as in `segmentation.data.formats.planes.Planes`
     symmetric: Callable[[Engine], Engine] | None = None  # for test-time augmentation
-    trust: Trust | None = None  # None for a model without coefficients: no scores, no verdicts
+    trust: Trust | None = None  # None for a model without coefficients: no scores, no verdicts, no other views
+    view: View = AS_IT_IS
 
     @property
     def scale(self) -> Fraction:
@@ -59,8 +62,9 @@ class Predictor:
 
     @property
     def network(self) -> Engine:
-        """The engine, with test-time augmentation if that is asked for."""
-        return self.symmetric(self.engine) if self.symmetric else self.engine
+        """The engine, with the view, and with test-time augmentation if that is asked for."""
+        engine = self.engine if self.view == AS_IT_IS else ViewEngine(self.engine, self.view)
+        return self.symmetric(engine) if self.symmetric else engine
 
     def with_engine(self, engine: Engine) -> "Predictor":
         """Return this predictor with another engine, at every scale."""
@@ -90,11 +94,12 @@ class Predictor:
         rows, columns = plan_tiles(image.shape[:2], *limits, scale=self.scale, shortest_valid=0)
         return predict_tiles(lambda tiles: [self.predict_alone(tile) for tile in tiles], image, rows, columns)
 
-    def predict_at_best_scale(self, prepared: Sequence[np.ndarray]) -> list["ScaledOutput"]:
-        """Run the network on prepared images of one padded shape, each at the scale that suits it."""
-        return [self._search(image, channels) for image, channels in zip(prepared, self.predict(prepared), strict=True)]
+    def predict_at_best(self, prepared: Sequence[np.ndarray]) -> list["BestOutput"]:
+        """Run the network on prepared images of one padded shape, each at the scale and in the view that suit it."""
+        outputs = zip(prepared, self.predict(prepared), strict=True)
+        return [self._search(image, channels).in_best_view(image) for image, channels in outputs]
 
-    def _search(self, image: np.ndarray, channels: np.ndarray) -> "ScaledOutput":
+    def _search(self, image: np.ndarray, channels: np.ndarray) -> "BestOutput":
         """Repeat the pass that gave the channels at other scales until one suits the image."""
         predictor, diameter = self, None
         if self.search and self.at:
@@ -106,12 +111,12 @@ class Predictor:
                 tried.add(scale)
                 predictor = self.at(scale)
                 channels = predictor.predict([image])[0]
-        return ScaledOutput(predictor, channels, diameter)
+        return BestOutput(predictor, channels, diameter)
 
     def find(self, image: Image) -> Found:
         """Find the nuclei of one image."""
         prepared = self.prepare(image)
-        return self.predict_at_best_scale([prepared])[0].find(prepared)
+        return self.predict_at_best([prepared])[0].find(prepared)
 
     def __call__(self, image: Image) -> np.ndarray:
         """Return the label map of one image: ``(H, W)`` int32, 0 = background, 1..n."""
@@ -119,10 +124,10 @@ class Predictor:
 
 
 @dataclass(frozen=True, eq=False)
-class ScaledOutput:
-    """The output of the network for an image, at the scale that suits it."""
+class BestOutput:
+    """The output of the network for an image, at the scale and in the view that suit it."""
 
-    predictor: Predictor  # at that scale
+    predictor: Predictor  # at that scale, with that view
     channels: np.ndarray  # (H, W, C) float32, at the size of the image
     diameter: float | None  # of the nuclei, in pixels of the image; None without a search or without nuclei
 
@@ -132,8 +137,42 @@ class ScaledOutput:
 
     def find(self, prepared: np.ndarray) -> Found:
         """Decode the channels, and score and judge the result if the model can; `prepared` is the normalised image."""
-        labels, trust = self.label_map(), self.predictor.trust
-        return trust.find(labels, self.channels, prepared, float(self.predictor.scale)) if trust else Found(labels)
+        labels, trust, scale = self.label_map(), self.predictor.trust, float(self.predictor.scale)
+        return trust.find(labels, self.channels, prepared, scale, self.predictor.view.name) if trust else Found(labels)
+
+    def in_best_view(self, image: np.ndarray) -> "BestOutput":
+        """Choose a view of a prepared image of a stain that the model does not know; others are seen as they are.
+
+        It is the view that promises the best AP50, by `GAIN` at least, in the part of the image with the most contrast.
+        """
+        trust = self.predictor.trust
+        if not trust or is_grey(image[::16, ::16]):
+            return self
+        sample = sample_of(image)
+        if not trust.is_new_stain(look_at(sample)):
+            return self
+        is_whole = sample.shape == image.shape
+        view, channels = _best_view(self.predictor, trust, sample, self.channels if is_whole else None)
+        predictor = replace(self.predictor, view=view)
+        if not is_whole:
+            channels = self.channels if view == AS_IT_IS else predictor.predict([image])[0]
+        return replace(self, predictor=predictor, channels=channels)
+
+
+def _best_view(
+    predictor: Predictor, trust: Trust, sample: np.ndarray, channels: np.ndarray | None
+) -> tuple[View, np.ndarray]:
+    """Return the view of a sample that promises the best AP50, and its channels; those as it is may be known."""
+
+    def promise(channels: np.ndarray) -> float:
+        return trust.expected_ap50(trust.gather(channels, predictor.decode(channels)))
+
+    as_it_is = predictor.predict([sample])[0] if channels is None else channels
+    red, blue = grey_views(sample)
+    in_red, in_blue = (replace(predictor, view=view).predict([sample])[0] for view in (red, blue))
+    both = replace(red, as_it_is=True), (as_it_is + in_red) / 2
+    best = max((red, in_red), (blue, in_blue), both, key=lambda seen: promise(seen[1]))
+    return best if promise(best[1]) > promise(as_it_is) + GAIN else (AS_IT_IS, as_it_is)
 
 
 def normalisation_of(bundle: Bundle) -> Normalisation:

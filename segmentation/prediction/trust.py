@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from segmentation.data.modality import STAINED
 from segmentation.prediction.appearance import Appearance, look_at
 from segmentation.targets.encodings import Encoding
 from segmentation.targets.evidence import Evidence, features_of, gather_evidence, image_features
@@ -20,7 +21,7 @@ from segmentation.targets.evidence import Evidence, features_of, gather_evidence
 DOUBTFUL = 0.5
 # A stain is unknown if its mean colour differs by more than this from that of every training image. Of the training
 # images, 1 in 100 differs by more than 0.043 from all images of other fields.
-_OTHER_STAIN = 0.06
+_OTHER_STAIN = 0.045
 # A picture is blurred, or its nuclei are of another size, if it is this factor outside the range of the training.
 _OUTSIDE = 1.1
 
@@ -32,6 +33,7 @@ class Verdict:
     dice: float | None  # Dice coefficient and average precision at IoU 0.5 with the truth; None without nuclei
     ap50: float | None
     unlike: str  # a sentence if the picture is unlike the training images, else empty
+    view: str  # how the network saw it: `segmentation.prediction.views.View.name`
 
     def as_dict(self) -> dict:
         """Return the verdict in JSON's types, rounded to four digits."""
@@ -70,15 +72,15 @@ class Trust:
         coefficients = self.nucleus, self.dice, self.ap50, self.training_images
         return hashlib.sha256(json.dumps(coefficients, sort_keys=True).encode()).hexdigest()
 
-    def find(self, labels: np.ndarray, channels: np.ndarray, prepared: np.ndarray, scale: float) -> "Found":
+    def find(self, labels: np.ndarray, channels: np.ndarray, prepared: np.ndarray, scale: float, view: str) -> "Found":
         """Score the nuclei of a whole picture and judge it; drop those with too low a score after that.
 
         `labels`, (H, W) int32, were decoded from `channels`, (H, W, C) float32; `prepared` is the normalised picture,
-        (H, W, 3) float32, which the network saw at `scale`.
+        (H, W, 3) float32, which the network saw at `scale` in the `view` with that name.
         """
         evidence = self.gather(channels, labels)
         scores = self.scores(evidence)
-        verdict = self.judge(evidence, look_at(prepared), scale)
+        verdict = self.judge(evidence, look_at(prepared), scale, view)
         numbers, scores = self.select(scores)
         return Found(labels if len(scores) == len(numbers) - 1 else numbers[labels], scores, verdict)
 
@@ -98,14 +100,32 @@ class Trust:
         """Return the expected IoU of each nucleus of a picture with the truth: (n,) float64 between 0 and 1."""
         return _logistic(self.nucleus, features_of(evidence))
 
-    def judge(self, evidence: Evidence, appearance: Appearance, scale: float = 1.0) -> Verdict:
-        """Judge a picture by the evidence of all its nuclei, and the scale at which the network saw it."""
+    def judge(self, evidence: Evidence, appearance: Appearance, scale: float, view: str) -> Verdict:
+        """Judge a picture by the evidence of all its nuclei, and how the network saw it."""
         if not len(evidence["area"]):
-            return Verdict(None, None, self._unlike(appearance, None))
+            return Verdict(None, None, self._unlike(appearance, None), view)
         features = image_features(evidence, self.scores(evidence))
         diameter = float(np.median(np.sqrt(evidence["area"] * 4 / np.pi))) * scale
         dice, ap50 = (float(_logistic(of, features)) for of in (self.dice, self.ap50))
-        return Verdict(dice, ap50, self._unlike(appearance, diameter))
+        return Verdict(dice, ap50, self._unlike(appearance, diameter), view)
+
+    def expected_ap50(self, evidence: Evidence) -> float:
+        """Return the average precision at IoU 0.5 to expect of a picture, 0 without nuclei."""
+        if not len(evidence["area"]):
+            return 0.0
+        return float(_logistic(self.ap50, image_features(evidence, self.scores(evidence))))
+
+    def is_new_stain(self, appearance: Appearance) -> bool:
+        """Tell whether a picture is stained, and otherwise than the stained images of the training.
+
+        Without any in the training it is not: what was fitted on none cannot judge a view of one.
+        """
+        is_stained = appearance.kind == STAINED and STAINED in self.training_images["sharpness"]
+        return is_stained and self._distance(appearance) > _OTHER_STAIN
+
+    def _distance(self, appearance: Appearance) -> float:
+        """Return how far a picture's stain is from the nearest of the training images."""
+        return float(np.linalg.norm(np.array(self.training_images["stains"]) - appearance.stain, axis=1).min())
 
     def _unlike(self, appearance: Appearance, diameter: float | None) -> str:
         """Say what is unlike the training images; `diameter` is that of nuclei as the network saw them."""
@@ -119,7 +139,7 @@ class Trust:
                 reasons.append("it is less sharp")
             elif appearance.sharpness > most * _OUTSIDE:
                 reasons.append("it has more noise or finer detail")
-        if np.linalg.norm(np.array(known["stains"]) - appearance.stain, axis=1).min() > _OTHER_STAIN:
+        if self._distance(appearance) > _OTHER_STAIN:
             reasons.append("it has another stain or background")
         if diameter is None:
             reasons.append("nothing was found")

@@ -19,7 +19,7 @@ COLUMNS = (
 
 
 # What to expect of the result, with a model that judges its results: see `segmentation.prediction.trust.Verdict`.
-VERDICT = ("expected_dice", "expected_ap50", "unlike")
+VERDICT = ("expected_dice", "expected_ap50", "unlike", "view")
 
 
 def image_rows(prediction: "Prediction | LargePrediction") -> list[Sequence[str]]:

@@ -47,7 +47,7 @@ def with_trust(bundle: Bundle, images: CachedImages, trained_on: CachedImages) -
     predictor = open_predictor(bundle, open_engine(bundle, precision="f32"), diameter=diameter)
     observations = []
     for index in range(len(images)):
-        output = predictor.predict_at_best_scale([as_network_input(images.pixels(index))])[0]
+        output = predictor.predict_at_best([as_network_input(images.pixels(index))])[0]
         truth, encoding = images.label_map(index), ENCODINGS[bundle.targets]
         observations.append(observe(output.channels, output.label_map(), truth, encoding))
     return replace(

@@ -177,6 +177,19 @@ def test_a_few_bright_nuclei_on_a_dark_noisy_field_are_no_specks():
         assert STRETCH.limits(pixels) == tuple(np.percentile(pixels, (1, 99.9), method="inverted_cdf"))
 
 
+def test_a_few_bright_nuclei_in_a_smooth_field_are_no_specks():
+    """As after JPEG or out of focus: their halos are smooth, and there is no noise to measure them by."""
+    rows, columns = np.mgrid[:256, :256]
+    field = np.full((256, 256), 3.0)
+    for row, column in (40, 50), (60, 180), (120, 110), (200, 60):
+        field += 240 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * 5.5**2))
+        field += 12 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * 25**2))
+    pixels = field.clip(0, 255).astype(np.uint8)[..., None]
+    plain = tuple(np.percentile(pixels, (1, 99.9), method="inverted_cdf"))
+    assert np.mean(pixels > plain[0] + (plain[1] - plain[0]) / 4) < 0.02
+    assert STRETCH.limits(pixels) == plain
+
+
 def test_the_limits_with_a_speck_are_those_of_the_squares_without_it(crowded):
     speckled, _ = with_speck(crowded, 10, 60_000)  # within the first square of 32 pixels
     rest = np.concatenate([crowded[:32, 32:].ravel(), crowded[32:].ravel()])

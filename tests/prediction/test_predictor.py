@@ -68,7 +68,7 @@ def assert_same_nuclei(truth, found, iou=0.9):
 def test_nuclei_of_about_the_known_size_are_predicted_as_they_are_in_one_pass(bundle, engine, diameter):
     image, truth = picture(diameter)
     auto = open_predictor(bundle)
-    output = auto.predict_at_best_scale([auto.prepare(image)])[0]
+    output = auto.predict_at_best([auto.prepare(image)])[0]
     assert output.predictor.scale == 1 and len(engine.shapes) == 1
     assert output.diameter == pytest.approx(diameter, rel=0.05)
     np.testing.assert_array_equal(output.label_map(), open_predictor(bundle, diameter=None)(image))
@@ -79,7 +79,7 @@ def test_nuclei_of_about_the_known_size_are_predicted_as_they_are_in_one_pass(bu
 def test_others_are_seen_at_a_scale_that_the_network_knows(bundle, engine, diameter):
     image, truth = picture(diameter)
     auto = open_predictor(bundle)
-    output = auto.predict_at_best_scale([auto.prepare(image)])[0]
+    output = auto.predict_at_best([auto.prepare(image)])[0]
     assert KNOWN / 2 < diameter * output.predictor.scale < 2 * KNOWN
     assert 1 < len(engine.shapes) <= 4
     assert output.diameter == pytest.approx(diameter, rel=0.15)
@@ -93,7 +93,7 @@ def test_a_diameter_that_is_given_is_taken_at_its_word(bundle, engine, diameter)
     image, truth = picture(diameter)
     given = open_predictor(bundle, diameter=diameter)
     assert float(given.scale) == pytest.approx(KNOWN / diameter, rel=0.06)
-    output = given.predict_at_best_scale([given.prepare(image)])[0]
+    output = given.predict_at_best([given.prepare(image)])[0]
     assert output.predictor is given and output.diameter is None and len(engine.shapes) == 1
     assert_same_nuclei(truth, output.label_map(), iou=0.8)
 
@@ -101,14 +101,14 @@ def test_a_diameter_that_is_given_is_taken_at_its_word(bundle, engine, diameter)
 def test_none_leaves_every_image_as_it_is(bundle, engine):
     image, _ = picture(140.0)
     fixed = open_predictor(bundle, diameter=None)
-    assert fixed.predict_at_best_scale([fixed.prepare(image)])[0].predictor is fixed
+    assert fixed.predict_at_best([fixed.prepare(image)])[0].predictor is fixed
     assert engine.shapes == [(1, 320, 330, 3)]
 
 
 def test_each_image_of_a_batch_gets_its_own_scale(bundle, engine):
     pictures = [picture(20.0), picture(100.0), picture(20.0, count=0)]
     auto = open_predictor(bundle)
-    outputs = auto.predict_at_best_scale([auto.prepare(image) for image, _ in pictures])
+    outputs = auto.predict_at_best([auto.prepare(image) for image, _ in pictures])
     assert engine.shapes[0] == (3, 320, 330, 3)
     assert [output.predictor.scale == 1 for output in outputs] == [True, False, True]
     assert outputs[2].diameter is None and not outputs[2].label_map().any()
@@ -130,7 +130,7 @@ def test_an_image_of_nothing_but_noise_ends(bundle, monkeypatch):
     monkeypatch.setattr(module, "open_engine", lambda bundle: engine)
     auto = open_predictor(bundle)
     image, truth = picture(20.0, shape=(40, 50))
-    output = auto.predict_at_best_scale([auto.prepare(image)])[0]
+    output = auto.predict_at_best([auto.prepare(image)])[0]
     assert output.channels.shape == (40, 50, 4) and len(engine.shapes) == 3
 
 
@@ -167,7 +167,7 @@ def test_a_pixel_size_says_where_to_begin(bundle, engine):
     assert len(engine.shapes) == 1
     # Where the nuclei are no common ones, the search goes on.
     image, truth = picture(20.0)
-    output = begun.predict_at_best_scale([begun.prepare(image)])[0]
+    output = begun.predict_at_best([begun.prepare(image)])[0]
     assert output.predictor.scale == 1
     np.testing.assert_array_equal(output.label_map(), open_predictor(bundle, diameter=None)(image))
 
@@ -195,15 +195,14 @@ def test_a_search_that_would_go_round_in_circles_ends(bundle, engine, monkeypatc
     monkeypatch.setattr(engine, "_see", undecided)
     image, _ = picture(20.0)
     auto = open_predictor(bundle)
-    output = auto.predict_at_best_scale([auto.prepare(image)])[0]
+    output = auto.predict_at_best([auto.prepare(image)])[0]
     assert len(engine.shapes) == 2 and output.predictor.scale == Fraction(1, 3)
 
 
 def test_tta_gives_the_same_where_the_network_does_not_mind_how_a_picture_lies(bundle, engine):
     image, truth = picture(21.0, shape=(64, 80))
     once, averaged = (
-        open_predictor(bundle, tta=tta).predict_at_best_scale([open_predictor(bundle).prepare(image)])[0]
-        for tta in (0, 1)
+        open_predictor(bundle, tta=tta).predict_at_best([open_predictor(bundle).prepare(image)])[0] for tta in (0, 1)
     )
     np.testing.assert_allclose(averaged.channels, once.channels, atol=1e-5)
     np.testing.assert_array_equal(averaged.label_map(), once.label_map())
@@ -254,7 +253,7 @@ def test_with_the_real_engine(bundle):
 
     def foreground(**options):
         predictor = open_predictor(bundle, **options)
-        return predictor.predict_at_best_scale([predictor.prepare(image)])[0].channels[..., 0] > 0.5
+        return predictor.predict_at_best([predictor.prepare(image)])[0].channels[..., 0] > 0.5
 
     np.testing.assert_array_equal(foreground(), foreground(diameter=None))
     assert np.mean(foreground(diameter=60.0) == (truth > 0)) > 0.95

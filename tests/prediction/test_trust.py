@@ -28,11 +28,14 @@ def test_a_score_is_the_logistic_function_of_the_features():
 def test_a_verdict_follows_from_the_mean_score():
     one = evidence((64 * np.pi, 0.9))
     (score,) = trust().scores(one)
-    verdict = trust().judge(one, USUAL)
+    verdict = trust().judge(one, USUAL, 1, "as it is")
+    assert trust().expected_ap50(one) == verdict.ap50
+    assert trust().expected_ap50(evidence()) == 0
     assert verdict.dice == pytest.approx(score)
     assert verdict.ap50 == pytest.approx(1 / (1 + np.exp(1 - np.log(score / (1 - score)) + 0.5 * np.log(0.1))))
     assert verdict.unlike == ""
-    assert verdict.as_dict() == {"dice": round(verdict.dice, 4), "ap50": round(verdict.ap50, 4), "unlike": ""}
+    rounded = {"dice": round(verdict.dice, 4), "ap50": round(verdict.ap50, 4)}
+    assert verdict.as_dict() == rounded | {"unlike": "", "view": "as it is"}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +51,7 @@ def test_a_verdict_follows_from_the_mean_score():
     ],
 )
 def test_what_is_unlike_the_training_images_is_said_in_a_sentence(appearance, nuclei, scale, reason):
-    verdict = trust().judge(evidence(*nuclei), appearance, scale)
+    verdict = trust().judge(evidence(*nuclei), appearance, scale, "as it is")
     assert verdict.unlike == f"Unlike the training images: {reason}."
     assert (verdict.dice is None) == (not nuclei)
 
@@ -57,13 +60,13 @@ def test_nuclei_with_too_low_a_score_are_dropped_and_the_others_numbered_anew():
     labels = np.repeat(np.array([[0, 1, 2, 3]], np.int32), 4, axis=0)
     channels = np.repeat(np.array([[[0.0], [0.9], [0.6], [0.99]]], np.float32), 4, axis=0)
     prepared = np.zeros((4, 4, 3), np.float32)
-    whole = trust().find(labels, channels, prepared, 1.0)
+    whole = trust().find(labels, channels, prepared, 1.0, "as it is")
     assert whole.labels is labels and whole.scores.argsort().tolist() == [1, 0, 2]
-    found = trust(min_score=float(whole.scores[0])).find(labels, channels, prepared, 1.0)
+    found = trust(min_score=float(whole.scores[0])).find(labels, channels, prepared, 1.0, "as it is")
     assert found.labels[0].tolist() == [0, 1, 0, 2] and found.labels.dtype == np.int32
     np.testing.assert_array_equal(found.scores, whole.scores[[0, 2]])
     assert found.verdict == whole.verdict
-    none = trust(min_score=0.999).find(labels, channels, prepared, 1.0)
+    none = trust(min_score=0.999).find(labels, channels, prepared, 1.0, "as it is")
     assert not none.labels.any() and none.scores.shape == (0,)
 
 

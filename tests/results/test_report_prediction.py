@@ -312,15 +312,15 @@ def test_a_picture_done_by_blocks_has_the_same_part(tmp_path):
 def test_verdicts_are_told_and_the_least_trusted_image_comes_first(tmp_path):
     part = image_part(drawn(0))
     verdicts = [
-        {"dice": 0.91, "ap50": 0.83, "unlike": ""},
-        {"dice": None, "ap50": None, "unlike": "Unlike the training images: nothing was found."},
+        {"dice": 0.91, "ap50": 0.83, "unlike": "", "view": "red inverted"},
+        {"dice": None, "ap50": None, "unlike": "Unlike the training images: nothing was found.", "view": "as it is"},
     ]
     entries = [page_entry(f"{number}.png", part) for number in range(2)]
     entries = [(replace(record, verdict=one), part) for (record, part), one in zip(entries, verdicts, strict=True)]
     write_prediction_page(tmp_path / "a.html", [summary()], entries, 2, bundle=BUNDLE)
     page = Page(tmp_path / "a.html")
     assert [image["expected_ap50"] for image in page.gallery["images"]] == [0.83, None]
-    assert page.gallery["images"][0]["facts"].endswith("expected Dice 0.91, AP50 0.83")
+    assert page.gallery["images"][0]["facts"].endswith("expected Dice 0.91, AP50 0.83, seen red inverted")
     assert page.gallery["images"][1]["facts"].endswith("unlike the training images: nothing was found")
     keys = [attributes["value"] for tag, attributes in page.elements if tag == "option"]
     assert keys[0] == "expected_ap50" and "yellow and dashed" in page.text

@@ -71,7 +71,7 @@ def test_a_bundle_with_coefficients_finds_the_same_nuclei_and_scores_them(bright
     assert "score of a nucleus" in describe_trust(bundle) and "no scores" in describe_trust(bright_bundle)
     prepared = drawn_images.pixels(0).astype(np.float32) / 255
     before, after = (
-        open_predictor(one).predict_at_best_scale([prepared])[0].find(prepared) for one in (bright_bundle, bundle)
+        open_predictor(one).predict_at_best([prepared])[0].find(prepared) for one in (bright_bundle, bundle)
     )
     np.testing.assert_array_equal(before.labels, after.labels)
     assert before.scores is None and before.verdict is None

@@ -17,6 +17,7 @@ from segmentation.batch.outputs import PageOutput, Prediction
 from segmentation.batch.records import Record, natural_order
 from segmentation.bundle import Bundle
 from segmentation.prediction.trust import DOUBTFUL
+from segmentation.prediction.views import AS_IT_IS
 from segmentation.results.large_measurement import measure_areas
 from segmentation.results.overlays import reduced_copy
 from segmentation.results.report.charts import Chart, counted, histogram, number, quantile
@@ -168,11 +169,13 @@ def _facts(record: Record, mean_area: float | None, unit: str) -> list[str]:
     facts = [counted(record.nuclei, *_NUCLEI)]
     if mean_area is not None:
         facts.append(f"mean area {number(mean_area)} {unit}")
-    verdict = record.verdict or {"ap50": None, "unlike": ""}
+    verdict = record.verdict or {"ap50": None, "unlike": "", "view": AS_IT_IS.name}
     if verdict["ap50"] is not None:
         facts.append(f"expected Dice {verdict['dice']:.2f}, AP50 {verdict['ap50']:.2f}")
     if verdict["unlike"]:
         facts.append(verdict["unlike"][0].lower() + verdict["unlike"][1:].rstrip("."))
+    if verdict["view"] != AS_IT_IS.name:
+        facts.append(f"seen {verdict['view']}")
     return facts
 
 
