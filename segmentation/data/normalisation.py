@@ -14,9 +14,9 @@ import numpy as np
 # brighter than a quarter of its range. They are left out, with the squares of 32 pixels in which they lie, if what is
 # left is most of the picture, has no outliers of its own, and is more than noise and the halos of bright nuclei: its
 # 98th percentile and its upper limit are 8 and 16 times the mean difference of neighbours above its lower limit. Of the
-# 557 grey pictures of the 2018 Data Science Bowl as they are, one is of that kind, which has bright and dim nuclei. What
-# is left of a few nuclei in a smooth picture, after JPEG or out of focus, may also seem structured: where more than a
-# tenth of the squares go, it must reach a tenth of the range.
+# 557 grey pictures of the 2018 Data Science Bowl as they are, one is of that kind, which has bright and dim nuclei.
+# What is left of a few nuclei in a smooth picture, after JPEG or out of focus, may also seem structured: where more
+# than a tenth of the squares go, it must reach a tenth of the range.
 _BRIGHT_PERCENTILE, _OUTSHONE = 98.0, 4
 _SQUARE = 32
 _LEAST_CONTRASTS = 8, 16
