@@ -3,6 +3,7 @@
 # make test                    set up, run all tests
 # make quick                   set up, run the tests that take less than a minute together
 # make lint                    set up, check style and types
+# make docs                    set up, make the site of docs/, recipes and Python, in docs/_build
 # make notebook [DATA=images]  set up, open the notebook that shows what is in a data set
 #
 # ARGS passes options on:      make run IMAGES=my_folder ARGS="--outputs masks table --diameter 40"
@@ -19,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 SAMPLE := models/sample/checkpoint
 HOW    := $(if $(wildcard $(SAMPLE)/state.json),$(if $(wildcard $(SAMPLE)/finished),--overwrite,--resume))
 
-.PHONY: run test quick notebook lint clean
+.PHONY: run test quick notebook docs lint clean
 
 ifdef IMAGES
 run: $(VENV)/requirements-predict
@@ -45,6 +46,10 @@ lint: $(VENV)/requirements-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/requirements-dev
+	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build
+	@echo "Open docs/_build/index.html."
 
 notebook: $(VENV)/requirements-notebook
 	$(BIN)/python -m jupyterlab exploratory_analysis.ipynb
