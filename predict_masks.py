@@ -22,6 +22,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 
 from segmentation.batch.arguments import parse_arguments
 from segmentation.command_line import refuse, write_line
@@ -74,7 +75,8 @@ def predict(options: argparse.Namespace) -> int:
             if options.scheduler or options.scheduler_file:
                 from segmentation.batch.cluster import Cluster
 
-                run = stack.enter_context(Cluster(options.scheduler, options.scheduler_file))
+                warn = partial(write_line, stream=sys.stderr)
+                run = stack.enter_context(Cluster(options.scheduler, options.scheduler_file, warn))
                 elsewhere = replace(recipe, model=options.model.resolve(), precision=engine.precision)
                 run.prepare(inputs, options.output, elsewhere, predictor.settings, options.overwrite)
             progress = stack.enter_context(closing(Progress(count)))

@@ -40,7 +40,7 @@ from segmentation.batch.tasks import FileTasks, Outcomes, SlideTasks, Task
 FILES_IN_A_TASK = 8
 # Tasks in flight for each thread of the workers: one is done, the others wait for it.
 _TASKS_FOR_A_THREAD = 3
-_CONNECT_SECONDS, _WORKERS_SECONDS, _LOOK_AGAIN_SECONDS = 10, 60, 5
+_CONNECT_SECONDS, _WORKERS_SECONDS, _LOOK_AGAIN_SECONDS, _POLL_SECONDS = 10, 60, 5, 0.01
 
 
 class ClusterError(FolderError):
@@ -56,6 +56,8 @@ class Cluster:
         Such as ``tcp://host:8786``.
     file : Path
         What the scheduler wrote with ``--scheduler-file``, in place of the address.
+    warn : callable
+        Told in a sentence when no worker is left.
 
     Raises
     ------
@@ -63,8 +65,13 @@ class Cluster:
         If there is no scheduler, or none of its workers.
     """
 
-    def __init__(self, address: str | None = None, file: Path | None = None) -> None:
-        self._where = address or _read_address(file)
+    def __init__(
+        self,
+        address: str | None = None,
+        file: Path | None = None,
+        warn: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self._where, self._warn = address or _read_address(file), warn
         self._name = f"nuclei-segmentation-{uuid.uuid4()}"
         self._threads_there, self._looked = 0, -inf
         for logger in "distributed", "distributed.client":  # they report what is said here in a sentence
@@ -156,6 +163,7 @@ class Cluster:
                     done.add(future)
                 if not flying:
                     return
+                self._wait_for(done)
                 future = next(done)
                 task = flying.pop(future)
                 yield from task.then(self._result(call, future))
@@ -164,10 +172,24 @@ class Cluster:
             with suppress(Exception):  # the scheduler may be gone
                 self._client.cancel([*flying])
 
+    def _wait_for(self, done: distributed.as_completed) -> None:
+        """Wait for a task that is done; say so if no worker is left that could do one."""
+        was_told = False
+        while not done.has_ready():
+            if not self._threads() and not was_told:
+                self._warn(
+                    f"No worker is left of the scheduler at {self._where}; this waits for one (dask worker "
+                    f"{self._where}), or press Ctrl-C"
+                )
+                was_told = True
+            time.sleep(_POLL_SECONDS)
+
     def _threads(self) -> int:
         """Return how many tasks the workers do at once, as of some seconds ago."""
         if time.monotonic() > self._looked + _LOOK_AGAIN_SECONDS:
-            self._threads_there, self._looked = sum(self._client.nthreads().values()), time.monotonic()
+            with suppress(OSError):  # of a scheduler that is gone, the tasks tell
+                self._threads_there = sum(self._client.nthreads().values())
+            self._looked = time.monotonic()
         return self._threads_there
 
     def _result(self, call: Call, future: Future) -> Any:

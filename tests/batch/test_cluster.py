@@ -164,6 +164,20 @@ def test_a_worker_that_is_killed_and_one_that_joins(images, cluster, expected, o
     assert results(out) == expected
 
 
+def test_that_no_worker_is_left_is_said_and_a_new_one_goes_on(images, cluster, expected, out):
+    worker = cluster.worker()
+    process = begin(images, out, "--scheduler-file", cluster.file)
+    wait_for(lambda: finished(out) > 9, process)
+    worker.kill()
+    lines = iter(process.stderr.readline, "")
+    told = next(line for line in lines if "broken.png" not in line)
+    assert told.startswith("No worker is left of the scheduler at tcp://127.0.0.1:")
+    cluster.worker()
+    said, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 1 and "1 failed" in said
+    assert results(out) == expected
+
+
 def test_a_scheduler_that_is_killed_is_one_sentence_and_the_call_goes_on_without(images, cluster, expected, out):
     worker = cluster.worker()
     process = begin(images, out, "--scheduler-file", cluster.file)
