@@ -30,5 +30,10 @@ def in_checkout() -> bool:
     return (_CHECKOUT / "predict_masks.py").is_file()
 
 
+def script(name: str) -> list[str]:
+    """Return the arguments of Python that run one of the scripts, such as "train", in a checkout or installed."""
+    return [str(_CHECKOUT / f"{name}.py")] if in_checkout() else ["-m", f"nuclei_{name}"]
+
+
 def _first_folder(*candidates: Path) -> Path:
     return next((folder for folder in candidates if folder.is_dir()), candidates[-1])

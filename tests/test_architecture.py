@@ -7,7 +7,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "segmentation"
 # Each room imports only itself and rooms before it. What belongs to no room may be imported by all.
-ROOMS = "data targets network bundle prediction large batch evaluation results training exploration export".split()
+ROOMS = (
+    "data targets network bundle prediction large batch evaluation results training exploration export napari_plugin"
+).split()
 SHARED = {"atomic", "command_line", "freed_memory", "paths", "progress", "silence"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

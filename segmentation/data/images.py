@@ -133,16 +133,20 @@ def read_image(file: Readable, channel: str | None = None, planes: Planes | None
         values that no image has (complex, or none that is finite).
     """
     with image_errors(file):
-        decoded = decode(file, channel, planes)
-        pixels = intensities(decoded)
-        channels, names = decoded.channels, decoded.names
-        if channel is not None and not names and not is_all_colours(channel):
-            index = choose_channel(channel, GREY if pixels.ndim == 2 else RGB)
-            if pixels.ndim == 3:
-                channels, names, pixels = pixels, name_channels(RGB, index), pixels[..., index]
-        gaps = count_gaps(pixels)
-        if gaps:
-            pixels = fill_gaps(pixels, median_of(pixels))
+        return as_image(decode(file, channel, planes), channel)
+
+
+def as_image(decoded: Decoded, channel: str | None = None) -> Image:
+    """Return the image that a decoded picture shows, as `read_image` does; `DecodeError` where there is none."""
+    pixels = intensities(decoded)
+    channels, names = decoded.channels, decoded.names
+    if channel is not None and not names and not is_all_colours(channel):
+        index = choose_channel(channel, GREY if pixels.ndim == 2 else RGB)
+        if pixels.ndim == 3:
+            channels, names, pixels = pixels, name_channels(RGB, index), pixels[..., index]
+    gaps = count_gaps(pixels)
+    if gaps:
+        pixels = fill_gaps(pixels, median_of(pixels))
     if pixels.ndim == 3:
         single = 0 if is_grey(pixels) else None if is_all_colours(channel) else find_single_channel(pixels)
         if single is not None:

@@ -36,12 +36,25 @@ LARGEST_WHOLE = 64_000_000
 _BLOCK = 512, 16_384
 
 
-class _Source(Protocol):
-    """`TiffBlocks`, `ZarrBlocks` or `_InMemory`."""
+class Blocks(Protocol):
+    """What is read by blocks."""
 
     def read(self, rows: slice, columns: slice, all_channels: bool = False) -> Decoded: ...
 
     def close(self) -> None: ...
+
+
+class Source(Blocks, Protocol):
+    """A picture that is read by blocks: see `segmentation.data.formats.tiff_blocks.TiffBlocks`."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def description(self) -> Decoded: ...
+
+    @property
+    def channel_names(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +80,7 @@ class LargeImage:
     pixel_size_um: float | None
     zarr_format: int | None
     measured_names: tuple[str, ...]
-    _source: _Source
+    _source: Blocks
     _colour: int | None  # the one that is read, of red, green and blue
     gaps: int = 0  # as in `Image`
     _background: tuple[float, ...] | None = None  # of each channel
@@ -209,15 +222,20 @@ def open_large(
         if source is None:
             return None
         try:
-            pixels, stored = intensities(source.description), source.description.pixels.dtype
-            names, measured, colour = RGB if pixels.ndim == 3 else GREY, source.channel_names, None
-            if channel is not None and not measured and not is_all_colours(channel):
-                index = choose_channel(channel, names)
-                if names == RGB:
-                    measured, colour = name_channels(RGB, index), index
+            return from_source(file, source, channel)
         except BaseException:
             source.close()
             raise
+
+
+def from_source(file: Readable, source: Source, channel: str | None = None) -> LargeImage:
+    """Return the picture that a source holds; `file` is its name in messages. `DecodeError` where there is none."""
+    pixels, stored = intensities(source.description), source.description.pixels.dtype
+    names, measured, colour = RGB if pixels.ndim == 3 else GREY, source.channel_names, None
+    if channel is not None and not measured and not is_all_colours(channel):
+        index = choose_channel(channel, names)
+        if names == RGB:
+            measured, colour = name_channels(RGB, index), index
     return LargeImage(
         file=file,
         shape=source.shape,

@@ -176,9 +176,14 @@ class Work:
 
     def run(self, threads: int, report: Callable[[int, int], None]) -> None:
         """Do the missing blocks; see `predict_large`."""
+        for done, total in self.steps(threads):
+            report(done, total)
+
+    def steps(self, threads: int) -> Iterator[tuple[int, int]]:
+        """Do the missing blocks; yield how many are finished, and of how many, after each."""
         blocks, total = self.missing, len(self.grid)
         for done, _ in enumerate(self._run(blocks, threads), total - len(blocks) + 1):
-            report(done, total)
+            yield done, total
 
     def do(self, block: Block) -> None:
         """Do one block; those above it and to its left must be finished."""

@@ -235,11 +235,11 @@ class Stopped(Exception):
 
 
 class StoppableEngine(Wrapper):
-    """An engine that can be stopped, so that Ctrl-C waits only for the calls that are running."""
+    """An engine that can be stopped, by `stop` or by setting `stopped`; calls that are running finish."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, stopped: threading.Event | None = None) -> None:
         super().__init__(engine)
-        self._stopped = threading.Event()
+        self._stopped = stopped or threading.Event()
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         if self._stopped.is_set():

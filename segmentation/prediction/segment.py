@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from segmentation.bundle import DESCRIPTION, BundleError, load_bundle
-from segmentation.data.colours import find_single_channel
-from segmentation.data.formats.decoded import DecodeError
-from segmentation.data.images import GREY, RGB, Image, as_image_dtype, count_gaps, fill_gaps, median_of
+from segmentation.data.formats.decoded import Decoded, DecodeError
+from segmentation.data.images import Image, as_image
 from segmentation.paths import released_model
 from segmentation.prediction.predictor import Predictor, open_predictor
 
@@ -166,18 +165,13 @@ def _as_image(array: ArrayLike) -> Image:
     if not pixels.size:
         raise ValueError(f"array must not be empty, got the shape {pixels.shape}")
     try:
-        pixels = np.ascontiguousarray(np.atleast_3d(as_image_dtype(pixels)))
-        gaps = count_gaps(pixels)
-        if gaps:
-            pixels = fill_gaps(pixels, median_of(pixels))
-            sentence = f"array holds {gaps:,} values that are NaN or infinite, taken for background"
-            warnings.warn(sentence, stacklevel=3)
+        image = as_image(Decoded(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
     except DecodeError as error:
         raise ValueError(f"array {error}") from error
-    single = find_single_channel(pixels) if pixels.shape[-1] == 3 else None
-    if single is not None:  # shown in a colour, as a file may be
-        pixels = np.ascontiguousarray(pixels[..., single : single + 1])
-    return Image(pixels, GREY if pixels.shape[-1] == 1 else RGB, None)
+    if image.gaps:
+        sentence = f"array holds {image.gaps:,} values that are NaN or infinite, taken for background"
+        warnings.warn(sentence, stacklevel=3)
+    return image
 
 
 @lru_cache(maxsize=4)

@@ -9,8 +9,8 @@ from segmentation.atomic import written_whole
 
 
 def write_tiff(file: Path, values: np.ndarray, pixel_size_um: float | None) -> None:
-    """Write an (H, W) array, compressed without loss (zlib), whole or not at all."""
-    options = tiff_options(pixel_size_um)
+    """Write an (H, W) or (H, W, 3) array, grey or RGB, compressed without loss (zlib), whole or not at all."""
+    options = tiff_options(pixel_size_um) | ({"photometric": "rgb"} if values.ndim == 3 else {})
     with written_whole(file) as temporary:
         tifffile.imwrite(temporary, values, **options)
 

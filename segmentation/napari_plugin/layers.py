@@ -1,0 +1,68 @@
+"""From a layer of napari to a picture, and from nuclei to a labels layer."""
+
+from typing import TYPE_CHECKING
+
+from segmentation.data.formats.pixel_size import square_pixel_size
+from segmentation.napari_plugin.pictures import LayerError, LayerPicture, count_channels
+from segmentation.napari_plugin.segmenting import Nuclei
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image, Labels
+
+# Nuclei that were painted after the scores were given.
+_NO_SCORE = "white"
+
+
+def channels_of(layer: "Image") -> int:
+    """Return how many channels of a layer there are to choose from; 0 of a grey or an RGB one."""
+    shape = (layer.data[0] if layer.multiscale else layer.data).shape
+    return count_channels(layer.name, shape, layer.rgb, layer.axis_labels[0])
+
+
+def picture_of(layer: "Image", channel: int | None) -> LayerPicture:
+    """Return the picture of a layer, and of the channel with a number from 1; `LayerError` if there is none."""
+    count = channels_of(layer)
+    if count and not channel:
+        raise LayerError(f"{layer.name} has {count} channels, where one was expected: choose the one of the nuclei")
+    data = layer.data[0] if layer.multiscale else layer.data
+    return LayerPicture(layer.name, data, layer.rgb, channel - 1 if count and channel else None, _pixel_size(layer))
+
+
+def _pixel_size(layer: "Image") -> float | None:
+    """Return the side of a pixel in micrometres, where the layer has a unit of length."""
+    height, width = (side * unit for side, unit in zip(layer.scale[-2:], layer.units[-2:], strict=True))
+    if not (height.check("[length]") and width.check("[length]")):
+        return None
+    return square_pixel_size(width.to("micrometer").magnitude, height.to("micrometer").magnitude)
+
+
+def add_nuclei(viewer: "napari.viewer.Viewer", image: "Image", picture: LayerPicture, found: Nuclei) -> "Labels":
+    """Add nuclei as a labels layer that lies on its image; the table is shown where the mouse is."""
+    place = {name: getattr(image, name)[-2:] for name in ("scale", "translate", "units")}
+    if image.ndim == 2:
+        place |= {name: getattr(image, name) for name in ("rotate", "shear", "affine")}
+    return viewer.add_labels(
+        found.labels,
+        name=f"{picture.name} nuclei",
+        features=found.table,
+        multiscale=isinstance(found.labels, list),
+        # What the layer needs later: the picture to save with it, and the folder of a pyramid.
+        metadata={"picture": picture, "found": found.folder},
+        **place,
+    )
+
+
+def colour_by_score(layer: "Labels", by_score: bool) -> None:
+    """Colour the nuclei of a layer from dark (score 0) to yellow (score 1), or each in one of napari's colours."""
+    from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
+
+    if "score" not in layer.features:
+        return
+    if by_score:
+        colours = ensure_colormap("viridis").map(layer.features["score"].to_numpy())
+        layer.metadata.setdefault("colours", layer.colormap)
+        shown = dict(zip(layer.features["index"].tolist(), colours, strict=True))
+        layer.colormap = DirectLabelColormap(color_dict={None: _NO_SCORE, 0: "transparent", **shown})
+    elif "colours" in layer.metadata:
+        layer.colormap = layer.metadata.pop("colours")
