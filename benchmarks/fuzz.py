@@ -32,7 +32,10 @@ sys.path[:0] = [str(HERE), str(HERE / "benchmarks")]
 
 from mutations import Files, make_inputs, mutate
 
-FORMATS = ("tiff", "bigtiff", "ome-tiff", "png", "jpeg", "bmp", "jpeg2000", "zarr", "gif", "webp", "npy", "bundle")
+FORMATS = (
+    *("tiff", "bigtiff", "ome-tiff", "png", "jpeg", "bmp", "jpeg2000", "zarr", "gif", "webp", "npy", "vendor"),
+    "bundle",
+)
 MEMORY = 1 << 30
 SECONDS, MODEL_SECONDS = 5, 30
 _MARK = b"\n\0outcome "
@@ -56,6 +59,7 @@ _LIBRARIES = tuple(
 
 def read_picture(file: Path) -> str:
     """Read a picture in every way there is; return "image" or the sentence that refuses it."""
+    from segmentation.data.formats.planes import Planes
     from segmentation.data.images import ImageError, read_image
     from segmentation.data.label_maps import read_label_map
     from segmentation.data.large import open_large
@@ -65,8 +69,11 @@ def read_picture(file: Path) -> str:
         for _ in large.blocks() if large else ():
             pass
 
+    def plane(file: Path) -> None:
+        read_image(file, "1", Planes("max", series=0, frame=0))
+
     outcome = "image"
-    for read in (by_blocks,) if file.is_dir() else (read_image, read_label_map, by_blocks):
+    for read in (by_blocks,) if file.is_dir() else (read_image, read_label_map, by_blocks, plane):
         try:
             read(file)
         except ImageError as error:

@@ -5,6 +5,7 @@ An input is a dictionary of relative paths and contents: one file, or the files 
 
 import io
 import json
+import os
 import re
 import struct
 import zlib
@@ -111,6 +112,7 @@ def make_inputs(folder: Path) -> dict[str, list[Files]]:
         ],
         "npy": [{"image.npy": as_npy(grey)}, {"image.npy": as_npy(deep)}, {"image.npy": as_npy(colour.astype(float))}],
         "jpeg2000": [{"image.jp2": imagecodecs.jpeg2k_encode(colour)}, {"image.j2k": imagecodecs.jpeg2k_encode(deep)}],
+        "vendor": _vendor_files(folder, deep),
         "zarr": [_zarr(folder / "2.zarr", deep, 2), _zarr(folder / "3.zarr", deep, 3)],
         "bundle": [_bundle(folder / "model")],
     }
@@ -142,6 +144,16 @@ def _two_files(grey: np.ndarray) -> bytes:
     stream = io.BytesIO()
     tifffile.imwrite(stream, grey, description=xml.encode(), metadata=None)
     return stream.getvalue()
+
+
+def _vendor_files(folder: Path, deep: np.ndarray) -> list[Files]:
+    """Draw a LIF, and take what there is of others in the folder that MICROSCOPES_DIR names."""
+    from tests.data.formats.vendor_files import write_lif
+
+    write_lif(folder / "image.lif", {"a": np.tile(deep, (2, 3, 1, 1, 1)), "b": np.tile(deep, (1, 1, 2, 1, 1))})
+    real = Path(os.environ.get("MICROSCOPES_DIR", folder))
+    found = [file for file in sorted(real.iterdir()) if file.suffix in (".czi", ".nd2", ".oib")]
+    return [{f"image{file.suffix}": file.read_bytes()} for file in (folder / "image.lif", *found)]
 
 
 def _zarr(folder: Path, pixels: np.ndarray, version: int) -> Files:

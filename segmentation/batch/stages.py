@@ -17,6 +17,7 @@ from segmentation.batch.locks import exclusive_lock
 from segmentation.batch.outputs import Prediction, TableOutput, check_outputs
 from segmentation.batch.pipeline import ReadImage
 from segmentation.batch.records import RECORDS
+from segmentation.data.formats.scenes import folder_beside
 from segmentation.data.images import Image, ImageError, Readable, is_special, read_image
 from segmentation.data.large import as_large, open_large
 from segmentation.large.blocks import BLOCKS_AT_ONCE
@@ -70,7 +71,8 @@ def read(call: Call, source: Input) -> ReadImage | Outcome | None:
         planes = call.planes_of(source)
         file: Readable = source.file
         try:
-            if source.place:  # the other pictures of the file need its content, too: it is hashed once
+            # Other pictures of the file need its content, too: it is hashed once. Of others, all is not in one file.
+            if source.place or (isinstance(source.file, Path) and folder_beside(source.file)):
                 sha256 = digest_of(source)
             else:
                 content = source.file.read_bytes()

@@ -18,7 +18,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from segmentation.data.colours import find_single_channel, is_lookup_table
-from segmentation.data.formats import bmp, gif, jpeg, jpeg2000, npy, png, webp
+from segmentation.data.formats import bmp, gif, jpeg, jpeg2000, npy, png, scenes, webp
 from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel, is_all_colours, name_channels
 from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
 from segmentation.data.formats.planes import Place, Planes
@@ -26,7 +26,7 @@ from segmentation.data.formats.planes import Place, Planes
 # What is taken from a folder. Slide scanners and some microscopes give TIFF suffixes of their own.
 _TIFF_SUFFIXES = {".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn", ".bif", ".qptiff", ".lsm", ".stk", ".flex"}
 _OTHER_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".jp2", ".j2k", ".npy"}
-IMAGE_SUFFIXES = frozenset({".png", *_TIFF_SUFFIXES, *_OTHER_SUFFIXES})
+IMAGE_SUFFIXES = frozenset({".png", *_TIFF_SUFFIXES, *_OTHER_SUFFIXES, *scenes.SUFFIXES})
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, in both byte orders
 _FORMATS = "a PNG, JPEG, BMP or TIFF image"
@@ -123,7 +123,7 @@ def read_image(file: Readable, channel: str | None = None, planes: Planes | None
         "green" or "blue", which a grey image has, too; or its number, from 1. The image is then grey, and
         `Image.measured` holds all channels. "rgb" takes the first three channels for red, green and blue.
     planes : Planes, optional
-        Which series and frame of a TIFF that holds several, and how a stack in Z becomes one plane.
+        Which series and frame of a TIFF or a vendor's file that holds several, and how a stack in Z becomes one plane.
 
     Raises
     ------
@@ -208,6 +208,8 @@ def _decode_stream(stream: BinaryIO, channel: str | None, planes: Planes | None)
         return webp.decode_webp(stream.read())
     if start.startswith(jpeg2000.SIGNATURES):
         return jpeg2000.decode_jpeg2000(stream.read())
+    if start.startswith(scenes.SIGNATURES):
+        return scenes.decode_scene(stream, channel, planes)
     if start.startswith(npy.SIGNATURE):
         return npy.decode_npy(stream.read())
     if not start:

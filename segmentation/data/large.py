@@ -14,6 +14,7 @@ import numpy as np
 from segmentation.data.formats.channels import GREY, RGB, choose_channel, is_all_colours, name_channels
 from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError
 from segmentation.data.formats.planes import Place, Planes
+from segmentation.data.formats.scenes import folder_beside
 from segmentation.data.formats.zarr_blocks import ZarrBlocks, is_zarr
 from segmentation.data.images import (
     TIFF_SIGNATURES,
@@ -278,12 +279,14 @@ def _open_source(
 
 
 def content_digest(file: Readable) -> str:
-    """SHA-256 of a file, or of the paths and contents of all files in a folder, read piece by piece."""
+    """SHA-256 of a file, with the folder beside it that belongs to it, or of all files in a folder, read piecewise."""
     if not isinstance(file, Path):  # in an archive
         return hashlib.sha256(file.read_bytes()).hexdigest()
     if not file.is_dir():
+        beside = folder_beside(file)
         with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            own = hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.sha256(f"{own} {content_digest(beside)}".encode()).hexdigest() if beside else own
     digest = hashlib.sha256()
     for member in sorted(path for path in file.rglob("*") if path.is_file()):
         with member.open("rb") as stream:

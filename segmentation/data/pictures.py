@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from segmentation.data.formats import scenes
 from segmentation.data.formats.decoded import DecodeError
 from segmentation.data.formats.planes import Place, Planes
 from segmentation.data.formats.zarr_blocks import count_frames as count_frames_of_zarr
@@ -35,8 +36,8 @@ def list_pictures(file: Path, series: str | None = None) -> list[tuple[Path, Pla
     Parameters
     ----------
     series : str, optional
-        The number of a series, from 1, or "all". Without it, a file that holds several is one picture, which cannot be
-        read; so is a file that is damaged: reading it says why.
+        The number of a series, from 1, or "all". Without it, a TIFF that holds several is one picture, which cannot be
+        read; so is a file that is damaged: reading it says why. All scenes of a vendor's file are pictures.
 
     Returns
     -------
@@ -48,12 +49,12 @@ def list_pictures(file: Path, series: str | None = None) -> list[tuple[Path, Pla
 
 
 def _places(file: Path, series: str | None) -> list[Place]:
-    """Return series and frame of each picture of a file."""
+    """Return series and frame of each picture of a file; all scenes of a vendor's file are pictures."""
     try:
-        frames = _count_frames(file)
+        frames, are_scenes = _count_frames(file)
     except (DecodeError, OSError):
         return [()]
-    if len(frames) > 1 and series is None:
+    if len(frames) > 1 and series is None and not are_scenes:
         return [()]
     chosen = range(len(frames)) if series in (None, "all") else [int(series) - 1]
     places: list[Place] = []
@@ -65,15 +66,18 @@ def _places(file: Path, series: str | None) -> list[Place]:
     return places
 
 
-def _count_frames(file: Path) -> Sequence[int]:
-    """Return the number of frames of each series of a file."""
+def _count_frames(file: Path) -> tuple[Sequence[int], bool]:
+    """Return the number of frames of each series of a file, and whether the series are scenes of a vendor's file."""
     if file.is_dir():
-        return count_frames_of_zarr(file)
+        return count_frames_of_zarr(file), False
     with file.open("rb") as stream:
-        if stream.read(4) not in TIFF_SIGNATURES:
-            return [1]
+        start = stream.read(64)
+        if start.startswith(scenes.SIGNATURES):
+            return scenes.count_frames(stream), True
+        if not start.startswith(TIFF_SIGNATURES):
+            return [1], False
         # Imported here, for its 30 ms: most calls are on other files.
         from segmentation.data.formats.tiff import count_frames
 
         stream.seek(0)
-        return count_frames(stream)
+        return count_frames(stream), False
