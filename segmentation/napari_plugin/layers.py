@@ -1,9 +1,10 @@
 """From a layer of napari to a picture, and from nuclei to a labels layer."""
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from segmentation.data.formats.pixel_size import square_pixel_size
-from segmentation.napari_plugin.pictures import LayerError, LayerPicture, count_channels
+from segmentation.napari_plugin.pictures import LayerError, LayerPicture, find_channels
 from segmentation.napari_plugin.segmenting import Nuclei
 
 if TYPE_CHECKING:
@@ -14,19 +15,31 @@ if TYPE_CHECKING:
 _NO_SCORE = "white"
 
 
-def channels_of(layer: "Image") -> int:
+def _data_of(layer: "Image") -> Any:
+    """Return the array of a layer, the finest of a pyramid."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def _channel_axis(layer: "Image") -> int | None:
+    return find_channels(layer.name, _data_of(layer).shape, layer.rgb, layer.axis_labels)
+
+
+def count_channels(layer: "Image") -> int:
     """Return how many channels of a layer there are to choose from; 0 of a grey or an RGB one."""
-    shape = (layer.data[0] if layer.multiscale else layer.data).shape
-    return count_channels(layer.name, shape, layer.rgb, layer.axis_labels[0])
+    axis = _channel_axis(layer)
+    return 0 if axis is None else _data_of(layer).shape[axis]
 
 
 def picture_of(layer: "Image", channel: int | None) -> LayerPicture:
     """Return the picture of a layer, and of the channel with a number from 1; `LayerError` if there is none."""
-    count = channels_of(layer)
-    if count and not channel:
+    axis = _channel_axis(layer)
+    picture = LayerPicture(layer.name, _data_of(layer), layer.rgb, pixel_size_um=_pixel_size(layer))
+    if axis is None:
+        return picture
+    if not channel:
+        count = count_channels(layer)
         raise LayerError(f"{layer.name} has {count} channels, where one was expected: choose the one of the nuclei")
-    data = layer.data[0] if layer.multiscale else layer.data
-    return LayerPicture(layer.name, data, layer.rgb, channel - 1 if count and channel else None, _pixel_size(layer))
+    return replace(picture, channel=channel - 1, axis=axis)
 
 
 def _pixel_size(layer: "Image") -> float | None:

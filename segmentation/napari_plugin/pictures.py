@@ -22,15 +22,15 @@ class LayerError(ValueError):
     """A layer cannot be used as asked; the message is one sentence."""
 
 
-def count_channels(name: str, shape: Sequence[int], rgb: bool, first_axis: str = "") -> int:
-    """Return how many channels there are to choose from; 0 of a grey or an RGB picture.
+def find_channels(name: str, shape: Sequence[int], rgb: bool, labels: Sequence[str]) -> int | None:
+    """Return the axis of the channels of which one is to be chosen; None of a grey or an RGB picture.
 
     Parameters
     ----------
-    name, shape, rgb, first_axis
-        Of a layer: its name, the shape of its data, whether the last axis is red, green and blue, and the label of the
-        first axis. Three axes are those of channels, rows and columns, unless the first one is named otherwise or has
-        more than ten planes without a name.
+    name, shape, rgb, labels
+        Of a layer: its name, the shape of its data, whether the last axis is red, green and blue, and the labels of the
+        other axes. Besides rows and columns one axis may be longer than 1: it is that of channels unless its label says
+        otherwise, or it has more than ten planes without a label.
 
     Raises
     ------
@@ -39,18 +39,19 @@ def count_channels(name: str, shape: Sequence[int], rgb: bool, first_axis: str =
 
     Examples
     --------
-    >>> count_channels("cells", (512, 512, 3), rgb=True), count_channels("cells", (4, 512, 512), rgb=False)
-    (0, 4)
+    >>> find_channels("cells", (1, 4, 512, 512), rgb=False, labels="tcyx")
+    1
+    >>> find_channels("cells", (512, 512, 3), rgb=True, labels="yx")
     """
-    axes = len(shape) - rgb
     if 0 in shape:
         raise LayerError(f"{name} is empty (shape {tuple(shape)}), where at least one pixel was expected")
-    if axes == 2:
-        return 0
-    label = first_axis.strip().casefold()
-    are_channels = label in _CHANNEL_AXES or (label not in _STACK_AXES and shape[0] <= _MOST_CHANNELS)
-    if axes == 3 and not rgb and are_channels:
-        return shape[0]
+    longer = [axis for axis, length in enumerate(shape[: len(shape) - 2 - rgb]) if length > 1]
+    if not longer:
+        return None
+    label = labels[longer[0]].strip().casefold()
+    are_channels = label in _CHANNEL_AXES or (label not in _STACK_AXES and shape[longer[0]] <= _MOST_CHANNELS)
+    if len(longer) == 1 and not rgb and are_channels:
+        return longer[0]
     raise LayerError(
         f"{name} is a stack (shape {' x '.join(map(str, shape))}), where one plane, grey, RGB or of a few channels, "
         "was expected: right-click on the layer and choose Projections, or Split Stack"
@@ -66,11 +67,14 @@ class LayerPicture:
     name : str
         Of the layer, for messages and files.
     data : array_like
-        (H, W), (H, W, 3), (H, W, 4) with alpha, which is dropped, or (C, H, W): a NumPy, Dask or Zarr array.
+        (H, W), (H, W, 3), (H, W, 4) with alpha, which is dropped, or (C, H, W), and further axes of length 1 before the
+        last two or three: a NumPy, Dask or Zarr array.
     rgb : bool
         Whether the last axis is red, green and blue.
     channel : int or None
         Index of the one of C channels that shows the nuclei.
+    axis : int
+        The axis of the channels.
     pixel_size_um : float or None
         Side of a pixel in micrometres.
     stopped : threading.Event
@@ -81,6 +85,7 @@ class LayerPicture:
     data: Any
     rgb: bool = False
     channel: int | None = None
+    axis: int = 0
     pixel_size_um: float | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -98,7 +103,7 @@ class LayerPicture:
     @property
     def channel_names(self) -> tuple[str, ...]:
         """Of all channels, where one of several is chosen."""
-        return () if self.channel is None else name_channels([None] * self.data.shape[0], self.channel)
+        return () if self.channel is None else name_channels([None] * self.data.shape[self.axis], self.channel)
 
     @property
     def description(self) -> Decoded:
@@ -110,19 +115,19 @@ class LayerPicture:
         """Read a part, as `segmentation.data.formats.tiff_blocks.TiffBlocks.read`."""
         if self.stopped.is_set():
             raise Stopped
+        where: list[Any] = [0] * (self.data.ndim - 2 - self.rgb) + [rows, columns]
+        if self.rgb:
+            where.append(slice(0, 3))
+        if self.channel is not None:
+            where[self.axis] = slice(None) if all_channels else self.channel
         channels = None
         try:
-            if self.rgb:
-                pixels = np.asarray(self.data[rows, columns, :3])
-            elif self.channel is None:
-                pixels = np.asarray(self.data[rows, columns])
-            elif all_channels:
-                channels = np.moveaxis(np.asarray(self.data[:, rows, columns]), 0, -1)
-                pixels = channels[..., self.channel]
-            else:
-                pixels = np.asarray(self.data[self.channel, rows, columns])
+            pixels = np.asarray(self.data[tuple(where)])
         except Exception as error:  # of a file behind the layer: of any kind
             raise DecodeError(f"cannot be read ({one_line(error)}), where an image was expected") from error
+        if self.channel is not None and all_channels:
+            channels = np.moveaxis(pixels, 0, -1)
+            pixels = channels[..., self.channel]
         return Decoded(pixels, pixel_size_um=self.pixel_size_um, channels=channels, names=self.channel_names)
 
     def read_whole(self) -> Image:

@@ -3,7 +3,6 @@
 Qt is imported when the widget is made, so that this module can be imported without a screen.
 """
 
-import sys
 import threading
 from collections.abc import Generator
 from functools import partial
@@ -27,9 +26,10 @@ from magicgui.widgets import (
 from segmentation.bundle import BundleError, load_bundle
 from segmentation.data.images import ImageError
 from segmentation.data.problems import DatasetError
-from segmentation.napari_plugin.layers import add_nuclei, channels_of, colour_by_score, picture_of
+from segmentation.napari_plugin.layers import add_nuclei, colour_by_score, count_channels, picture_of
 from segmentation.napari_plugin.pictures import LayerError, LayerPicture
 from segmentation.napari_plugin.segmenting import Nuclei, Progress, Settings, find_nuclei
+from segmentation.napari_plugin.training import Training
 from segmentation.napari_plugin.training_data import model_folder, save_sample, train_command
 from segmentation.paths import released_model
 from segmentation.prediction.engines import EngineError, Stopped
@@ -42,17 +42,13 @@ if TYPE_CHECKING:
 _Errors = BundleError, DatasetError, DiameterError, EngineError, ImageError, LayerError, OSError
 
 
-# How long a closing window waits for a training to keep what it has.
-_CLOSING_MS = 5000
-
-
 class NucleiWidget(Container):
     """The widget. What it says last stays at its foot; what went wrong is a notification of napari, too."""
 
     def __init__(self, viewer: "napari.viewer.Viewer") -> None:
         self._viewer = viewer
         self._stopped: threading.Event | None = None  # of the segmentation that is running
-        self._training: Any = None  # the QProcess that is running
+        self._training: Training | None = None
         self._channels: list[tuple[str, int]] = []
         folder_edit = partial(FileEdit, mode=FileDialogMode.EXISTING_DIRECTORY)
         self.image = ComboBox(label="image", choices=lambda _: self._layers("Image"), tooltip="The image to segment")
@@ -91,7 +87,7 @@ class NucleiWidget(Container):
         self.save.changed.connect(self._save)
         self.train.changed.connect(self._train)
         self.cancel_training.changed.connect(self._cancel_training)
-        self.native.destroyed.connect(partial(_end, self))
+        self.native.destroyed.connect(self._stop)
         self._show_channels()
         self._show_threshold()
 
@@ -115,7 +111,7 @@ class NucleiWidget(Container):
     def _show_channels(self) -> None:
         """Offer the channels of the chosen image, none of them chosen."""
         try:
-            count = channels_of(self.image.value) if self.image.value else 0
+            count = count_channels(self.image.value) if self.image.value else 0
         except LayerError:  # is said when it is to be segmented
             count = 0
         self._channels = [("choose", 0), *((str(number), number) for number in range(1, count + 1))]
@@ -191,9 +187,13 @@ class NucleiWidget(Container):
         self.segment.enabled, self.cancel.enabled, self.progress.visible = True, False, False
 
     def _cancel(self) -> None:
+        self._stop()
+        self._say("Cancelling ...")
+
+    def _stop(self) -> None:
+        """End the segmentation that is running."""
         if self._stopped:
             self._stopped.set()
-            self._say("Cancelling ...")
 
     def _colour(self) -> None:
         if self.nuclei.value is not None:
@@ -212,8 +212,6 @@ class NucleiWidget(Container):
         self._say(" ".join([f"{picture.name} is saved in {folder}.", *warnings]))
 
     def _train(self) -> None:
-        from qtpy.QtCore import QProcess
-
         try:
             data, initial_model = _folder(self.folder), _folder(self.model)
             if not data.is_dir():
@@ -223,35 +221,22 @@ class NucleiWidget(Container):
             return
         output = model_folder(data)
         command = train_command(data, initial_model, output, self.minutes.value)
-        self._training, self._output = QProcess(self.native), ""
-        self._training.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
-        self._training.readyReadStandardOutput.connect(self._show_output)
-        self._training.finished.connect(partial(self._trained, output))
         self.train.enabled, self.cancel_training.enabled = False, True
         self._say("The training begins ...")
-        self._training.start(command[0], command[1:])
+        self._training = Training(self.native, command, self._say, partial(self._trained, output))
 
-    def _show_output(self) -> None:
-        """Show the last line of the training's output; all of it goes to the terminal that napari was started in."""
-        text = bytes(self._training.readAllStandardOutput()).decode(errors="replace")
-        sys.stdout.write(text)
-        self._output = (self._output + text)[-2000:]
-        lines = self._output.split("\n")
-        self._say(next((line.strip() for line in reversed(lines) if line.strip()), ""))
-
-    def _trained(self, output: Path, status: int, *_: object) -> None:
-        self._show_output()
+    def _trained(self, output: Path, reason: str) -> None:
         self._training = None
         self.train.enabled, self.cancel_training.enabled = True, False
-        if status:
-            self._refuse(self.said.value)
+        if reason:
+            self._refuse(reason)
             return
         self.model.value = output
         self._say(f"The training is done. Its model is chosen above: {output}")
 
     def _cancel_training(self) -> None:
         if self._training:
-            _stop(self._training)
+            self._training.stop()
 
     def _say(self, sentence: str) -> None:
         self.said.value = sentence
@@ -283,18 +268,3 @@ def _find(
         return f"{picture.name} needs more memory than is free: close other programs, or cut out a part of it"
     except _Errors as error:
         return str(error)
-
-
-def _stop(training: Any) -> None:
-    """End a training; Windows has no signal that a program without a window would hear."""
-    training.kill() if sys.platform == "win32" else training.terminate()
-
-
-def _end(widget: NucleiWidget, *_: object) -> None:
-    """End what is running when the widget is closed."""
-    if widget._stopped:
-        widget._stopped.set()
-    if widget._training:
-        widget._training.blockSignals(True)  # nobody is left to be told
-        _stop(widget._training)
-        widget._training.waitForFinished(_CLOSING_MS)

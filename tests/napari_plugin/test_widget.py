@@ -258,7 +258,7 @@ def test_a_training_is_followed_and_its_model_chosen(viewer, widget, wait, tmp_p
     widget.train.native.click()
     wait(lambda: widget.said.value == "Epoch 1/2")
     assert not widget.train.enabled
-    widget._training.write(b"\n")
+    widget._training.process.write(b"\n")
     wait(lambda: widget.train.enabled)
     model = tmp_path / "data_model"
     assert (widget.said.value, widget.model.value) == (
@@ -279,6 +279,15 @@ def test_a_training_is_cancelled(widget, wait, tmp_path, monkeypatch):
     widget.cancel_training.native.click()
     wait(lambda: widget.train.enabled)
     assert notified().endswith("stopped")
+
+
+def test_a_training_that_is_killed_is_named_in_a_sentence(widget, wait, tmp_path, monkeypatch):
+    widget.folder.value = tmp_path
+    code = "import os; print('Epoch 1/2'); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(module, "train_command", script(code))
+    widget.train.native.click()
+    wait(lambda: widget.train.enabled)
+    assert notified() == "The training was killed, perhaps for lack of memory; it said last: Epoch 1/2"
 
 
 def test_a_training_ends_with_the_window(viewer, wait, tmp_path, monkeypatch):
