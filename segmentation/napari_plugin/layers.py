@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 _NO_SCORE = "white"
 
 
-def _data_of(layer: "Image") -> Any:
+def data_of(layer: "Image | Labels") -> Any:
     """Return the array of a layer, the finest of a pyramid."""
     return layer.data[0] if layer.multiscale else layer.data
 
 
 def _channel_axis(layer: "Image") -> int | None:
-    return find_channels(layer.name, _data_of(layer).shape, layer.rgb, layer.axis_labels)
+    return find_channels(layer.name, data_of(layer).shape, layer.rgb, layer.axis_labels)
 
 
 def count_channels(layer: "Image") -> int:
     """Return how many channels of a layer there are to choose from; 0 of a grey or an RGB one."""
     axis = _channel_axis(layer)
-    return 0 if axis is None else _data_of(layer).shape[axis]
+    return 0 if axis is None else data_of(layer).shape[axis]
 
 
 def picture_of(layer: "Image", channel: int | None) -> LayerPicture:
     """Return the picture of a layer, and of the channel with a number from 1; `LayerError` if there is none."""
     axis = _channel_axis(layer)
-    picture = LayerPicture(layer.name, _data_of(layer), layer.rgb, pixel_size_um=_pixel_size(layer))
+    picture = LayerPicture(layer.name, data_of(layer), layer.rgb, pixel_size_um=_pixel_size(layer))
     if axis is None:
         return picture
     if not channel:

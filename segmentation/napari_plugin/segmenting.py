@@ -1,5 +1,6 @@
 """Find and measure the nuclei of a layer's picture, as `predict_masks.py` does of a file."""
 
+import shutil
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -117,7 +118,9 @@ def _by_blocks(picture: LayerPicture, predictor: Predictor) -> Generator[Progres
         if picture.stopped.is_set():
             raise Stopped
         as_zarr = replace(prediction, image=replace(prediction.image, zarr_format=3))
-        return Nuclei(_levels(write_large_label_map(Path(folder.name) / "labels", as_zarr)), *found, folder)
+        store = write_large_label_map(Path(folder.name) / "labels", as_zarr)
+        shutil.rmtree(Path(folder.name) / "blocks")
+        return Nuclei(_levels(store), *found, folder)
     except BaseException:
         folder.cleanup()
         raise

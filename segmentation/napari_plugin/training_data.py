@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from segmentation.command_line import CONTROL_CHARACTER
 from segmentation.data.images import ImageError, read_image
@@ -17,7 +18,7 @@ from segmentation.results.labels import write_label_map
 from segmentation.results.tiff import write_tiff
 
 
-def save_sample(folder: Path, picture: LayerPicture, labels: np.ndarray) -> list[str]:
+def save_sample(folder: Path, picture: LayerPicture, labels: ArrayLike) -> list[str]:
     """Write ``images/NAME.tif`` and ``masks/NAME.tif`` into a folder, which is made, for `train.py --data`.
 
     The same picture may be saved again, with labels that were corrected further.
@@ -26,8 +27,8 @@ def save_sample(folder: Path, picture: LayerPicture, labels: np.ndarray) -> list
     ----------
     picture : LayerPicture
         NAME is the one of the layer. Of several channels, the chosen one is saved.
-    labels : (H, W) ndarray of integers
-        0 is background.
+    labels : (H, W) array_like of integers
+        0 is background. Axes of length 1 may precede.
 
     Returns
     -------
@@ -48,9 +49,11 @@ def save_sample(folder: Path, picture: LayerPicture, labels: np.ndarray) -> list
     if height * width > LARGEST_WHOLE:
         raise LayerError(
             f"{picture.name} has {width:,} x {height:,} pixels, where at most {LARGEST_WHOLE:,} were expected: cut out "
-            "a part of it with a layer of its own"
+            "a part of it, and correct the nuclei of that"
         )
     labels = np.asarray(labels)
+    if labels.shape[:-2] == (1,) * (labels.ndim - 2):
+        labels = labels.reshape(labels.shape[-2:])
     if labels.shape != (height, width):
         raise LayerError(
             f"The labels have the shape {labels.shape}, where {(height, width)} was expected, that of {picture.name}: "

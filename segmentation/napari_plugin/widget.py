@@ -26,7 +26,7 @@ from magicgui.widgets import (
 from segmentation.bundle import BundleError, load_bundle
 from segmentation.data.images import ImageError
 from segmentation.data.problems import DatasetError
-from segmentation.napari_plugin.layers import add_nuclei, colour_by_score, count_channels, picture_of
+from segmentation.napari_plugin.layers import add_nuclei, colour_by_score, count_channels, data_of, picture_of
 from segmentation.napari_plugin.pictures import LayerError, LayerPicture
 from segmentation.napari_plugin.segmenting import Nuclei, Progress, Settings, find_nuclei
 from segmentation.napari_plugin.training import Training
@@ -205,7 +205,7 @@ class NucleiWidget(Container):
             if layer is None:
                 raise LayerError("There are no nuclei: segment an image, or add a labels layer and paint them")
             picture = layer.metadata.get("picture") or self._picture()
-            warnings = save_sample(folder, picture, layer.data)
+            warnings = save_sample(folder, picture, data_of(layer))
         except _Errors as error:
             self._refuse(error)
             return

@@ -17,7 +17,8 @@ def test_what_is_saved_is_read_back(tmp_path, dtype, channels):
     pixels = np.random.default_rng(0).integers(0, 200, (20, 30, *channels)).astype(dtype)
     labels = np.zeros((20, 30), np.int32)
     labels[2:6, 2:6], labels[8:12, 8:12] = 70_000, 3
-    assert save_sample(tmp_path, LayerPicture(" .a:b/c? ", pixels, bool(channels), pixel_size_um=0.25), labels) == []
+    picture = LayerPicture(" .a:b/c? ", pixels, bool(channels), pixel_size_um=0.25)
+    assert save_sample(tmp_path, picture, labels[None, None]) == []
     (sample,) = find_samples(tmp_path)
     image = sample.read_image()
     np.testing.assert_array_equal(image.pixels, np.atleast_3d(pixels))

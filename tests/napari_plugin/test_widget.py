@@ -131,6 +131,7 @@ def test_a_zarr_store_by_blocks(viewer, widget, wait, tmp_path, monkeypatch):
     pyramid = segment(widget, wait)
     assert pyramid.multiscale and [level.shape for level in pyramid.data] == [(800, 3200), (400, 1600), (200, 800)]
     np.testing.assert_array_equal(np.asarray(pyramid.data[0]), labels)
+    assert [file.name for file in Path(pyramid.metadata["found"].name).iterdir()] == ["labels.zarr"]
 
 
 def test_colours_by_score(viewer, widget, wait):
