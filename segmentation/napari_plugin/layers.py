@@ -30,6 +30,14 @@ def count_channels(layer: "Image") -> int:
     return 0 if axis is None else data_of(layer).shape[axis]
 
 
+def show_channel(viewer: "napari.viewer.Viewer", layer: "Image", channel: int) -> None:
+    """Move the slider of a layer's channels to the one with a number from 1."""
+    axis = _channel_axis(layer)
+    if axis is not None:
+        place = layer.translate[axis] + (channel - 1) * layer.scale[axis]
+        viewer.dims.set_point(viewer.dims.ndim - layer.ndim + axis, place)
+
+
 def picture_of(layer: "Image", channel: int | None) -> LayerPicture:
     """Return the picture of a layer, and of the channel with a number from 1; `LayerError` if there is none."""
     axis = _channel_axis(layer)

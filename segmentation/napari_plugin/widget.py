@@ -26,7 +26,14 @@ from magicgui.widgets import (
 from segmentation.bundle import BundleError, load_bundle
 from segmentation.data.images import ImageError
 from segmentation.data.problems import DatasetError
-from segmentation.napari_plugin.layers import add_nuclei, colour_by_score, count_channels, data_of, picture_of
+from segmentation.napari_plugin.layers import (
+    add_nuclei,
+    colour_by_score,
+    count_channels,
+    data_of,
+    picture_of,
+    show_channel,
+)
 from segmentation.napari_plugin.pictures import LayerError, LayerPicture
 from segmentation.napari_plugin.segmenting import Nuclei, Progress, Settings, find_nuclei
 from segmentation.napari_plugin.training import Training
@@ -79,6 +86,7 @@ class NucleiWidget(Container):
         )
         self.said.native.setWordWrap(True)
         self.image.changed.connect(self._show_channels)
+        self.channel.changed.connect(self._show_channel)
         self.model.changed.connect(self._show_threshold)
         self.segment.changed.connect(self._segment)
         self.cancel.changed.connect(self._cancel)
@@ -118,6 +126,11 @@ class NucleiWidget(Container):
         self.channel.reset_choices()
         self.channel.value = 0
         self.channel.visible = count > 0
+
+    def _show_channel(self) -> None:
+        """Show the chosen channel, whose number on napari's slider is one less."""
+        if self.channel.value:
+            show_channel(self._viewer, self.image.value, self.channel.value)
 
     def _show_threshold(self) -> None:
         """Show the threshold of the chosen model."""

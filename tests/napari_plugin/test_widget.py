@@ -98,6 +98,7 @@ def test_one_of_several_channels_with_a_pixel_size(viewer, widget, wait, tmp_pat
         widget.said.value == notified() == "cells has 3 channels, where one was expected: choose the one of the nuclei"
     )
     widget.channel.value = 2
+    assert viewer.dims.current_step[0] == 1  # it is shown
     viewer.add_points()  # the choice stays
     image.name = "renamed"
     layer = segment(widget, wait)
