@@ -6,12 +6,20 @@ two subsets, a subset of the split without a single sample.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from segmentation.data import problems
+from segmentation.data.decoding import LoadedSample
 from segmentation.data.fingerprints import Fingerprint
+from segmentation.data.fit import find_exchanged, thumbnails
 from segmentation.data.problems import Problem
 from segmentation.data.samples import Sample
 from segmentation.data.splits import SUBSETS, SplitRow
+
+# Of the 664 images of the 2018 Data Science Bowl, one has nuclei of more than four times the usual diameter.
+_FAR_FROM_USUAL, _FEWEST_TO_COMPARE = 4, 5
 
 
 def check_across(
@@ -26,6 +34,45 @@ def check_across(
     split = split or {}
     files = {sample.id: str(sample.image or sample.id) for sample in samples}
     return _same_pictures(files, fingerprints, split) + (_against_split(files, split) if split else [])
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What `compare_masks` compares of an image with nuclei."""
+
+    file: str
+    sample_id: str
+    kind: str
+    shape: tuple[int, int]
+    diameter: float  # the median of its nuclei, in pixels
+    pair: np.ndarray  # of `segmentation.data.fit.thumbnails`
+
+
+def measure(loaded: LoadedSample) -> Measured:
+    """Measure a usable sample with nuclei."""
+    sample, image, labels, marks = loaded.sample, loaded.image, loaded.labels, loaded.fingerprint
+    if image is None or labels is None or marks is None:
+        raise ValueError(f"{sample.id} is not usable")
+    diameter = float(np.median(np.sqrt(np.bincount(labels.ravel())[1:] * 4 / np.pi)))
+    pair = thumbnails(image.pixels, labels, marks.kind)
+    return Measured(str(sample.image), sample.id, marks.kind, labels.shape, diameter, pair)
+
+
+def compare_masks(measured: Sequence[Measured]) -> list[Problem]:
+    """Report masks that fit another image better than their own, and images whose nuclei are far from others' size."""
+    found = []
+    if measured:
+        for index, other in find_exchanged(np.array([one.pair for one in measured]), [one.shape for one in measured]):
+            one = measured[index]
+            found.append(Problem(one.file, one.sample_id, problems.OF_ANOTHER, False, measured[other].file))
+    for kind in {one.kind for one in measured}:
+        same = [one for one in measured if one.kind == kind]
+        usual = float(np.median([one.diameter for one in same]))
+        for one in same if len(same) >= _FEWEST_TO_COMPARE else ():
+            if not usual / _FAR_FROM_USUAL <= one.diameter <= usual * _FAR_FROM_USUAL:
+                detail = f"median diameter {one.diameter:.0f} pixels, in others {usual:.0f}"
+                found.append(Problem(one.file, one.sample_id, problems.OTHER_SIZE, False, detail))
+    return found
 
 
 def _same_pictures(

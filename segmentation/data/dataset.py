@@ -15,10 +15,18 @@ from pathlib import Path
 from tqdm import tqdm
 
 from segmentation.command_line import Parser, refuse, write_line
-from segmentation.data.checks import check_across
+from segmentation.data.checks import check_across, compare_masks, measure
 from segmentation.data.decoding import load_samples
 from segmentation.data.layouts import DataSet, find_data_set
-from segmentation.data.problems import DatasetError, describe_problems
+from segmentation.data.problems import (
+    NO_NUCLEI_AT_ALL,
+    OF_ANOTHER,
+    SHIFTED,
+    TURNED,
+    DatasetError,
+    Problem,
+    describe_problems,
+)
 from segmentation.data.splits import SUBSETS, read_split
 
 COMMAND = "python -m segmentation.data.dataset"
@@ -39,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(COMMAND, error)
 
     found = list(data_set.problems)
-    fingerprints, rows = {}, []
+    fingerprints, rows, measured = {}, [], []
     for loaded in tqdm(load_samples(data_set.samples), total=len(data_set.samples), unit="image", disable=None):
         found += loaded.problems
         fingerprints[loaded.sample.id] = marks = loaded.fingerprint
@@ -47,7 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kind = (row and row.kind) or (marks.kind if marks else "unreadable")
         nuclei = 0 if loaded.labels is None else int(loaded.labels.max())
         rows.append((kind, nuclei, row.subset if row else NO_SUBSET))
-    found += check_across(data_set.samples, fingerprints, split)
+        if nuclei and loaded.is_usable:
+            measured.append(measure(loaded))
+    compared = compare_masks(measured)
+    exchanged = {problem.sample_id for problem in compared if problem.what == OF_ANOTHER}
+    # A mask of another image fits its own better somewhere else, too, by chance.
+    found = [one for one in found if one.sample_id not in exchanged or one.what not in (TURNED, SHIFTED)]
+    found += check_across(data_set.samples, fingerprints, split) + compared
+    if not any(nuclei for _, nuclei, _ in rows):
+        found.append(Problem(str(options.folder), "", NO_NUCLEI_AT_ALL, True))
     write_line(_describe(data_set, rows, bool(split)), sys.stdout)
     write_line(describe_problems(found, data_set.path), sys.stdout)
     return 1 if any(problem.fatal for problem in found) else 0

@@ -10,6 +10,7 @@ import numpy as np
 
 from segmentation.data import problems
 from segmentation.data.fingerprints import Fingerprint, fingerprint
+from segmentation.data.fit import find_misfit
 from segmentation.data.images import Image, ImageError
 from segmentation.data.masks import reason
 from segmentation.data.problems import DatasetError, Problem
@@ -82,4 +83,8 @@ def load_sample(sample: Sample) -> LoadedSample:
                 Problem(str(sample.image), sample.id, problems.UNREADABLE_IMAGE, True, reason(sample.image, error))
             )
     labels, wrong = sample.examine_labels(image.pixels.shape[:2] if image else None)
+    if image and marks and labels is not None and labels.any() and not any(problem.fatal for problem in wrong):
+        misfit = find_misfit(image.pixels, labels, marks.kind)
+        if misfit:
+            wrong.append(Problem(str(sample.image), sample.id, misfit[0], False, misfit[1]))
     return LoadedSample(sample, image, labels if image else None, marks, (*found, *wrong))

@@ -10,7 +10,7 @@ from segmentation.data.fingerprints import Fingerprint
 from segmentation.data.groups import find_groups
 from segmentation.data.layouts import DataSet, find_data_set
 from segmentation.data.normalisation import Normalisation
-from segmentation.data.problems import NOT_IN_SPLIT, DatasetError, describe_problems
+from segmentation.data.problems import NO_NUCLEI, NOT_IN_SPLIT, DatasetError, describe_problems
 from segmentation.data.splits import FRACTIONS, SplitRow, draw_split, read_split
 
 
@@ -75,6 +75,10 @@ def load_training_data(
     # A drawn split leaves out only unusable samples, whose problems are listed anyway.
     across = [problem for problem in across if split_file or problem.what != NOT_IN_SPLIT]
     problems = data_set.problems + cached.problems + across
+    if sum(problem.what == NO_NUCLEI for problem in problems) >= len(cached.images) > 0:
+        raise DatasetError(
+            f"{path} has no nuclei in any of its {len(cached.images):,} images, where masks with some were expected"
+        )
     report = describe_problems(problems, path) if problems else ""
     if any(problem.fatal for problem in problems) and not skip_bad:
         raise DatasetError(

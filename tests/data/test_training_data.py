@@ -194,3 +194,9 @@ def test_a_bad_split_is_named_with_its_line(folder, load, write_split):
     with pytest.raises(DatasetError, match=r"split.csv, line 3: the subset is 'training'"):
         load(folder, split)
     assert len(read_split(write_split({"drawn_00": "train"}))) == 1
+
+
+def test_a_data_set_without_one_nucleus_is_refused(tmp_path, write_pairs, load, nuclei):
+    root = write_pairs(tmp_path / "empty", dict.fromkeys("abcdefgh", np.zeros_like(nuclei)))
+    with pytest.raises(DatasetError, match="empty has no nuclei in any of its 8 images"):
+        load(root)

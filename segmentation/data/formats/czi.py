@@ -4,6 +4,7 @@ Tiles are decoded here, by `imagecodecs`: `czifile` for Python 3.11 knows no Zst
 write. The constants are those of Zeiss' libCZI.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -16,6 +17,9 @@ import numpy as np
 from segmentation.data.formats.decoded import EXPANSION_OF_CODECS, MAX_PIXELS, DecodeError, check_claim
 from segmentation.data.formats.pixel_size import square_pixel_size
 from segmentation.data.formats.scenes import Scene, as_names, ranks
+
+# What it warns of on the way is in the sentence at the end, or of no use.
+warnings.filterwarnings("ignore", module="czifile")
 
 _RAW, _JPEG, _LZW, _JPEG_XR, _ZSTD, _ZSTD_WITH_HEADER = 0, 1, 2, 4, 5, 6
 _Entry = Any  # czifile.czifile.DirectoryEntryDV
