@@ -23,17 +23,25 @@ from segmentation.network.geometry import geometry_of
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.calibration import calibrate
 from segmentation.training.checkpoint import describe_loss
+from segmentation.training.errors import TrainingError
 from segmentation.training.history import draw_history, minutes_of, write_history
 from segmentation.training.report import write_training_page
-from segmentation.training.resume import Run
+from segmentation.training.resume import Run, can_export
 
 
 def save_model(model: keras.Model, run: Run, data: TrainingData) -> tuple[pd.DataFrame, dict]:
     """Write the bundle of a trained network, its history, split and report into the folder of the training.
 
     All of it is made and scored in the checkpoint, then moved, so that an older model in the folder stays whole until
-    then. Return the metrics of each epoch, and the scores of `segmentation.training.calibration`.
+    then. Return the metrics of each epoch, and the scores of `segmentation.training.calibration`. `TrainingError` where
+    TensorFlow is not installed.
     """
+    if not can_export():
+        raise TrainingError(
+            f"The network is trained, and its weights are in {run.checkpoint}; TensorFlow, which writes the model that "
+            "predict_masks.py takes, is not installed here: where it is (pip install -r requirements.txt), finish "
+            f"with: python train.py --output {run.folder} --resume"
+        )
     history = run.history
     folder = run.checkpoint / "model"
     shutil.rmtree(folder, ignore_errors=True)
@@ -98,7 +106,8 @@ def export_model(network: keras.Model, folder: Path) -> None:
     else:
         # Keras converts by way of TensorFlow, which takes a process of its own.
         command = [sys.executable, "-m", "segmentation.training.export", str(folder)]
-        subprocess.run(command, check=True, env=os.environ | {"KERAS_BACKEND": "tensorflow"})
+        paths = os.pathsep.join(filter(None, sys.path))
+        subprocess.run(command, check=True, env=os.environ | {"KERAS_BACKEND": "tensorflow", "PYTHONPATH": paths})
 
 
 def _with_layers_of_keras(model: keras.Model) -> keras.Model:

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from reprlib import repr as short
 
@@ -27,6 +28,18 @@ _OF_THE_NETWORK = ("targets", "base_filters", "depth")
 _GENTLE_LEARNING_RATE = 5e-4
 # A history of 10,000 epochs has some 5 million.
 _LONGEST = 100_000_000  # bytes of a file of settings or state
+
+
+# What cannot be done without TensorFlow, which converts the network for OpenVINO.
+NO_EXPORT = (
+    "TensorFlow is not installed: the network will be trained, and its weights kept, but the model that "
+    "predict_masks.py takes will not be written; the same command with --resume writes it where TensorFlow is installed"
+)
+
+
+def can_export() -> bool:
+    """Tell whether the model of a trained network can be written."""
+    return find_spec("tensorflow") is not None
 
 
 @dataclass(frozen=True)
@@ -178,7 +191,7 @@ def describe_data(data: TrainingData) -> str:
     """Say how many images are in which subset, after the problems that do not stop training."""
     aside = len(data.split) - len(data.train) - len(data.val)
     counts = f"{len(data.train)} images to train on, {len(data.val)} to validate on, {aside} kept aside for testing"
-    return f"{data.warnings}\n{counts}" if data.warnings else counts
+    return "\n".join(filter(None, (data.warnings, counts, NO_EXPORT if not can_export() else "")))
 
 
 def read_state(folder: Path) -> dict | None:

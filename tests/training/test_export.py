@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 import zipfile
 
 import keras
@@ -19,8 +20,9 @@ from segmentation.prediction.predictor import open_predictor
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training import speed
 from segmentation.training.calibration import THRESHOLDS
+from segmentation.training.errors import TrainingError
 from segmentation.training.export import export_model, nuclear_areas, save_model
-from segmentation.training.resume import Run
+from segmentation.training.resume import NO_EXPORT, Run, describe_data
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +87,19 @@ def openvino_output(folder, images):
     core = openvino.Core()
     compiled = core.compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return next(iter(compiled(images).values()))
+
+
+def test_without_tensorflow_it_is_said_at_the_start_and_the_weights_are_kept(
+    model, config, subsets, tmp_path, monkeypatch
+):
+    run = Run(tmp_path, config=config)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # as where it is not installed
+    assert describe_data(subsets).endswith(NO_EXPORT)
+    run.checkpoint.mkdir(parents=True, exist_ok=True)
+    (run.checkpoint / "state.json").write_text("{}")
+    with pytest.raises(TrainingError, match=r"its weights are in .*finish with: python train.py --output .* --resume"):
+        save_model(model, run, subsets)
+    assert [file.name for file in run.checkpoint.iterdir()] == ["state.json"]
 
 
 def test_bundle_is_whole(packaged):
