@@ -57,6 +57,7 @@ class NucleiWidget(Container):
         self._stopped: threading.Event | None = None  # of the segmentation that is running
         self._training: Training | None = None
         self._channels: list[tuple[str, int]] = []
+        self._usual_threshold: float | None = None  # of the chosen model
         folder_edit = partial(FileEdit, mode=FileDialogMode.EXISTING_DIRECTORY)
         self.image = ComboBox(label="image", choices=lambda _: self._layers("Image"), tooltip="The image to segment")
         self.channel = ComboBox(label="channel", choices=lambda _: self._channels, tooltip="The one of the nuclei")

@@ -180,6 +180,15 @@ def test_an_option_that_cannot_be_used_is_named_in_a_sentence(viewer, widget, wa
     assert f"{tmp_path / 'none'}" in widget.said.value and notified() == widget.said.value
 
 
+def test_a_released_model_that_is_missing_is_named_in_a_sentence(viewer, wait, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "released_model", lambda: tmp_path / "none")
+    widget = module.NucleiWidget(viewer)
+    viewer.add_image(drawn())
+    widget.reset_choices()
+    assert segment(widget, wait) is None
+    assert widget.said.value.startswith(f"There is no model folder {tmp_path / 'none'}")
+
+
 def test_cancel(viewer, widget, wait, tmp_path, monkeypatch):
     import dask.array
 
