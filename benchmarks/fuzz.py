@@ -33,7 +33,21 @@ sys.path[:0] = [str(HERE), str(HERE / "benchmarks")]
 from mutations import Files, make_inputs, mutate
 
 FORMATS = (
-    *("tiff", "bigtiff", "ome-tiff", "png", "jpeg", "bmp", "jpeg2000", "zarr", "gif", "webp", "npy", "vendor"),
+    *(
+        "tiff",
+        "bigtiff",
+        "ome-tiff",
+        "png",
+        "jpeg",
+        "bmp",
+        "jpeg2000",
+        "zarr",
+        "gif",
+        "webp",
+        "npy",
+        "slides",
+        "vendor",
+    ),
     "bundle",
 )
 MEMORY = 1 << 30

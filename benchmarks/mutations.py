@@ -112,6 +112,7 @@ def make_inputs(folder: Path) -> dict[str, list[Files]]:
         ],
         "npy": [{"image.npy": as_npy(grey)}, {"image.npy": as_npy(deep)}, {"image.npy": as_npy(colour.astype(float))}],
         "jpeg2000": [{"image.jp2": imagecodecs.jpeg2k_encode(colour)}, {"image.j2k": imagecodecs.jpeg2k_encode(deep)}],
+        "slides": _slides(folder, colour),
         "vendor": _vendor_files(folder, deep),
         "zarr": [_zarr(folder / "2.zarr", deep, 2), _zarr(folder / "3.zarr", deep, 3)],
         "bundle": [_bundle(folder / "model")],
@@ -144,6 +145,20 @@ def _two_files(grey: np.ndarray) -> bytes:
     stream = io.BytesIO()
     tifffile.imwrite(stream, grey, description=xml.encode(), metadata=None)
     return stream.getvalue()
+
+
+def _slides(folder: Path, colour: np.ndarray) -> list[Files]:
+    """Draw slides of Hamamatsu, Leica and Aperio."""
+    import imagecodecs
+
+    from tests.data.formats.slide_files import SCAN, write_jpeg2000, write_ndpi, write_scn
+
+    tile = np.ascontiguousarray(colour[:48, :48])
+    write_ndpi(folder / "image.ndpi", {20.0: colour, 10.0: colour[::2, ::2].copy(), -1.0: tile}, per_cm=20_000)
+    write_scn(folder / "image.scn", colour, [SCAN.format(28_000, 1, 2, 24_000)])
+    streams = [imagecodecs.jpeg2k_encode(tile, level=0, mct=False, codecformat="j2k")] * 2
+    write_jpeg2000(folder / "image.svs", streams, (48, 96, 3))
+    return [{name: (folder / name).read_bytes()} for name in ("image.ndpi", "image.scn", "image.svs")]
 
 
 def _vendor_files(folder: Path, deep: np.ndarray) -> list[Files]:

@@ -32,7 +32,7 @@ def test_the_format_is_found_from_the_content(rng, tmp_path):
     stored = rng.integers(0, 256, (20, 30), dtype=np.uint8)
     for written in (".png", ".bmp", ".tif"):
         Pillow.fromarray(stored).save(tmp_path / f"cells{written}")
-        for named in IMAGE_SUFFIXES - {".ndpi"}:  # whose offsets of 64 bits are known by the suffix alone
+        for named in IMAGE_SUFFIXES:
             file = tmp_path / f"other{named}"
             file.write_bytes((tmp_path / f"cells{written}").read_bytes())
             np.testing.assert_array_equal(read_image(file).pixels[..., 0], stored)

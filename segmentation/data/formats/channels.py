@@ -58,13 +58,14 @@ def name_channels(names: Sequence[str | None], chosen: int) -> tuple[str, ...]:
     >>> name_channels(["GFP", "GFP", "DAPI"], chosen=2)
     ('GFP', 'GFP 2', 'grey')
     """
-    found: list[str] = []
+    found = dict.fromkeys(GREY, chosen)
     for index, name in enumerate(names):
         unique = (name or "").strip() or f"channel {index + 1}"
-        while unique in (*found, *GREY):
+        while unique in found:
             unique += f" {index + 1}"
-        found.append(GREY[0] if index == chosen else unique)
-    return tuple(found)
+        if index != chosen:
+            found[unique] = index
+    return tuple(sorted(found, key=found.__getitem__))
 
 
 def is_all_colours(channel: str | None) -> bool:

@@ -4,6 +4,8 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from segmentation.data.formats import scn
+
 if TYPE_CHECKING:
     import tifffile
 
@@ -37,12 +39,17 @@ def size_from_density(per_metre_x: int, per_metre_y: int) -> float | None:
 
 
 def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> float | None:
-    """Read the pixel size from OME-XML, Aperio's or ImageJ's metadata, else the resolution tags; None if unknown."""
+    """Return the side of a pixel in micrometres; None if unknown.
+
+    It is read from OME-XML, Aperio's, Leica's or ImageJ's metadata, else from the resolution tags, else from QPTIFF's.
+    """
     if tiff.is_ome:
         pixels = ome_pixels(tiff, page)
         size = square_pixel_size(_ome_length(pixels, "PhysicalSizeX"), _ome_length(pixels, "PhysicalSizeY"))
         if size:
             return size
+    if tiff.is_scn and (size := square_pixel_size(*scn.pixel_sides(tiff, page))):
+        return size
     aperio = re.search(r"\bMPP\s*=\s*(\d+\.?\d*)", page.description) if page.description.startswith("Aperio") else None
     if aperio:
         return square_pixel_size(float(aperio[1]), float(aperio[1]))
@@ -52,9 +59,11 @@ def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> flo
         # As ImageJ reads it: micrometres beside a resolution in centimetres, as Micro-Manager writes, are a name only.
         unit = unit if unit == "cm" and _MICROMETRES.get(stated) == 1 else stated
     pixels_per_unit = [page.tags.valueof(f"{axis}Resolution") for axis in "XY"]
-    if unit not in _MICROMETRES or not all(rational and all(rational) for rational in pixels_per_unit):
-        return None
-    return square_pixel_size(*(_MICROMETRES[unit] * below / above for above, below in pixels_per_unit))
+    size = None
+    if unit in _MICROMETRES and all(rational and all(rational) for rational in pixels_per_unit):
+        size = square_pixel_size(*(_MICROMETRES[unit] * below / above for above, below in pixels_per_unit))
+    akoya = re.search(r"<PixelSizeMicrons>\s*(\d*\.?\d+)", page.description) if tiff.is_qpi else None
+    return square_pixel_size(float(akoya[1]), float(akoya[1])) if akoya and size is None else size
 
 
 def all_ome_pixels(xml: str | None) -> list[ElementTree.Element]:

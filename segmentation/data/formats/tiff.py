@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 from tifffile import PHOTOMETRIC
 
+from segmentation.data.formats import scn
 from segmentation.data.formats.channels import (
     SeveralChannels,
     are_colours,
@@ -25,14 +26,14 @@ from segmentation.data.formats.planes import Planes, project
 from segmentation.data.formats.tiff_channels import channel_names
 from segmentation.data.formats.tiff_checks import Page, check_data, check_directory, check_streams
 from segmentation.data.formats.tiff_pages import open_tiff
-from segmentation.data.formats.tiff_samples import JPEG, black_of, is_grey_or_rgb, palette_of
+from segmentation.data.formats.tiff_samples import JPEG, black_of, is_grey_or_rgb, is_undone_ycbcr, palette_of, rgb_of
 
 _AXES = {"T": "time points", "Z": "planes in Z", "C": "channels", "S": "channels"}
 # Axes that may be channels: those that are, and those of pages about which the file says nothing.
 _CHANNEL_AXES = "CSIQ"
 
 # Pictures beside the slide, as scanners store them.
-_SIDE_PICTURES = frozenset({"thumbnail", "label", "macro", "overview"})
+_SIDE_PICTURES = frozenset({"thumbnail", "label", "macro", "overview", "map"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,8 @@ class Plane:
         How many planes in Z become one.
     project : str or None
         How they do, as in `Planes`.
+    is_ycbcr : bool
+        The samples are YCbCr, as stored.
     """
 
     key: tifffile.TiffPage
@@ -62,6 +65,7 @@ class Plane:
     names: tuple[str, ...] = ()
     depth: int = 1
     project: str | None = None
+    is_ycbcr: bool = False
 
     @property
     def alone(self) -> "Plane":
@@ -74,7 +78,7 @@ class Plane:
     def assembled(self, read: Callable[[Page], np.ndarray]) -> np.ndarray:
         """Read the pages; return the plane, or the planes of all channels, the last axis."""
         stacks = [self.pages[first : first + self.depth] for first in range(0, len(self.pages), self.depth)]
-        planes = (project(map(read, stack), self.project) for stack in stacks)
+        planes = (project((self._rgb(read(page)) for page in stack), self.project) for stack in stacks)
         first = next(planes)
         if len(stacks) == 1:
             return first
@@ -83,6 +87,9 @@ class Plane:
         for index, plane in enumerate(planes, 1):
             channels[..., index] = plane
         return channels
+
+    def _rgb(self, pixels: np.ndarray) -> np.ndarray:
+        return rgb_of(pixels) if self.is_ycbcr else pixels
 
     def with_last(self, pixels: np.ndarray, channel: str | None) -> "Plane":
         """Choose the last sample where `choose_last` does; `pixels` are all samples, as stored."""
@@ -148,7 +155,7 @@ def list_series(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
             f"is a truncated TIFF of {tiff.filehandle.size:,} bytes without a page, where a complete one was expected"
         )
     series = [entry for entry in tiff.series if not entry.keyframe.is_reduced] or list(tiff.series)
-    series = [entry for entry in series if entry.name.lower() not in _SIDE_PICTURES] or series
+    series = [entry for entry in series if not _is_beside(tiff, entry)] or series
     tiled = [entry for entry in series if entry.keyframe.is_tiled]
     if len(tiled) == 1 < len(series) and not (tiff.is_ome or tiff.is_imagej):
         # A slide that another program saved: thumbnail, label and macro lost their names, but never are in tiles.
@@ -156,6 +163,10 @@ def list_series(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
         if all(math.prod(entry.keyframe.shape) * 4 <= area for entry in series if entry is not tiled[0]):
             return tiled
     return series
+
+
+def _is_beside(tiff: tifffile.TiffFile, entry: tifffile.TiffPageSeries) -> bool:
+    return entry.name.lower() in _SIDE_PICTURES or (tiff.is_scn and scn.is_overview(tiff, entry.keyframe))
 
 
 def count_frames(stream: BinaryIO) -> list[int]:
@@ -190,7 +201,7 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
     is_plane, one_page = page.axes in ("YX", "YXS", "SYX"), math.prod(entry.shape) == math.prod(page.shape)
     is_known = is_plane and is_grey_or_rgb(page)
     if is_known and one_page:
-        return Plane(page, (page,))
+        return Plane(page, (page,), is_ycbcr=is_undone_ycbcr(page))
     axes = {
         axis: length for axis, length in zip(entry.axes, entry.shape, strict=True) if axis not in "YX" and length > 1
     }
@@ -217,7 +228,7 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
     if depth > 1 and page.photometric in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.MINISWHITE):
         raise DecodeError(f"{held} with a palette or with 0 for white, where grey or RGB was expected of a stack in Z")
     chosen = tuple(pages[number] for number in index.ravel())
-    plane = Plane(page, chosen, depth=depth, project=planes.project)
+    plane = Plane(page, chosen, depth=depth, project=planes.project, is_ycbcr=is_undone_ycbcr(page))
     others = [length for axis, length in axes.items() if axis not in ("T", "Z", "S")]
     if not others and is_known:
         return plane

@@ -174,7 +174,7 @@ class TiffBlocks:
         count = page.databytecounts[index]
         data = self._read_bytes(page.dataoffsets[index], count)
         check_stream(data, *self._chunk)
-        segment, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
+        segment, _, shape = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=self._plane.key.jpegheader)
         # Beyond the edge of the picture a tile holds padding, which the decoder may have cut off.
         height, width = (
             min(length, whole - start * length)

@@ -89,6 +89,9 @@ def check_streams(tiff: tifffile.TiffFile, key: tifffile.TiffPage, page: Page) -
     """Check what the streams of a page announce, before any is decoded; `_EXPANSION` bounds the other compressions."""
     if key.compression in _EXPANSION:
         return
+    if key.jpegheader is not None and page is key:  # of an NDPI, whose tiles are parts of a stream, decoded whole
+        tiff.filehandle.seek(key.tags["StripOffsets"].value[0])
+        check_stream(tiff.filehandle.read(2**16), key.imagelength, key.imagewidth)
     chunk = (key.tilelength, key.tilewidth) if key.is_tiled else (key.rowsperstrip, key.imagewidth)
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
         tiff.filehandle.seek(offset)

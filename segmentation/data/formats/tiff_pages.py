@@ -1,6 +1,7 @@
 """Open a TIFF that may be hostile: its pages form a chain without a circle, and no other file is opened for it."""
 
 import math
+import os
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,8 @@ MAX_PAGES = 100_000
 # By the version in the header: the format of the offset of a page, the format of the number of its tags, the bytes of a
 # tag, and the place of the offset of the first page.
 _LAYOUTS = {42: ("I", "H", 12, 4), 43: ("Q", "Q", 20, 8)}
+# Hamamatsu's NDPI looks like a TIFF of version 42, but has longer offsets; its pages have this tag.
+_NDPI_LAYOUT, _NDPI_TAG = ("Q", "H", 12, 4), 65420
 
 
 def open_tiff(file: Path | BinaryIO) -> tifffile.TiffFile:
@@ -28,11 +31,14 @@ def open_tiff(file: Path | BinaryIO) -> tifffile.TiffFile:
     """
     if isinstance(file, Path):
         with file.open("rb") as stream:
-            _follow_pages(stream)
+            is_ndpi = _is_ndpi(stream)
+            _follow_pages(stream, is_ndpi)
     else:
-        _follow_pages(file)
+        is_ndpi = _is_ndpi(file)
+        _follow_pages(file, is_ndpi)
         file.seek(0)
-    tiff = tifffile.TiffFile(file, _multifile=False)
+    # Without the argument, tifffile takes the suffix for the format.
+    tiff = tifffile.TiffFile(file, _multifile=False, is_ndpi=is_ndpi)
     try:
         _check_planes(tiff)
     except BaseException:
@@ -41,13 +47,26 @@ def open_tiff(file: Path | BinaryIO) -> tifffile.TiffFile:
     return tiff
 
 
-def _follow_pages(stream: BinaryIO) -> None:
+def _is_ndpi(stream: BinaryIO) -> bool:
+    """Tell whether the offset of 64 bits in the header leads to a page of Hamamatsu's."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    header = stream.read(12)
+    if len(header) < 12 or not header.startswith(b"II*\0") or (page := struct.unpack_from("<Q", header, 4)[0]) >= size:
+        return False
+    stream.seek(page)
+    tags = stream.read(12 * int.from_bytes(stream.read(2), "little"))
+    return any(tags[place : place + 2] == _NDPI_TAG.to_bytes(2, "little") for place in range(0, len(tags), 12))
+
+
+def _follow_pages(stream: BinaryIO, is_ndpi: bool) -> None:
     """Follow the chain of pages as far as it can be read; tifffile refuses the rest."""
+    stream.seek(0)
     header = stream.read(16)
     byteorder = "<" if header[:2] == b"II" else ">"
     if len(header) < 16 or (version := struct.unpack_from(byteorder + "H", header, 2)[0]) not in _LAYOUTS:
         return
-    offset_format, count_format, tag_size, first = _LAYOUTS[version]
+    offset_format, count_format, tag_size, first = _NDPI_LAYOUT if is_ndpi else _LAYOUTS[version]
     offset_format, count_format = byteorder + offset_format, byteorder + count_format
     (page,) = struct.unpack_from(offset_format, header, first)
     visited: set[int] = set()

@@ -1,5 +1,6 @@
 """What the samples of a page of a TIFF mean: which colours, which palette, which value is white."""
 
+import cv2
 import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
@@ -21,10 +22,41 @@ def is_grey_or_rgb(page: tifffile.TiffPage) -> bool:
         )
     if photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE):
         return samples == 1 or (samples == 2 and len(page.extrasamples) > 0 and page.extrasamples[0] in _ALPHA)
-    if photometric == PHOTOMETRIC.RGB or (photometric == PHOTOMETRIC.YCBCR and page.compression in JPEG):
+    has_colours = page.compression in JPEG or _components(page)[0]
+    if photometric == PHOTOMETRIC.RGB or (photometric == PHOTOMETRIC.YCBCR and has_colours):
         return samples in (3, 4)
     name = getattr(photometric, "name", photometric)
-    raise DecodeError(f"stores its colours as {name}, where grey, RGB or a palette was expected")
+    raise DecodeError(
+        f"stores its colours as {name}, where grey, RGB or a palette was expected: save it as RGB in another program"
+    )
+
+
+def is_undone_ycbcr(page: tifffile.TiffPage) -> bool:
+    """Whether the decoder leaves YCbCr as it is: Aperio's JPEG 2000 without subsampling, often tagged as RGB."""
+    is_ycbcr, is_subsampled = _components(page)
+    return is_ycbcr and not is_subsampled
+
+
+def _components(page: tifffile.TiffPage) -> tuple[bool, bool]:
+    """Return whether the components of Aperio's JPEG 2000 are YCbCr, and whether their colours are subsampled.
+
+    They are not where the stream itself turns RGB into other components, which its decoder undoes.
+    Source: https://openslide.org/formats/aperio/
+    """
+    if page.compression != COMPRESSION.APERIO_JP2000_YCBC or page.samplesperpixel != 3 or not page.dataoffsets:
+        return False, False
+    file = page.parent.filehandle
+    file.seek(page.dataoffsets[0])
+    stream = file.read(4096)
+    style = stream.find(b"\xff\x52")  # the marker COD, whose ninth byte tells of a transform of the components
+    if style < 0 or len(stream) < style + 9 or len(stream) < 48:
+        return False, False
+    return stream[style + 8] == 0, stream[46:48] != b"\1\1"
+
+
+def rgb_of(pixels: np.ndarray) -> np.ndarray:
+    """Convert YCbCr of the full range, (H, W, 3) uint8, to RGB."""
+    return cv2.cvtColor(np.ascontiguousarray(pixels[..., [0, 2, 1]]), cv2.COLOR_YCrCb2RGB)
 
 
 def palette_of(page: tifffile.TiffPage) -> np.ndarray:

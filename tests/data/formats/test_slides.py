@@ -1,12 +1,18 @@
 """Slides, rebuilt in the layouts of scanners with tifffile."""
 
+import base64
+import struct
+
+import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 
-from segmentation.data.images import ImageError, read_image
-
-APERIO = "Aperio Image Library v11.2.1\r\n960x768 (240x240) JPEG/RGB Q=30|AppMag = 20|MPP = 0.4990"
+from segmentation.data.formats.planes import Planes
+from segmentation.data.formats.tiff_blocks import TiffBlocks
+from segmentation.data.images import ImageError, decode, read_image
+from tests.data.formats.slide_files import APERIO, SCAN, write_jpeg2000, write_ndpi, write_scn
 
 
 @pytest.fixture
@@ -39,3 +45,109 @@ def test_pictures_of_about_one_size_are_refused(tmp_path, slide):
         tiff.write(slide[:200], photometric="rgb", metadata=None)
     with pytest.raises(ImageError, match="holds 2 pictures"):
         read_image(tmp_path / "cells.tif")
+
+
+# Four squares of 8 pixels, of these colours, in JPEG 2000 with YCbCr of 4:2:2, by the encoder of FFmpeg.
+SQUARES = [[(200, 60, 140), (90, 50, 150)], [(230, 220, 230), (40, 160, 80)]]
+SQUARES_422 = base64.b64decode(
+    "/0//UQAvAAAAAAAQAAAAEAAAAAAAAAAAAAABAAAAAQAAAAAAAAAAAAADBwEBBwIBBwIB/1IADAAAAAEABgICAAH/XAAWIEBISFBISFBISFBISFBI"
+    "SFBISFD/ZAARAAFMYXZjNjIuMjguMTAy/5AACgAAAAABDQAB/5PA6CAJx84IBD/PqAgEHwAAAAAAAMfUBT7QKH1AIAifAz8Jw+cCCMfUBAlvx9QL"
+    "PtBYPnCAC33dOMcHbeHffwbgPH/H1AUHyAoPnBAELgK2As3H1AcfUBwDoIAIql8DAl8Dx9QRPtCYPnCgGR+3qfIf/UAV/Ju++BUZIkcWBGqUKcPn"
+    "Dw+cJB84UAyeIGd+D1oWsPdnDMGjjX/H1A8fUCwBEAkUbGz/D78PHsfpPwx/x9QTH1BMHzhASyBgNMZiO+4iAMrXpf3IUKBjJN1iH8PnER9QNA+Q"
+    "GBqWX7BUH0S7JA869hE/Gpinw+cPH1A0ARAX2Kt/U/uPHuBInT4fGpf/2Q=="
+)
+
+
+@pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])
+def test_aperio_jpeg2000_in_ycbcr(tmp_path, slide, photometric):
+    luma_red_blue = cv2.cvtColor(slide[:64, :128], cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
+    tiles = [luma_red_blue[:, :64], luma_red_blue[:, 64:]]
+    streams = [imagecodecs.jpeg2k_encode(np.ascontiguousarray(tile), level=0, mct=False, codecformat="j2k") for tile in tiles]  # fmt: skip # noqa: E501
+    write_jpeg2000(tmp_path / "cells.svs", streams, (64, 128, 3), photometric)
+    pixels = read_image(tmp_path / "cells.svs").pixels
+    np.testing.assert_allclose(pixels.astype(int), slide[:64, :128], atol=3)
+    block = TiffBlocks(tmp_path / "cells.svs").read(slice(10, 40), slice(50, 100))
+    np.testing.assert_array_equal(block.pixels, pixels[10:40, 50:100])
+
+
+@pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])
+def test_aperio_jpeg2000_in_ycbcr_with_fewer_colours(tmp_path, photometric):
+    write_jpeg2000(tmp_path / "cells.svs", [SQUARES_422], (16, 16, 3), photometric)
+    pixels = read_image(tmp_path / "cells.svs").pixels
+    np.testing.assert_allclose(pixels.astype(int), np.kron(SQUARES, np.ones((8, 8, 1))), atol=3)
+
+
+def test_jpeg2000_that_transforms_rgb_itself(tmp_path, slide):
+    """Of tifffile with Aperio's number; YCbCr on top of that would be a riddle, which is refused."""
+    stream = imagecodecs.jpeg2k_encode(slide[:64, :64].copy(), level=0, codecformat="j2k")
+    write_jpeg2000(tmp_path / "cells.svs", [stream], (64, 64, 3))
+    np.testing.assert_array_equal(read_image(tmp_path / "cells.svs").pixels, slide[:64, :64])
+    write_jpeg2000(tmp_path / "cells.svs", [stream], (64, 64, 3), "ycbcr")
+    with pytest.raises(ImageError, match="stores its colours as YCBCR, .* save it as RGB"):
+        read_image(tmp_path / "cells.svs")
+
+
+def smooth(slide):
+    return np.ascontiguousarray(cv2.GaussianBlur(slide, (0, 0), 4))
+
+
+def test_ndpi(tmp_path, slide):
+    slide = smooth(slide)
+    levels = {20.0: slide, 10.0: slide[::2, ::2].copy(), -1.0: slide[:64, :160].copy(), -2.0: slide[:40, :96].copy()}
+    write_ndpi(tmp_path / "cells.ndpi", levels, per_cm=21_990)
+    image = read_image(tmp_path / "cells.ndpi")
+    np.testing.assert_allclose(image.pixels.astype(int), slide, atol=12)
+    assert image.pixel_size_um == pytest.approx(1e4 / 21_990)
+    block = TiffBlocks(tmp_path / "cells.ndpi").read(slice(10, 200), slice(40, 300))
+    np.testing.assert_array_equal(block.pixels, image.pixels[10:200, 40:300])
+    (tmp_path / "cells.ndpi").rename(tmp_path / "named.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "named.tif").pixels, image.pixels)
+
+
+def test_ndpi_whose_stream_announces_too_much(tmp_path, slide):
+    write_ndpi(tmp_path / "cells.ndpi", {20.0: smooth(slide)})
+    data = bytearray((tmp_path / "cells.ndpi").read_bytes())
+    size = data.index(b"\xff\xc0") + 5
+    data[size : size + 4] = b"\xfd\xfd\xfd\xfd"
+    (tmp_path / "cells.ndpi").write_bytes(data)
+    with pytest.raises(ImageError, match="holds a strip or tile of 65,021 x 65,021 pixels"):
+        read_image(tmp_path / "cells.ndpi")
+
+
+def test_plain_tiff_named_ndpi(tmp_path, slide):
+    """The last has zeros between the header and its page, so that an offset of 64 bits leads to it, too."""
+    for index, options in enumerate([{}, {"tile": (64, 64), "compression": "zlib"}, {"bigtiff": True}, {"byteorder": ">"}]):  # fmt: skip # noqa: E501
+        file = tmp_path / f"cells{index}.ndpi"
+        tifffile.imwrite(file, slide, photometric="rgb", **options)
+        np.testing.assert_array_equal(read_image(file).pixels, slide)
+    tags = {256: 9, 257: 8, 258: 8, 259: 1, 262: 1, 273: 8, 278: 8, 279: 72}
+    page = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", code, 4, 1, tags[code]) for code in tags)
+    (tmp_path / "zeros.ndpi").write_bytes(struct.pack("<4sI", b"II*\0", 80) + bytes(72) + page + bytes(4))
+    np.testing.assert_array_equal(decode(tmp_path / "zeros.ndpi").pixels, np.zeros((8, 9)))
+
+
+def test_scn(tmp_path, slide):
+    """The main picture without the overview of the glass; 160,000 nanometres are 320 pixels of half a micrometre."""
+    write_scn(tmp_path / "cells.scn", slide, [SCAN.format(160_000, 1, 2, 128_000)])
+    image = read_image(tmp_path / "cells.scn")
+    np.testing.assert_array_equal(image.pixels, slide)
+    assert image.pixel_size_um == 0.5
+
+
+def test_scn_of_several_scans_or_of_the_overview_alone(tmp_path, slide):
+    write_scn(tmp_path / "cells.scn", slide, [SCAN.format(160_000, 1, 2, 128_000), SCAN.format(80_000, 3, 4, 64_000)])
+    with pytest.raises(ImageError, match="holds 2 pictures .* --series"):
+        read_image(tmp_path / "cells.scn")
+    assert read_image(tmp_path / "cells.scn", planes=Planes(series=1)).pixel_size_um == 0.25
+    write_scn(tmp_path / "cells.scn", slide, [])
+    assert read_image(tmp_path / "cells.scn").pixels.shape == (231, 80, 1)
+
+
+@pytest.mark.parametrize(("per_cm", "expected"), [(20_000, 0.5), (None, 0.4981)])
+def test_micrometres_of_qptiff(tmp_path, slide, per_cm, expected):
+    xml = """<?xml version="1.0" encoding="utf-16"?><PerkinElmer-QPI-ImageDescription><Name>DAPI</Name>
+<ScanProfile><root><ScanResolution><PixelSizeMicrons>0.4981</PixelSizeMicrons></ScanResolution></root></ScanProfile>
+</PerkinElmer-QPI-ImageDescription>"""
+    options = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"} if per_cm else {}
+    write(tmp_path / "cells.qptiff", slide, [4], description=xml, software="PerkinElmer-QPI", **options)
+    assert read_image(tmp_path / "cells.qptiff").pixel_size_um == expected
