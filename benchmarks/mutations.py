@@ -104,7 +104,11 @@ def make_inputs(folder: Path) -> dict[str, list[Files]]:
             encoded(".jpg", colour),
             encoded(".jpg", colour, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
         ],
-        "bmp": [encoded(".bmp", grey), encoded(".bmp", colour)],
+        "bmp": [
+            encoded(".bmp", grey),
+            encoded(".bmp", colour),
+            {"image.dib": encoded(".bmp", grey)["image.bmp"][14:]},
+        ],
         "gif": [{"image.gif": imagecodecs.gif_encode(grey)}],
         "webp": [
             {"image.webp": imagecodecs.webp_encode(colour, lossless=True)},

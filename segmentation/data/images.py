@@ -1,4 +1,4 @@
-"""Microscope images, read from PNG, JPEG, BMP and TIFF.
+"""Microscope images, read from common formats, those of slide scanners and those of microscopes.
 
 The format is found from the content, never from the suffix. Pixels keep their native depth and their orientation in
 the file; nothing is guessed: what is ambiguous or broken is refused with one sentence.
@@ -29,7 +29,7 @@ _OTHER_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".w
 IMAGE_SUFFIXES = frozenset({".png", *_TIFF_SUFFIXES, *_OTHER_SUFFIXES, *scenes.SUFFIXES})
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, in both byte orders
-_FORMATS = "a PNG, JPEG, BMP or TIFF image"
+_FORMATS = "a PNG, JPEG, BMP, TIFF, GIF, WebP, JPEG 2000, NumPy, ND2, CZI, LIF, OIF or OIB image"
 
 
 class Readable(Protocol):
@@ -113,8 +113,9 @@ def read_image(file: Readable, channel: str | None = None, planes: Planes | None
     uint8 (from int8) or uint16 if all their values fit, else float32. Values that are NaN or infinite become the median
     of their channel.
 
-    The pixel size is read from OME-XML, ImageJ's metadata, the TIFF resolution tags, PNG's pHYs and the BMP header;
-    more than 9 µm a pixel, as of screens and printers, and pixels that are not square count as unknown.
+    The pixel size is read from OME-XML, the metadata of ImageJ, of slide scanners and of microscopes, the TIFF
+    resolution tags, PNG's pHYs and the BMP header; more than 9 µm a pixel, as of screens and printers, and pixels that
+    are not square count as unknown.
 
     Parameters
     ----------

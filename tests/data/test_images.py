@@ -17,6 +17,8 @@ from PIL import Image as Pillow
 from segmentation.data.images import IMAGE_SUFFIXES, ImageError, read_image
 from segmentation.data.label_maps import read_label_map
 
+FORMATS = "a PNG, JPEG, BMP, TIFF, GIF, WebP, JPEG 2000, NumPy, ND2, CZI, LIF, OIF or OIB image"
+
 
 @pytest.fixture
 def rng():
@@ -209,15 +211,13 @@ def test_files_that_hold_no_image(tmp_path, content, found, suffix, read):
     file.write_bytes(content)
     with pytest.raises(ImageError) as refusal:
         read(file)
-    assert str(refusal.value) == f"{file} {found}, where a PNG, JPEG, BMP or TIFF image was expected"
+    assert str(refusal.value) == f"{file} {found}, where {FORMATS} was expected"
 
 
 def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(
-        ImageError, match=r"cells\.png does not exist, where a PNG, JPEG, BMP or TIFF image was expected"
-    ):
+    with pytest.raises(ImageError, match=rf"cells\.png does not exist, where {FORMATS} was expected"):
         read_image(tmp_path / "cells.png")
-    with pytest.raises(ImageError, match=r" is a folder, where a PNG, JPEG, BMP or TIFF image was expected"):
+    with pytest.raises(ImageError, match=f" is a folder, where {FORMATS} was expected"):
         read_image(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(ImageError, match=r"cells\.png cannot be read \(.*Not a directory"):

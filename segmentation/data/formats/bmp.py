@@ -13,12 +13,19 @@ from segmentation.data.formats.pixel_size import size_from_density
 
 # Of the header versions in use, OS/2's first (12 bytes) has sizes of 16 bits and three bytes a palette entry.
 _HEADER_SIZES = frozenset({12, 40, 52, 56, 64, 108, 124})
+_DEPTHS = (1, 4, 8, 24, 32)  # bits a pixel
 _BGR_MASKS = struct.pack("<III", 0xFF0000, 0x00FF00, 0x0000FF)
 
 
 def is_bmp(data: bytes) -> bool:
-    """Tell a BMP from a text that happens to begin with its two letters."""
-    return data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _HEADER_SIZES
+    """Tell a BMP, or a DIB, from a text that happens to begin with the two letters."""
+    return (data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _HEADER_SIZES) or _is_bare(data)
+
+
+def _is_bare(data: bytes) -> bool:
+    """Tell a DIB: a BMP without the 14 bytes before its header."""
+    size, planes, bits = struct.unpack_from("<I8xHH", data.ljust(16, b"\0"))
+    return size in _HEADER_SIZES - {12} and planes == 1 and bits in _DEPTHS
 
 
 def decode_bmp(data: bytes) -> Decoded:
@@ -29,6 +36,10 @@ def decode_bmp(data: bytes) -> Decoded:
     DecodeError
         The file is truncated, of another variant than those above, or its header claims more than the data can hold.
     """
+    if _is_bare(data):
+        size, bits, compression, n_colours = struct.unpack_from("<I10xHI12xI", data.ljust(36, b"\0"))
+        palette = 4 * min(n_colours or 256, 2**bits) if bits <= 8 else 12 * (compression == 3 and size == 40)
+        data = struct.pack("<2s8xI", b"BM", 14 + size + palette) + data
     start, header_size = (int.from_bytes(data[first : first + 4], "little") for first in (10, 14))
     if len(data) < 14 + header_size:
         raise DecodeError(f"is a truncated BMP of {len(data):,} bytes, where a complete header was expected")
@@ -40,7 +51,7 @@ def decode_bmp(data: bytes) -> Decoded:
             "<iixxHI4xiiI", data, 18
         )
     is_bgr = compression == 0 or (compression == 3 and bits == 32 and data[54:66] == _BGR_MASKS)
-    if bits not in (1, 4, 8, 24, 32) or not is_bgr:
+    if bits not in _DEPTHS or not is_bgr:
         raise DecodeError(
             f"is a BMP of {bits} bits a pixel with compression {compression}, "
             "where an uncompressed one of 1, 4, 8, 24 or 32 bits was expected"

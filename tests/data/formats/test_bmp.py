@@ -44,6 +44,23 @@ def test_palette_gives_colours_for_images_and_indices_for_labels(tmp_path, colou
     np.testing.assert_array_equal(read_label_map(tmp_path / "palette.bmp"), colours[..., 0] % 4)
 
 
+def test_dib_without_the_header_of_a_file(tmp_path, colours):
+    pictures = colours, colours[..., 0], colours[..., 0] > 100
+    for index, pixels in enumerate(pictures):
+        file = tmp_path / f"{index}.dib"
+        Pillow.fromarray(pixels).save(file)
+        assert file.read_bytes()[:4] == b"\x28\0\0\0"
+        np.testing.assert_array_equal(np.squeeze(read_image(file).pixels), pixels * 255 if pixels.dtype == bool else pixels)  # fmt: skip # noqa: E501
+    bare = header(3, 2, 32, compression=3)[14:] + struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)
+    (tmp_path / "bitfields.dib").write_bytes(bare + bytes(range(24)))
+    np.testing.assert_array_equal(read_image(tmp_path / "bitfields.dib").pixels[1, 0], (2, 1, 0))
+    data = bytearray((tmp_path / "1.dib").read_bytes())
+    data[32:36] = b"\xff\xff\xff\xff"
+    (tmp_path / "1.dib").write_bytes(data[:200])
+    with pytest.raises(ImageError, match="claims 7 x 5 pixels"):
+        read_image(tmp_path / "1.dib")
+
+
 def header(width, height, bits, compression=0, per_metre=0, palette=b""):
     start = 54 + len(palette)
     return (
