@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from segmentation.data.formats import scn
+from segmentation.data.formats import bif, scn
 
 if TYPE_CHECKING:
     import tifffile
@@ -41,7 +41,8 @@ def size_from_density(per_metre_x: int, per_metre_y: int) -> float | None:
 def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> float | None:
     """Return the side of a pixel in micrometres; None if unknown.
 
-    It is read from OME-XML, Aperio's, Leica's or ImageJ's metadata, else from the resolution tags, else from QPTIFF's.
+    It is read from OME-XML, the metadata of Aperio, Leica, Ventana or ImageJ, else from the resolution tags, else from
+    the metadata of QPTIFF.
     """
     if tiff.is_ome:
         pixels = ome_pixels(tiff, page)
@@ -49,6 +50,8 @@ def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> flo
         if size:
             return size
     if tiff.is_scn and (size := square_pixel_size(*scn.pixel_sides(tiff, page))):
+        return size
+    if tiff.is_bif and (size := square_pixel_size(bif.pixel_side(tiff), bif.pixel_side(tiff))):
         return size
     aperio = re.search(r"\bMPP\s*=\s*(\d+\.?\d*)", page.description) if page.description.startswith("Aperio") else None
     if aperio:

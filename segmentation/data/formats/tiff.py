@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from tifffile import PHOTOMETRIC
 
-from segmentation.data.formats import scn
+from segmentation.data.formats import bif, scn
 from segmentation.data.formats.channels import (
     SeveralChannels,
     are_colours,
@@ -198,6 +198,8 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
             f"where pages of rows x columns were expected: save an array of the shape ({count}, {rows}, {columns})"
         )
     check_directory(tiff, page)
+    if tiff.is_bif:
+        bif.check_joints(page)
     is_plane, one_page = page.axes in ("YX", "YXS", "SYX"), math.prod(entry.shape) == math.prod(page.shape)
     is_known = is_plane and is_grey_or_rgb(page)
     if is_known and one_page:

@@ -151,3 +151,31 @@ def test_micrometres_of_qptiff(tmp_path, slide, per_cm, expected):
     options = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"} if per_cm else {}
     write(tmp_path / "cells.qptiff", slide, [4], description=xml, software="PerkinElmer-QPI", **options)
     assert read_image(tmp_path / "cells.qptiff").pixel_size_um == expected
+
+
+def write_bif(file, slide, overlap):
+    scan = b'<Metadata><iScan Magnification="20" ScanRes="0.4650" UnitNumber="1"/></Metadata>'
+    joints = b"".join(
+        b'<TileJointInfo FlagJoined="%d" Direction="RIGHT" Tile1="1" Tile2="2" OverlapX="%d" OverlapY="0"/>' % joint
+        for joint in ((0, 500), (1, overlap))
+    )
+    options = {"photometric": "rgb", "metadata": None, "software": "ScanOutputManager 1.1.0.15854"}
+    with tifffile.TiffWriter(file, bigtiff=True) as tiff:
+        tags = [(700, 1, len(scan), scan, True)]
+        tiff.write(slide[:100, :50].copy(), description="Label_Image", extratags=tags, **options)
+        tags = [(700, 1, len(joints), joints, True)]
+        tiff.write(slide, description="level=0 mag=20 quality=90", tile=(64, 64), extratags=tags, **options)
+        tiff.write(slide[::2, ::2].copy(), description="level=1 mag=10 quality=90", tile=(64, 64), **options)
+
+
+def test_bif(tmp_path, slide):
+    write_bif(tmp_path / "cells.bif", slide, overlap=0)
+    image = read_image(tmp_path / "cells.bif")
+    np.testing.assert_array_equal(image.pixels, slide)
+    assert image.pixel_size_um == 0.465
+
+
+def test_bif_whose_tiles_overlap(tmp_path, slide):
+    write_bif(tmp_path / "cells.bif", slide, overlap=-38)
+    with pytest.raises(ImageError, match="tiles overlap by up to 38 pixels, where .* export it as OME-TIFF"):
+        read_image(tmp_path / "cells.bif")
