@@ -152,17 +152,20 @@ def _two_files(grey: np.ndarray) -> bytes:
 
 
 def _slides(folder: Path, colour: np.ndarray) -> list[Files]:
-    """Draw slides of Hamamatsu, Leica and Aperio."""
+    """Draw slides of Hamamatsu, Leica and Aperio, and an LSM."""
     import imagecodecs
 
-    from tests.data.formats.slide_files import SCAN, write_jpeg2000, write_ndpi, write_scn
+    from tests.data.formats.slide_files import SCAN, write_jpeg2000, write_lsm, write_ndpi, write_scn
 
     tile = np.ascontiguousarray(colour[:48, :48])
     write_ndpi(folder / "image.ndpi", {20.0: colour, 10.0: colour[::2, ::2].copy(), -1.0: tile}, per_cm=20_000)
     write_scn(folder / "image.scn", colour, [SCAN.format(28_000, 1, 2, 24_000)])
     streams = [imagecodecs.jpeg2k_encode(tile, level=0, mct=False, codecformat="j2k")] * 2
     write_jpeg2000(folder / "image.svs", streams, (48, 96, 3))
-    return [{name: (folder / name).read_bytes()} for name in ("image.ndpi", "image.scn", "image.svs")]
+    write_lsm(folder / "image.lsm", np.tile(np.moveaxis(colour, -1, 0), (2, 1, 1, 1)), side_um=0.2)
+    return [
+        {f"image{suffix}": (folder / f"image{suffix}").read_bytes()} for suffix in (".ndpi", ".scn", ".svs", ".lsm")
+    ]
 
 
 def _vendor_files(folder: Path, deep: np.ndarray) -> list[Files]:

@@ -41,8 +41,8 @@ def size_from_density(per_metre_x: int, per_metre_y: int) -> float | None:
 def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> float | None:
     """Return the side of a pixel in micrometres; None if unknown.
 
-    It is read from OME-XML, the metadata of Aperio, Leica, Ventana or ImageJ, else from the resolution tags, else from
-    the metadata of QPTIFF.
+    It is read from OME-XML, the metadata of Aperio, Leica, Ventana, Zeiss or ImageJ, else from the resolution tags,
+    else from the metadata of QPTIFF.
     """
     if tiff.is_ome:
         pixels = ome_pixels(tiff, page)
@@ -51,6 +51,8 @@ def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> flo
             return size
     if tiff.is_scn and (size := square_pixel_size(*scn.pixel_sides(tiff, page))):
         return size
+    if tiff.is_lsm and (info := tiff.lsm_metadata):
+        return square_pixel_size(info["VoxelSizeX"] * 1e6, info["VoxelSizeY"] * 1e6)
     if tiff.is_bif and (size := square_pixel_size(bif.pixel_side(tiff), bif.pixel_side(tiff))):
         return size
     aperio = re.search(r"\bMPP\s*=\s*(\d+\.?\d*)", page.description) if page.description.startswith("Aperio") else None

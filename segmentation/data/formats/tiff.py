@@ -211,10 +211,12 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
     held = f"holds {counts or 'an unknown arrangement'} (axes {entry.axes}, shape {tuple(entry.shape)})"
     if one_page and is_plane:
         return _with_channel(tiff, entry, Plane(page, (page,)), list(axes.values()), channel, held)
-    pages, outer = [single for single in entry.pages if single is not None], entry.axes.removesuffix(page.axes)
+    # In an LSM, the samples of a page are channels.
+    own = "CYX" if page.axes == "SYX" and entry.axes.endswith("CYX") else page.axes
+    pages, outer = [single for single in entry.pages if single is not None], entry.axes.removesuffix(own)
     shape = entry.shape[: len(outer)]
     is_paged = is_plane and len(pages) == len(entry.pages) == math.prod(shape)
-    if planes.frame is None and axes.get("T", 1) > 1 or not is_paged or not (is_known or page.axes == "YX"):
+    if planes.frame is None and axes.get("T", 1) > 1 or not is_paged or not (is_known or own in ("YX", "CYX")):
         raise DecodeError(f"{held}, where one plane, grey or RGB, was expected")
     index = np.arange(len(pages)).reshape(shape)
     for axis, place in ((axis, outer.index(axis)) for axis in "TZ" if axis in outer):
@@ -234,7 +236,7 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
     others = [length for axis, length in axes.items() if axis not in ("T", "Z", "S")]
     if not others and is_known:
         return plane
-    if len(others) != 1 or not set(axes) <= {*_CHANNEL_AXES, "T", "Z"} or page.axes != "YX":
+    if len(others) != 1 or not set(axes) <= {*_CHANNEL_AXES, "T", "Z"} or own not in ("YX", "CYX"):
         raise DecodeError(f"{held}, where one plane, grey or RGB, was expected")
     return _with_channel(tiff, entry, plane, others, channel, held)
 

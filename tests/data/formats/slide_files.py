@@ -1,4 +1,4 @@
-"""Write small files in the layouts of slide scanners."""
+"""Write small files in the layouts of slide scanners, and of a microscope whose files are TIFF."""
 
 import io
 import struct
@@ -84,3 +84,16 @@ def write_jpeg2000(file, streams, shape, photometric="rgb", compression=33003):
     """Write code streams of JPEG 2000 as the tiles of an Aperio slide, side by side."""
     options = {"photometric": photometric, "compression": compression, "description": APERIO, "metadata": None}
     tifffile.imwrite(file, iter(streams), shape=shape, dtype=np.uint8, tile=(shape[0], shape[0]), **options)
+
+
+def write_lsm(file, stack, side_um):
+    """Write planes in Z, (Z, C, H, W) uint8, as Zeiss's LSM: a page and its thumbnail for each, channels as samples."""
+    depth, channels, height, width = stack.shape
+    sides = (side_um * 1e-6, side_um * 1e-6, 1e-6)
+    info = struct.pack("<Ii8i3d", 67127628, 512, width, height, depth, channels, 1, 1, 2, 2, *sides).ljust(512, b"\0")
+    with tifffile.TiffWriter(file, byteorder="<") as tiff:
+        options = {"photometric": "minisblack", "planarconfig": "separate", "metadata": None}
+        for index, plane in enumerate(stack):
+            tags = [(34412, 1, len(info), info, True)] if index == 0 else []
+            tiff.write(plane, extratags=tags, **options)
+            tiff.write(plane[:, ::2, ::2].copy(), subfiletype=1, **options)

@@ -12,7 +12,7 @@ import tifffile
 from segmentation.data.formats.planes import Planes
 from segmentation.data.formats.tiff_blocks import TiffBlocks
 from segmentation.data.images import ImageError, decode, read_image
-from tests.data.formats.slide_files import APERIO, SCAN, write_jpeg2000, write_ndpi, write_scn
+from tests.data.formats.slide_files import APERIO, SCAN, write_jpeg2000, write_lsm, write_ndpi, write_scn
 
 
 @pytest.fixture
@@ -179,3 +179,27 @@ def test_bif_whose_tiles_overlap(tmp_path, slide):
     write_bif(tmp_path / "cells.bif", slide, overlap=-38)
     with pytest.raises(ImageError, match="tiles overlap by up to 38 pixels, where .* export it as OME-TIFF"):
         read_image(tmp_path / "cells.bif")
+
+
+def test_lsm(tmp_path):
+    stack = np.random.default_rng(0).integers(0, 256, (4, 3, 48, 56), np.uint8)
+    write_lsm(tmp_path / "cells.lsm", stack[:1], side_um=0.21)
+    with pytest.raises(ImageError, match="holds 3 channels .* --channel NAME"):
+        read_image(tmp_path / "cells.lsm")
+    image = read_image(tmp_path / "cells.lsm", "2")
+    np.testing.assert_array_equal(image.pixels[..., 0], stack[0, 1])
+    assert image.pixel_size_um == pytest.approx(0.21)
+
+
+def test_lsm_of_planes_in_z(tmp_path):
+    stack = np.random.default_rng(0).integers(0, 256, (4, 3, 48, 56), np.uint8)
+    write_lsm(tmp_path / "cells.lsm", stack, side_um=0.21)
+    with pytest.raises(ImageError, match="holds 4 planes in Z x 3 channels .* --project max"):
+        read_image(tmp_path / "cells.lsm", "2")
+    image = read_image(tmp_path / "cells.lsm", "2", Planes("max"))
+    np.testing.assert_array_equal(image.pixels[..., 0], stack[:, 1].max(0))
+    np.testing.assert_array_equal(image.measured, np.moveaxis(stack.max(0), 0, -1))
+    block = TiffBlocks(tmp_path / "cells.lsm", "3", Planes("max")).read(slice(5, 40), slice(7, 50))
+    np.testing.assert_array_equal(block.pixels, stack[:, 2].max(0)[5:40, 7:50])
+    colours = read_image(tmp_path / "cells.lsm", "rgb", Planes("3"))
+    np.testing.assert_array_equal(colours.pixels, np.moveaxis(stack[2], 0, -1))
