@@ -88,9 +88,14 @@ def _write_zarr(folder: Path, prediction: "LargePrediction") -> None:
     datasets: list[dict[str, Any]] = []
     height, width = prediction.image.shape
     size, unit = (prediction.image.pixel_size_um, {"unit": "micrometer"}) if prediction.image.pixel_size_um else (1, {})
+    # OME-Zarr 0.5 demands the names, which Zarr 2 cannot hold.
+    options: dict[str, Any] = (
+        {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+        if zarr_format == 2
+        else {"dimension_names": ("y", "x")}
+    )
     finer = None
     for level in range(32):
-        options: dict[str, Any] = {"chunk_key_encoding": {"name": "v2", "separator": "/"}} if zarr_format == 2 else {}
         array = nuclei.create_array(
             str(level),
             shape=(height, width),
