@@ -4,7 +4,7 @@ The limits are percentiles of the *whole* image at its native depth, so that a t
 was cut from, and an 8-bit and a 16-bit copy of a picture reach the network as the same numbers.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -20,6 +20,9 @@ import numpy as np
 _BRIGHT_PERCENTILE, _OUTSHONE = 98.0, 4
 _SQUARE = 32
 _LEAST_CONTRASTS = 8, 16
+# On a slide that is mostly glass, a hundredth of the picture may be all of the nuclei. Squares in which nothing is
+# darker than this share of the range are glass.
+_GLASS = 0.8
 
 #: Gives, each time it is called, the blocks that together make up an image.
 Blocks = Callable[[], Iterable[np.ndarray]]
@@ -66,7 +69,7 @@ class Normalisation:
             intensity of the image. Both are the least in an image of one single colour. Where a speck outshines the
             rest of the image, they are those of the rest.
         """
-        return self._limits_without_outliers(self._measure_whole, lambda: [pixels])
+        return self._limits(self._measure_whole, lambda: [pixels])
 
     def limits_of_blocks(self, blocks: Blocks) -> tuple[float, float]:
         """Return the intensities that become 0 and 1 of an image that does not fit in memory.
@@ -81,7 +84,32 @@ class Normalisation:
             of uint8, uint16 or float32, in any order and of any size; the outliers are those of the whole if blocks
             begin at multiples of 32 pixels.
         """
-        return self._limits_without_outliers(self._measure_blocks, blocks)
+        return self._limits(self._measure_blocks, blocks)
+
+    def _limits(self, measure: Callable[[Blocks], tuple[float, float, float]], blocks: Blocks) -> tuple[float, float]:
+        low, high = self._limits_without_outliers(measure, blocks)
+        return self._lower_limit_of_tissue(measure, blocks, low, high), high
+
+    def _lower_limit_of_tissue(
+        self, measure: Callable[[Blocks], tuple[float, float, float]], blocks: Blocks, low: float, high: float
+    ) -> float:
+        """Return the lower limit of the squares that are not glass, if less than a quarter of a colour picture is."""
+        glass = low + _GLASS * (high - low)
+        n_pixels = n_tissue = 0
+        for block in blocks():
+            if block.shape[-1] == 1:
+                return low
+            n_pixels, n_tissue = n_pixels + block[..., 0].size, n_tissue + int(_squares_darker(block, glass).sum())
+        if not 0 < n_tissue < n_pixels / 4:
+            return low
+
+        def tissue() -> Iterator[np.ndarray]:
+            for block in blocks():
+                kept = _squares_darker(block, glass)
+                if kept.any():
+                    yield block[kept][None]
+
+        return min(low, measure(tissue)[0])
 
     def _limits_without_outliers(
         self, measure: Callable[[Blocks], tuple[float, float, float]], blocks: Blocks
@@ -229,11 +257,21 @@ class SharedLimits(Normalisation):
 
 def _squares_below(block: np.ndarray, threshold: float) -> np.ndarray:
     """Mark, (h, w) bool, the squares of a block of which no pixel is above a threshold."""
-    above = (block > threshold).any(axis=-1)
+    return ~_squares_with(np.any(block > threshold, axis=-1))
+
+
+def _squares_darker(block: np.ndarray, threshold: float) -> np.ndarray:
+    """Mark, (h, w) bool, the squares of a block of which a pixel is below a threshold."""
+    return _squares_with(np.any(block < threshold, axis=-1))
+
+
+def _squares_with(marked: np.ndarray) -> np.ndarray:
+    """Mark the squares that hold a marked pixel, (h, w) bool."""
+    height, width = marked.shape
     for axis in (0, 1):
-        starts = np.arange(0, above.shape[axis], _SQUARE)
-        above = np.logical_or.reduceat(above, starts, axis=axis)
-    return ~above.repeat(_SQUARE, axis=0).repeat(_SQUARE, axis=1)[: block.shape[0], : block.shape[1]]
+        starts = np.arange(0, marked.shape[axis], _SQUARE)
+        marked = np.logical_or.reduceat(marked, starts, axis=axis)
+    return marked.repeat(_SQUARE, axis=0).repeat(_SQUARE, axis=1)[:height, :width]
 
 
 def _countable(pixels: np.ndarray) -> np.ndarray:

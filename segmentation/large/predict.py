@@ -22,15 +22,17 @@ from segmentation.data.colours import find_single_channel
 from segmentation.data.formats.channels import is_all_colours
 from segmentation.data.images import count_gaps, fill_gaps, image_errors, is_grey, median_of
 from segmentation.data.large import LargeImage
+from segmentation.data.modality import STAINED
 from segmentation.large.blocks import Block, Grid, plan_blocks
 from segmentation.large.fragments import edge_of, find_fragments
+from segmentation.large.glass import is_glass
 from segmentation.large.result import LargePrediction
 from segmentation.large.stitching import merge_evidence, stitch
 from segmentation.large.store import BlockStore
 from segmentation.prediction.appearance import Appearance, look_at
 from segmentation.prediction.engines import StoppableEngine
 from segmentation.prediction.predictor import Predictor
-from segmentation.prediction.views import View, windows
+from segmentation.prediction.views import View, fullest, windows
 
 #: ``measure(labels, pixels, channel_names) -> columns of a table``, for the labels of a window.
 Measure = Callable[[np.ndarray, np.ndarray, tuple[str, ...]], dict[str, np.ndarray]]
@@ -117,7 +119,7 @@ def open_work(
 
 
 def _survey(image: LargeImage, predictor: Predictor) -> dict:
-    """Measure the contrast of the whole picture, and find the best scale and view in the sample of most contrast."""
+    """Measure the contrast of the whole picture, and find the best scale and view in the fullest sample."""
     grey, single, gaps = len(image.channel_names) > 1, 0, 0
     if grey and not is_all_colours(predictor.channel):
         found = find_single_channel(np.concatenate([part.reshape(-1, 1, 3) for part in _samples(image)]))
@@ -139,15 +141,15 @@ def _survey(image: LargeImage, predictor: Predictor) -> dict:
 
     limits = predictor.normalisation.limits_of_blocks(blocks)
     survey: dict = {"limits": limits, "grey": grey, "single": single, "gaps": gaps, "background": background.tolist()}
-    survey |= {"scale": str(predictor.scale), "diameter": None, "view": {}}
+    survey |= {"scale": str(predictor.scale), "diameter": None, "view": {}, "n_channels": 0}
     image = image.filled(survey["background"], gaps)
-    samples = (predictor.normalisation.apply(sample, limits) for sample in _samples(image))
-    sample = max(samples, key=np.std)
+    place = fullest(predictor.normalisation.apply(sample, limits) for sample in _samples(image))
+    sample = predictor.normalisation.apply(next(islice(_samples(image), place, None)), limits)
     survey["appearance"] = asdict(look_at(sample))
     if predictor.search or predictor.trust:
         output = predictor.predict_at_best([sample])[0]
         survey |= {"scale": str(output.predictor.scale), "diameter": output.diameter}
-        survey |= {"view": asdict(output.predictor.view)}
+        survey |= {"view": asdict(output.predictor.view), "n_channels": output.channels.shape[-1]}
     return survey
 
 
@@ -250,6 +252,9 @@ class Work:
     def predict(self, block: Block, tile: Callable[[], np.ndarray]) -> np.ndarray:
         """Run the network and return the channels of the valid region: (h, w, C) float32."""
         prepared = tile()
+        if self.survey["appearance"]["kind"] == STAINED and self.survey["n_channels"] and is_glass(prepared):
+            valid = block.rows.tile.valid, block.columns.tile.valid
+            return np.zeros((*(part.stop - part.start for part in valid), self.survey["n_channels"]), np.float32)
         with self.timed("predict"):
             # The block is already as large as the network may be given.
             channels = self.predictor.predict_alone(prepared, largest_tile=sys.maxsize)

@@ -143,7 +143,7 @@ class BestOutput:
     def in_best_view(self, image: np.ndarray) -> "BestOutput":
         """Choose a view of a prepared image of a stain that the model does not know; others are seen as they are.
 
-        It is the view that promises the best AP50, by `GAIN` at least, in the part of the image with the most contrast.
+        It is the view that promises the best AP50, by `GAIN` at least, in the part of the image that is fullest.
         """
         trust = self.predictor.trust
         if not trust or is_grey(image[::16, ::16]):

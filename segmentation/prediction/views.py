@@ -6,7 +6,7 @@ pink tissue finds more in these channels, or in the mean of what it finds in red
 differs from picture to picture, and `segmentation.prediction.trust` can tell.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -61,15 +61,34 @@ def grey_views(sample: np.ndarray) -> list[View]:
 
 
 def windows(shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
-    """Yield the rows and columns of parts of a picture: three by three, evenly spread, fewer if they would be equal."""
-    rows, columns = (sorted({max(length - SAMPLE, 0) * step // 2 for step in range(3)}) for length in shape)
+    """Yield the rows and columns of parts of a picture, evenly spread: three by three, nine by nine in a whole slide.
+
+    Most of a slide may be glass. Parts that would be equal are yielded once.
+    """
+    rows, columns = map(_starts, shape)
     for row, column in product(rows, columns):
         yield slice(row, row + SAMPLE), slice(column, column + SAMPLE)
 
 
+def _starts(length: int) -> list[int]:
+    steps = min(max(-(-length // SAMPLE), 3), 9) - 1
+    return sorted({max(length - SAMPLE, 0) * step // steps for step in range(steps + 1)})
+
+
+def fullest(parts: Iterable[np.ndarray]) -> int:
+    """Return the index of the part of a picture, (h, w, 3) float32, that differs most from the background.
+
+    The background is the median of all parts: most of a slide may be glass.
+    """
+    reduced = [part[::8, ::8].copy() for part in parts]
+    background = np.median([np.median(part, axis=(0, 1)) for part in reduced], axis=0)
+    return int(np.argmax([np.abs(part - background).mean() for part in reduced]))
+
+
 def sample_of(image: np.ndarray) -> np.ndarray:
-    """Return the part of a normalised picture, (H, W, 3) float32, that has the most contrast; see `windows`."""
-    return max((image[window] for window in windows(image.shape[:2])), key=np.std)
+    """Return the part of a normalised picture, (H, W, 3) float32, that differs most from the background."""
+    places = list(windows(image.shape[:2]))
+    return image[places[fullest(image[place] for place in places)]]
 
 
 class ViewEngine(Wrapper):

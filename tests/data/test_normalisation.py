@@ -190,6 +190,23 @@ def test_a_few_bright_nuclei_in_a_smooth_field_are_no_specks():
     assert STRETCH.limits(pixels) == plain
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_the_share_of_glass_does_not_change_the_limits(dtype):
+    """Most of a slide may be glass; the tissue is seen as if it were cut out."""
+    rng = np.random.default_rng(8)
+    tissue = rng.normal((190, 150, 180), 8, (128, 160, 3))
+    rows, columns = np.mgrid[:128, :160]
+    for row, column in rng.integers(10, 118, (12, 2)):
+        tissue[np.hypot(rows - row, columns - column) < 6] = (70, 40, 110)
+    slide = np.full((640, 960, 3), 243.0)
+    slide[256:384, 320:480] = tissue
+    cut_out, slide = (part.clip(0, 255).astype(dtype) for part in (slide[224:416, 288:512], slide))
+    low, high = STRETCH.limits(slide)
+    assert (low, high) == pytest.approx(STRETCH.limits(cut_out), abs=3)
+    assert low < 50 < np.percentile(slide, 1)
+    assert STRETCH.limits_of_blocks(_blocks(slide, 64, 96)) == (low, high)
+
+
 def test_the_limits_with_a_speck_are_those_of_the_squares_without_it(crowded):
     speckled, _ = with_speck(crowded, 10, 60_000)  # within the first square of 32 pixels
     rest = np.concatenate([crowded[:32, 32:].ravel(), crowded[32:].ravel()])
