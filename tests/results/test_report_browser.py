@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from tests.results.pages import write_page_of, write_training_page_of
+from tests.results.test_report_plates import write_plate_page
 
 pytestmark = pytest.mark.slow
 
@@ -290,3 +291,14 @@ def test_the_training_page_shows_truth_and_prediction(load):
         card.scroll_into_view_if_needed()
         paths[view] = card.locator(".lines path").evaluate_all("paths => paths.map((p) => p.getAttribute('d')).join()")
     assert paths["Truth"].count("M") > paths["Prediction"].count("M") > 0, "a nucleus was left out"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_plate_fits_the_window_or_scrolls(load, folder, width):
+    write_plate_page(folder / "plate.html")
+    page = load("plate", width)
+    cells = page.locator(".plate tbody tr").first.locator("td")
+    assert cells.count() == 12 and all(cell.is_visible() for cell in cells.all())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    shades = [cells.nth(n).evaluate("e => getComputedStyle(e).backgroundColor") for n in (0, 11)]
+    assert shades[0] != shades[1], "the more nuclei, the darker"

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import numpy as np
 
@@ -21,8 +20,10 @@ from segmentation.prediction.views import AS_IT_IS
 from segmentation.results.large_measurement import measure_areas
 from segmentation.results.overlays import reduced_copy
 from segmentation.results.report.charts import Chart, counted, histogram, number, quantile
+from segmentation.results.report.links import link_files, link_tables
 from segmentation.results.report.page import write_page
 from segmentation.results.report.pictures import LABELS_SIDE, draw_picture
+from segmentation.results.report.plates import Plates
 
 if TYPE_CHECKING:
     from segmentation.large.result import LargePrediction
@@ -38,21 +39,6 @@ _ORDERS = (
     {"key": "mean_area", "title": "Mean area", "descending": True},
 )
 _BY_VERDICT = {"key": "expected_ap50", "title": "Expected AP50, lowest first", "descending": False}
-# Texts of the links to the files of an image, by the name of the output, and to those of all images.
-_FILES = {
-    "overlays": "Overlay",
-    "masks": "Mask",
-    "labels": "Label map",
-    "rois": "ImageJ ROIs",
-    "geojson": "GeoJSON",
-    "probabilities": "Probabilities",
-}
-_TABLES = {
-    "nuclei.csv": "All nuclei",
-    "nuclei.parquet": "All nuclei",
-    "images.csv": "All images",
-    "submission.csv": "Run lengths",
-}
 # So many images are shown; a page of more than some thousand pictures, of 12 kB each, is slow.
 _FIRST, _SAMPLE = 1000, 1000
 _NUCLEI, _IMAGES = ("nucleus", "nuclei"), ("image", "images")
@@ -129,7 +115,7 @@ def write_prediction_page(
             "mean_area": mean,
             "expected_ap50": (record.verdict or {}).get("ap50"),
             "facts": ", ".join(_facts(record, mean, unit)),
-            "links": _links(record.files),
+            "links": link_files(record.files),
             "picture": part["picture"],
         }
         for (record, part), name, mean in zip(found.shown, names, means, strict=True)
@@ -150,8 +136,9 @@ def write_prediction_page(
         heading=f"Nuclei in {counted(found.images, *_IMAGES)}",
         subheading=f"Found by the model {bundle.folder.resolve().name}, {datetime.now():%d %B %Y, %H:%M}",
         figures=figures,
-        tables=_tables(file.parent),
+        tables=link_tables(file.parent),
         failures=failures,
+        plates=found.plates.maps(),
         charts=_charts(unit, areas, found.nuclei_per_image),
         gallery={
             "views": _VIEWS,
@@ -188,6 +175,7 @@ class _Found:
         self.shown: list[tuple[Record, dict]] = []
         self.nuclei_per_image: Counter[int] = Counter()
         self.in_um = False
+        self.plates = Plates()
         self._areas: Counter[tuple[float, float | None]] = Counter()  # by area in pixels and size of a pixel
 
     def add(self, images: Iterable[tuple[Record, dict]], files: Collection[str]) -> set[str]:
@@ -197,6 +185,7 @@ class _Found:
             if self.images < _FIRST or (self.images - _FIRST) % self.step == 0:
                 self.shown.append((record, part))
             self.images += 1
+            self.plates.add(record)
             self.nuclei_per_image[record.nuclei] += 1
             size = part["pixel_size_um"]
             self.in_um = size is not None and (self.in_um or self.images == 1)
@@ -231,21 +220,6 @@ def _charts(unit: str, areas: tuple[np.ndarray, np.ndarray], nuclei_per_image: M
         nuclei, images = np.array([*nuclei_per_image.items()], np.int64).T
         charts.append(histogram("Nuclei per image", "Nuclei in an image", "Images", _IMAGES, nuclei, images))
     return charts
-
-
-def _tables(folder: Path) -> list[tuple[str, str]]:
-    """Return text and address of the files about all images."""
-    tables = [(f"{title} ({name})", name) for name, title in _TABLES.items() if (folder / name).exists()]
-    return tables + [(f"Summary ({file.name})", file.name) for file in sorted(folder.glob("summary*.json"))]
-
-
-def _links(files: dict[str, dict[str, int]]) -> list[tuple[str, str]]:
-    """Return text and address of the files about one image; of a Zarr store, the folder that holds all of it."""
-    return [
-        (title, quote(os.fsencode(os.path.commonpath(list(files[output])))))
-        for output, title in _FILES.items()
-        if files.get(output)
-    ]
 
 
 def _shown_names(paths: Sequence[str]) -> list[str]:
