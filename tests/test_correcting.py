@@ -1,9 +1,11 @@
-"""The README's walk from predicted masks by way of napari or Fiji to a model of one's own, without the two programs.
+"""The README's walk from predicted masks by way of napari, Fiji or QuPath to a model of one's own, without them.
 
 What they write is written here as they write it: napari saves a labels layer by tifffile, Fiji writes big-endian TIFF
 with ImageJ's metadata.
 """
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import roifile
 import tifffile
 
 from segmentation.bundle import load_bundle
@@ -60,6 +63,87 @@ def corrected(tmp_path_factory):
         label_maps[name] = correct(tifffile.imread(file))
         save(file, label_maps[name])
     return folder / "my_images", label_maps
+
+
+def correct_in_fiji(file):
+    """Delete the first selection, draw the second anew, add one, and save as the ROI Manager does."""
+    selections = roifile.roiread(file)[1:]
+    selections[0] = roifile.ImagejRoi.frompoints(np.array([[30, 20], [44, 20], [44, 33], [30, 33]]), name="redrawn")
+    selections.append(roifile.ImagejRoi.frompoints(np.array([[2, 2], [10, 2], [10, 9], [2, 9]])))
+    file.unlink()
+    roifile.roiwrite(file, selections)
+
+
+def correct_in_qupath(file):
+    """The same; QuPath writes a collection of features, and drawn objects are annotations."""
+    collection = json.loads(file.read_text())
+    features = collection["features"] if isinstance(collection, dict) else collection
+    drawn = [[[30, 20], [44, 20], [44, 33], [30, 33], [30, 20]]], [[[2, 2], [10, 2], [10, 9], [2, 9], [2, 2]]]
+    redrawn, added = (
+        {
+            "type": "Feature",
+            "id": f"8a5bd3ba-0000-4000-8000-00000000000{number}",
+            "geometry": {"type": "Polygon", "coordinates": rings},
+            "properties": {"objectType": "annotation"},
+        }
+        for number, rings in enumerate(drawn)
+    )
+    file.write_text(json.dumps({"type": "FeatureCollection", "features": [redrawn, *features[2:], added]}))
+
+
+@pytest.mark.parametrize(("format", "correct"), [("rois", correct_in_fiji), ("geojson", correct_in_qupath)])
+def test_outlines_corrected_in_fiji_or_qupath_are_trained_on_and_scored_against(tmp_path, format, correct):
+    folder, results = tmp_path / "my_images", tmp_path / "results"
+    (folder / "images").mkdir(parents=True)
+    for name in NAMES:
+        shutil.copy(SAMPLE / f"{name}.png", folder / "images")
+
+    def run(script, *options):
+        command = [sys.executable, script, *map(str, options)]
+        ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    run("predict_masks.py", folder / "images", "--output", results, "--outputs", "labels", format)
+    shutil.copytree(results / format, folder / format)
+    for name in NAMES:
+        (file,) = (folder / format).glob(f"{name}.*")
+        correct(file)
+    for sample in find_samples(folder):
+        before = tifffile.imread(results / "labels" / f"{sample.id}.tif")
+        after = sample.read_labels(before.shape)
+        kept = [number for number in range(3, before.max() + 1) if not ((before == number) & drawn_over(before)).any()]
+        matched = [np.bincount(after[before == number]).argmax() for number in kept]
+        overlaps = [
+            np.sum((before == number) & (after == other)) / np.sum((before == number) | (after == other))
+            for number, other in zip(kept, matched, strict=True)
+        ]
+        assert len(kept) > 5 and min(overlaps) > 0.8
+        # Of overlapping nuclei the later one gets the pixels: the redrawn one comes first, the new one last.
+        assert after[20:33, 30:44].all() and after[5, 5] and (after[2:9, 2:10] == after[5, 5]).all()
+        removed = (before == 1) & ~drawn_over(before) & ~np.isin(after, matched)
+        assert not after[removed].any()
+    tiny = "--epochs 1 --crop-size 64 --batch-size 2".split()
+    run("train.py", "--data", folder, "--init", "models/nuclei", "--output", tmp_path / "mine", *tiny)
+    run(
+        "predict_masks.py",
+        folder / "images",
+        "--model",
+        tmp_path / "mine",
+        "--output",
+        tmp_path / "b",
+        "--outputs",
+        "labels",
+    )
+    scores = run("evaluate_masks.py", tmp_path / "b", folder)
+    assert float(re.search(r"Dice +(\d\.\d+)", scores)[1]) > 0.5
+
+
+def drawn_over(label_map):
+    """Where the two drawn outlines are, and what they may cut, (H, W) bool."""
+    drawn = np.zeros(label_map.shape, bool)
+    drawn[19:34, 29:45] = drawn[1:10, 1:11] = True
+    return drawn
 
 
 def test_corrected_masks_are_read_as_the_user_left_them(corrected):

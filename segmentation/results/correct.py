@@ -14,6 +14,7 @@ import math
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,16 @@ from segmentation.atomic import written_whole
 from segmentation.batch.outputs import open_csv, write_rows
 from segmentation.batch.tables import read_summary
 from segmentation.command_line import Parser, refuse
+from segmentation.data.formats.planes import Place
 from segmentation.data.images import ImageError, read_image
 from segmentation.data.label_maps import read_label_map
+from segmentation.data.large import open_large
 from segmentation.data.normalisation import Normalisation
+from segmentation.data.pictures import planes_of
 from segmentation.prediction.appearance import look_at
 from segmentation.results.images_csv import VERDICT
 from segmentation.results.rois import write_rois
+from segmentation.results.tiff import write_tiff
 
 _NEEDED = ("image", "file", "status", "median_diameter", *VERDICT[:2])
 # An image in which nothing was found may have anything.
@@ -75,24 +80,26 @@ def prepare(results: Path, output: Path, count: int) -> list[dict[str, str]]:
         raise CorrectError(f"{output} exists already, and corrections in it must not be lost; name another --output")
     rows = _read_rows(results / "images.csv")
     summary = read_summary(results / "summary.json") or {"settings": {}}
-    channel = summary["settings"].get("channel")
-    looks = []
+    settings, looks = summary["settings"], []
     for row in rows:
-        for file in (Path(row["file"].removeprefix("'")), results / "labels" / f"{row['image']}.tif"):
-            if not file.is_file():
+        for file in (_file(row), _label_map(results, row)):
+            if not file.exists():
                 raise CorrectError(
                     f"{file} is not there; it takes the images where they were when predict_masks.py ran, and its "
                     "--outputs labels images"
                 )
-        looks.append(_look(row, channel))
+        looks.append(_look(row, _read(row, settings)))
     doubt = np.array([1 - float(row["expected_ap50"] or 1 - _DOUBT_WITHOUT_NUCLEI) for row in rows])
     chosen = [rows[index] for index in rank(doubt, np.array(looks), count)]
     for folder in ("images", "rois"):
         (output / folder).mkdir(parents=True)
     for row in chosen:
-        file, labels = Path(row["file"].removeprefix("'")), results / "labels" / f"{row['image']}.tif"
-        shutil.copyfile(file, output / "images" / f"{row['image']}{file.suffix}")
-        write_rois(output / "rois" / f"{row['image']}.zip", read_label_map(labels))
+        name, file, labels = row["image"], _file(row), _label_map(results, row)
+        if _place(row) or file.is_dir():  # one picture of several, or one that Fiji does not open
+            write_tiff(output / "images" / f"{name}.tif", _read(row, settings), None)
+        else:
+            shutil.copyfile(file, output / "images" / f"{name}{file.suffix}")
+        write_rois(output / "rois" / f"{name}.zip", read_label_map(labels) if labels.is_file() else _read_zarr(labels))
     with written_whole(output / "chosen.csv") as part, open_csv(part, "w") as stream:
         write_rows(stream, [list(rows[0]), *(row.values() for row in chosen)])
     return chosen
@@ -117,12 +124,44 @@ def _read_rows(table: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _look(row: dict[str, str], channel: str | None) -> list[float]:
-    """Return stain, sharpness and size of the nuclei, such that 1 is a large difference."""
+def _file(row: dict[str, str]) -> Path:
+    return Path(row["file"].removeprefix("'"))
+
+
+def _label_map(results: Path, row: dict[str, str]) -> Path:
+    """Return the label map of an image, a TIFF, or for a Zarr store another."""
+    labels = results / "labels" / f"{row['image']}.tif"
+    return labels if labels.exists() or not _file(row).is_dir() else labels.with_suffix(".zarr")
+
+
+def _place(row: dict[str, str]) -> Place:
+    return tuple((key, row[key]) for key in ("row", "column", "field", "series", "frame") if row.get(key))
+
+
+def _read(row: dict[str, str], settings: dict) -> np.ndarray:
+    """Read what was segmented: (H, W), or (H, W, 3) in colours."""
+    file, channel, planes = _file(row), settings.get("channel"), planes_of(_place(row), settings.get("project"))
     try:
-        pixels = read_image(Path(row["file"].removeprefix("'")), channel).pixels
+        large = open_large(file, channel, planes=planes) if file.is_dir() else None
+        if large:
+            with closing(large):
+                pixels = large.read(*(slice(0, length) for length in large.shape))
+        else:
+            pixels = read_image(file, channel, planes).pixels
     except ImageError as error:
         raise CorrectError(f"{error}; it was read when it was predicted, so predict it again") from error
+    return pixels if pixels.shape[-1] == 3 else pixels[..., 0]
+
+
+def _read_zarr(store: Path) -> np.ndarray:
+    import zarr
+
+    return np.asarray(zarr.open_array(store / "labels" / "nuclei" / "0", mode="r")).squeeze().astype(np.int32)
+
+
+def _look(row: dict[str, str], pixels: np.ndarray) -> list[float]:
+    """Return stain, sharpness and size of the nuclei, such that 1 is a large difference."""
+    pixels = np.atleast_3d(pixels)
     normalisation = Normalisation()
     look = look_at(normalisation.apply(pixels, normalisation.limits(pixels)))
     # Differences of a fifth of the range of a colour, and of factors of four.
@@ -149,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(
             f"{row['image']}: expected AP50 {row['expected_ap50'] or 'unknown'} {row['unlike']}".rstrip() + "\n"
         )
-    sys.stdout.write(f"correct the label maps in {args.output / 'masks'}, then: python train.py --data {args.output}\n")
+    sys.stdout.write(f"correct the outlines in {args.output / 'rois'}, then: python train.py --data {args.output}\n")
     return 0
 
 

@@ -23,7 +23,10 @@ VERDICT = ("expected_dice", "expected_ap50", "unlike", "view")
 
 
 def image_rows(prediction: "Prediction | LargePrediction") -> list[Sequence[str]]:
-    """Return the one row of a predicted image; empty values where there is no pixel size or no nucleus."""
+    """Return the one row of a predicted image; empty values where there is no pixel size or no nucleus.
+
+    After the verdict comes the place of the picture in its file, where that holds several.
+    """
     image = prediction.image
     if isinstance(prediction, Prediction):
         file, (height, width) = prediction.file, prediction.labels.shape
@@ -37,7 +40,7 @@ def image_rows(prediction: "Prediction | LargePrediction") -> list[Sequence[str]
     texts = ["" if np.isnan(number) else f"{number:.7g}" for number in (*numbers, prediction.scale)]
     verdict = prediction.verdict.as_dict() if prediction.verdict else {}
     judged = ("" if value is None else str(value) for value in verdict.values())
-    return [(prediction.name, _as_text(file), "done", *texts, "", *judged)]
+    return [(prediction.name, _as_text(file), "done", *texts, "", *judged, *dict(image.place).values())]
 
 
 def failed_row(name: str, file: str, reason: str) -> Sequence[str]:
@@ -55,6 +58,6 @@ OUTPUT = TableOutput(
     COLUMNS,
     image_rows,
     rows_large=image_rows,
-    further_columns=lambda p: VERDICT if p.verdict else (),
+    further_columns=lambda p: (*(VERDICT if p.verdict else ()), *dict(p.image.place)),
     failed_row=failed_row,
 )

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import roifile
 import tifffile
+import zarr
 
+import predict_masks
+from data.draw_samples import draw_fluorescence
 from segmentation.data.layouts import find_data_set
 from segmentation.results.correct import main, rank
 
@@ -64,6 +67,36 @@ def test_the_folder_is_a_data_set_with_rois(results, tmp_path, capsys):
         assert np.mean((labels > 0) != (expected > 0)) < 0.01, "but for half a pixel of the outlines"
         assert labels.max() == expected.max()
         assert len(roifile.roiread(tmp_path / "chosen/rois" / f"{sample.id}.zip")) == expected.max()
+
+
+def test_frames_and_fields_of_a_plate_are_images_of_their_own(tmp_path):
+    """They are written as pictures that Fiji opens, with the outlines that were found in them."""
+    rng = np.random.default_rng(4)
+    frames = np.stack([draw_fluorescence(rng, (96, 96))[0] for _ in range(3)])
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in/film.tif", frames, imagej=True, metadata={"axes": "TYX"})
+    plate = zarr.open_group(str(tmp_path / "in/plate.zarr"), mode="w", zarr_format=2)
+    plate.attrs["plate"] = {"wells": [{"path": "B/3"}]}
+    well = plate.create_group("B/3")
+    well.attrs["well"] = {"images": [{"path": "0"}]}
+    field = well.create_group("0")
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    field.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+    field.create_array("0", data=frames[0][:, :80])
+    command = [str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--outputs", "labels", "images"]
+    assert predict_masks.main(command) == 0
+    with (tmp_path / "out/images.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    places = {row["image"]: (row["row"], row["column"], row["field"], row["frame"]) for row in rows}
+    assert places == {f"film_t{t}": ("", "", "", str(t)) for t in (1, 2, 3)} | {"plate_B3_f1": ("B", "3", "1", "")}
+    assert main([str(tmp_path / "out"), "--output", str(tmp_path / "chosen")]) == 0
+    samples = {sample.id: sample for sample in find_data_set(tmp_path / "chosen").samples}
+    assert samples.keys() == places.keys()
+    for number, name in enumerate(("film_t1", "film_t2", "film_t3")):
+        np.testing.assert_array_equal(samples[name].read_image().pixels[..., 0], frames[number])
+    np.testing.assert_array_equal(samples["plate_B3_f1"].read_image().pixels[..., 0], frames[0][:, :80])
+    for sample in samples.values():
+        assert sample.read_labels(sample.read_image().pixels.shape[:2]).any()
 
 
 def test_what_cannot_be_used_is_said_in_a_sentence(results, tmp_path, capsys):
