@@ -158,7 +158,8 @@ def _slides(folder: Path, colour: np.ndarray) -> list[Files]:
     from tests.data.formats.slide_files import SCAN, write_jpeg2000, write_lsm, write_ndpi, write_scn
 
     tile = np.ascontiguousarray(colour[:48, :48])
-    write_ndpi(folder / "image.ndpi", {20.0: colour, 10.0: colour[::2, ::2].copy(), -1.0: tile}, per_cm=20_000)
+    scan = np.tile(colour, (1, 2, 1))[:, :64]  # whole intervals of the JPEG, as scanners write
+    write_ndpi(folder / "image.ndpi", {20.0: scan, 10.0: scan[::2, ::2].copy(), -1.0: tile}, per_cm=20_000)
     write_scn(folder / "image.scn", colour, [SCAN.format(28_000, 1, 2, 24_000)])
     streams = [imagecodecs.jpeg2k_encode(tile, level=0, mct=False, codecformat="j2k")] * 2
     write_jpeg2000(folder / "image.svs", streams, (48, 96, 3))
