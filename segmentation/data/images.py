@@ -19,7 +19,7 @@ import numpy as np
 
 from segmentation.data.colours import find_single_channel, is_lookup_table
 from segmentation.data.formats import bmp, gif, jpeg, jpeg2000, npy, png, scenes, webp
-from segmentation.data.formats.channels import GREY, RGB, SeveralChannels, choose_channel, is_all_colours, name_channels
+from segmentation.data.formats.channels import GREY, RGB, choose_channel, is_all_colours, name_channels
 from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
 from segmentation.data.formats.planes import Place, Planes
 
@@ -97,8 +97,6 @@ def image_errors(file: object) -> Iterator[None]:
     """Raise `ImageError`, which names the file, for every `DecodeError`."""
     try:
         yield
-    except SeveralChannels as error:
-        raise ImageError(f"{file} {error}; choose one with --channel NAME or --channel NUMBER") from error
     except DecodeError as error:
         raise ImageError(f"{file} {error}") from error
 

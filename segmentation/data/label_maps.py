@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from segmentation.data.formats.decoded import Decoded, DecodeError
+from segmentation.data.formats.decoded import Decoded, DecodeError, Undecided
 from segmentation.data.images import ImageError, Readable, check_range, decode, expand, is_grey
 
 # JPEG blurs the steps between 0 and 255. Of a mask saved at a quality of 50 or more, less than 0.01 of the foreground
@@ -46,6 +46,8 @@ def read_label_map(file: Readable) -> np.ndarray:
                 "has one value everywhere and shapes in its alpha channel alone, where they were expected in the values"
             )
         return pixels
+    except Undecided as error:
+        raise ImageError(f"{file} {error.alone}") from error
     except DecodeError as error:
         raise ImageError(f"{file} {error}") from error
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from segmentation.data import problems
 from segmentation.data.archive import File
-from segmentation.data.images import Image, read_image
+from segmentation.data.formats.decoded import Undecided
+from segmentation.data.images import Image, ImageError, read_image
 from segmentation.data.problems import DatasetError, Problem
 
 
@@ -49,7 +50,12 @@ class Sample:
         """Decode the image; raise ImageError or DatasetError if that is impossible."""
         if self.image is None:
             raise DatasetError(f"sample {self.id} has masks but no image.")
-        return read_image(self.image)
+        try:
+            return read_image(self.image)
+        except ImageError as error:
+            if isinstance(error.__cause__, Undecided):
+                raise ImageError(f"{self.image} {error.__cause__.alone}") from error
+            raise
 
     def examine_labels(self, shape: tuple[int, int] | None) -> tuple[np.ndarray | None, list[Problem]]:
         """Decode the nuclei and report everything that is wrong with them.

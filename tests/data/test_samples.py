@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+import tifffile
 
 from segmentation.data import problems
+from segmentation.data.images import ImageError
+from segmentation.data.label_maps import read_label_map
 from segmentation.data.layouts import find_samples
 from segmentation.data.problems import DatasetError
 from segmentation.data.samples import Sample
@@ -38,3 +41,16 @@ def test_what_is_not_there_is_said():
         Sample("x", None).read_image()
     with pytest.raises(DatasetError, match="has no masks"):
         Sample("x", None).read_labels((3, 3))
+
+
+def test_a_stack_is_refused_without_options_that_training_has_not(tmp_path, write_pairs, nuclei):
+    root = write_pairs(tmp_path, {"a": nuclei})
+    (root / "images" / "a.png").unlink()
+    tifffile.imwrite(root / "images" / "a.tif", np.zeros((3, *nuclei.shape), np.uint8), imagej=True)
+    (sample,) = find_samples(root)
+    with pytest.raises(ImageError, match="holds 3 .*: save the picture that is wanted as a file of its own$"):
+        sample.read_image()
+    tifffile.imwrite(root / "masks" / "b.tif", np.zeros((2, 3, 9, 9), np.uint8), imagej=True, metadata={"axes": "TZYX"})
+    with pytest.raises(ImageError) as caught:
+        read_label_map(root / "masks" / "b.tif")
+    assert "--" not in str(caught.value)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segmentation.data.formats.decoded import DecodeError
+from segmentation.data.formats.decoded import DecodeError, Undecided
 
 GREY = ("grey",)
 RGB = ("red", "green", "blue")
@@ -14,8 +14,11 @@ RGB = ("red", "green", "blue")
 _MOST_PARTLY_TRANSPARENT = 0.01
 
 
-class SeveralChannels(DecodeError):
+class SeveralChannels(Undecided):
     """A picture of several channels, none of which was asked for."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(found, "; choose one with --channel NAME or --channel NUMBER")
 
 
 def choose_channel(channel: str, names: Sequence[str | None]) -> int:

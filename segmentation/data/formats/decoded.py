@@ -22,6 +22,21 @@ class DecodeError(ValueError):
     """Why bytes do not make one picture, worded to follow the name of their file ("is empty", "holds ...")."""
 
 
+class Undecided(DecodeError):
+    """A file of several pictures, planes or channels, none of which was chosen; `advice` says how predict_masks.py can.
+
+    `alone` is the message for readers without such options.
+    """
+
+    def __init__(self, found: str, advice: str) -> None:
+        super().__init__(f"{found}{advice}")
+        self.alone = f"{found}: save the picture that is wanted as a file of its own"
+
+
+#: To choose one of several pictures of a file.
+CHOOSE_SERIES = ": choose one with --series N, or take all with --series all"
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """One picture as its file stores it.

@@ -6,7 +6,7 @@ from functools import reduce
 
 import numpy as np
 
-from segmentation.data.formats.decoded import DecodeError
+from segmentation.data.formats.decoded import DecodeError, Undecided
 
 #: Where a picture is in its file: row, column and field of a plate, series, frame; numbers count from 1.
 Place = tuple[tuple[str, str], ...]
@@ -31,9 +31,9 @@ class Planes:
     def depths(self, count: int, held: str) -> Sequence[int]:
         """Return which of `count` planes in Z are read; `DecodeError`, which begins with `held`, without a choice."""
         if self.project is None:
-            raise DecodeError(
-                f"{held}, where one plane was expected: project the stack with --project max or mean, or choose one "
-                "plane with --project N"
+            raise Undecided(
+                f"{held}, where one plane was expected",
+                ": project the stack with --project max or mean, or choose one plane with --project N",
             )
         if not self.project.isdecimal():
             return range(count)

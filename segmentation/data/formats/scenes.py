@@ -23,7 +23,7 @@ from segmentation.data.formats.channels import (
     list_channels,
     name_channels,
 )
-from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
+from segmentation.data.formats.decoded import CHOOSE_SERIES, Decoded, DecodeError, Undecided, one_line
 from segmentation.data.formats.planes import Planes, project
 
 INSTALL = "pip install -r requirements/microscopes.txt"
@@ -86,10 +86,7 @@ def decode_scene(stream: BinaryIO, channel: str | None, planes: Planes | None) -
     planes = planes or Planes()
     with _open_scenes(stream) as scenes:
         if planes.series is None and len(scenes) > 1:
-            raise DecodeError(
-                f"holds {len(scenes)} scenes, where one picture was expected: choose one with --series N, or take all "
-                "with --series all"
-            )
+            raise Undecided(f"holds {len(scenes)} scenes, where one picture was expected", CHOOSE_SERIES)
         number = planes.series or 0
         if number >= len(scenes):
             raise DecodeError(f"holds {len(scenes)} scenes, where a series {number + 1} was asked for (--series)")

@@ -20,7 +20,7 @@ from segmentation.data.formats.channels import (
     list_channels,
     name_channels,
 )
-from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError, one_line
+from segmentation.data.formats.decoded import CHOOSE_SERIES, MAX_PIXELS, Decoded, DecodeError, Undecided, one_line
 from segmentation.data.formats.pixel_size import tiff_pixel_size
 from segmentation.data.formats.planes import Planes, project
 from segmentation.data.formats.tiff_channels import channel_names
@@ -183,10 +183,7 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
     planes, series = planes or Planes(), list_series(tiff)
     if planes.series is None and len(series) > 1:
         sizes = ", ".join(f"{entry.axes} {entry.shape}" for entry in series[:5])
-        raise DecodeError(
-            f"holds {len(series)} pictures ({sizes}), where one was expected: choose one with --series N, or take all "
-            "with --series all"
-        )
+        raise Undecided(f"holds {len(series)} pictures ({sizes}), where one was expected", CHOOSE_SERIES)
     number = planes.series or 0
     if number >= len(series):
         raise DecodeError(f"holds {len(series)} series, where a series {number + 1} was asked for (--series)")

@@ -17,7 +17,15 @@ from segmentation.data.formats.channels import (
     list_channels,
     name_channels,
 )
-from segmentation.data.formats.decoded import EXPANSION_OF_CODECS, MAX_PIXELS, Decoded, DecodeError, one_line
+from segmentation.data.formats.decoded import (
+    CHOOSE_SERIES,
+    EXPANSION_OF_CODECS,
+    MAX_PIXELS,
+    Decoded,
+    DecodeError,
+    Undecided,
+    one_line,
+)
 from segmentation.data.formats.pixel_size import square_pixel_size
 from segmentation.data.formats.planes import Place, Planes, project
 
@@ -166,10 +174,7 @@ def _open_picture(
         raise DecodeError(f"is a plate of many pictures, where {_WHAT} was expected: name the pictures within")
     if "multiscales" not in metadata and "0" in root:  # as bioformats2raw lays out a file of several pictures
         if series is None and "1" in root and isinstance(root["1"], zarr.Group):
-            raise DecodeError(
-                f"holds several pictures, where {_WHAT} was expected: choose one with --series N, or take all with "
-                "--series all"
-            )
+            raise Undecided(f"holds several pictures, where {_WHAT} was expected", CHOOSE_SERIES)
         if str(series or 0) not in root:
             raise DecodeError(f"holds no series {(series or 0) + 1}, which was asked for (--series)")
         first = root[str(series or 0)]

@@ -68,7 +68,7 @@ def test_named_channels(file, channels, write):
         f"{file} holds 3 channels (axes CYX, shape (3, 40, 50)): 1 (DAPI), 2 (GFP), 3 (Cy5), "
         f"where one plane, grey or RGB, was expected{HINT}"
     )
-    with pytest.raises(ImageError, match=r"was expected$"):
+    with pytest.raises(ImageError, match=r"was expected: save the picture that is wanted as a file of its own$"):
         read_label_map(file)
 
 

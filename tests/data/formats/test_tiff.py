@@ -211,8 +211,12 @@ def test_more_than_one_plane_is_refused_with_a_list(file, stored, options, found
     tifffile.imwrite(file, stored, **options)
     with pytest.raises(ImageError) as refusal:
         read(file)
-    has_channels = "planes in Z" not in found and "x 3 channels" not in found and read is read_image
-    hint = "; choose one with --channel NAME or --channel NUMBER" if has_channels else ""
+    has_channels = "planes in Z" not in found and "x 3 channels" not in found
+    hints = {
+        read_image: "; choose one with --channel NAME or --channel NUMBER",
+        read_label_map: ": save the picture that is wanted as a file of its own",
+    }
+    hint = hints[read] if has_channels else ""
     assert str(refusal.value) == f"{file} holds {found}, where one plane, grey or RGB, was expected{hint}"
 
 
