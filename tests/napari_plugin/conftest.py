@@ -3,7 +3,6 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import suppress
 
 import pytest
 
@@ -21,9 +20,6 @@ def _start_display() -> str:
 @pytest.fixture(scope="session")
 def display(tmp_path_factory):
     """A display for Qt; skips where there is none, or Qt does not start on it."""
-    # Imported after Qt has run, it ends the process, in which other test files may follow.
-    with suppress(ImportError):
-        import tensorflow  # noqa: F401
     if sys.platform == "linux":
         if shutil.which("Xvfb") is None:
             pytest.skip("Xvfb is not installed; see .ci/run")
