@@ -14,7 +14,9 @@ OUTPUT ?= predictions
 ARGS   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --ignore tests/napari_plugin
+# Qt and TensorFlow in one process end it.
+NAPARI := $(BIN)/python -m pytest tests/napari_plugin
 
 # An interrupted training of the sample images is resumed, a finished one is replaced.
 SAMPLE := models/sample/checkpoint
@@ -38,9 +40,11 @@ endif
 
 test: $(VENV)/requirements-dev
 	$(PYTEST) $(ARGS)
+	$(NAPARI) $(ARGS) || [ $$? -eq 5 ]  # 5: ARGS choose none of them
 
 quick: $(VENV)/requirements-dev
 	$(PYTEST) -m "not slow" $(ARGS)
+	$(NAPARI) -m "not slow" $(ARGS) || [ $$? -eq 5 ]
 
 lint: $(VENV)/requirements-dev
 	$(BIN)/ruff check .
