@@ -88,7 +88,9 @@ def read_picture(file: Path) -> str:
 
     outcome = "image"
     for read in (by_blocks,) if file.is_dir() else (read_image, read_label_map, by_blocks, plane):
-        if read is plane and re.search("--(series|project|channel)", outcome):  # the others ask for this choice
+        if read is plane and re.search(
+            "--(series|project|channel)|a file of its own", outcome
+        ):  # the others ask for this choice
             outcome = "image"
         try:
             read(file)
