@@ -16,21 +16,16 @@ import argparse
 import sys
 from collections import defaultdict
 from dataclasses import replace
-from pathlib import Path
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--data", required=True, metavar="NAME|FOLDER|ZIP", help="as for train.py")
-parser.add_argument("--split", type=Path, required=True, metavar="CSV", help="with the column kind")
-parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for models and label maps")
-parser.add_argument("--kind", default="stained", help="that is left out at first (default: stained)")
-parser.add_argument("--images", type=int, default=8, metavar="N", help="of the kind, to adapt to (default: 8)")
+from options import HERE, adapting_parser
+
+parser = adapting_parser(__doc__)
 parser.add_argument("--minutes", type=float, default=20, metavar="N", help="of the first training (default: 20)")
 parser.add_argument("--few-minutes", type=float, default=5, metavar="N", help="of the other two (default: 5)")
 parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice of images, and of the weights")
 arguments = parser.parse_args()
 
 import numpy as np
-from options import HERE
 from trials import Comparison, predict_and_score, print_table, train
 
 from segmentation.data.dsb2018 import locate

@@ -18,19 +18,15 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--data", required=True, metavar="NAME|FOLDER|ZIP", help="as for train.py")
-parser.add_argument("--split", type=Path, required=True, metavar="CSV", help="with the column kind")
+from options import HERE, adapting_parser
+
+parser = adapting_parser(__doc__)
 parser.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="to adapt; it judges its results")
-parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for models and label maps")
-parser.add_argument("--kind", default="stained", help="that the model does not know (default: stained)")
-parser.add_argument("--images", type=int, default=8, metavar="N", help="to adapt to (default: 8)")
 parser.add_argument("--draws", type=int, default=5, metavar="N", help="at random (default: 5)")
 parser.add_argument("--minutes", type=float, default=5, metavar="N", help="of each training (default: 5)")
 arguments = parser.parse_args()
 
 import numpy as np
-from options import HERE
 from trials import Comparison, call, predict_and_score, print_table, train
 
 from segmentation.data.dsb2018 import locate

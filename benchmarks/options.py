@@ -27,6 +27,17 @@ def comparison_parser(description: str, minutes: float, seeds: Sequence[int]) ->
     return parser
 
 
+def adapting_parser(description: str) -> argparse.ArgumentParser:
+    """Make a parser with the options of benchmarks that adapt a model to a few images of a kind."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, metavar="NAME|FOLDER|ZIP", help="as for train.py")
+    parser.add_argument("--split", type=Path, required=True, metavar="CSV", help="with the column kind")
+    parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for models and label maps")
+    parser.add_argument("--kind", default="stained", help="that the model does not know at first (default: stained)")
+    parser.add_argument("--images", type=int, default=8, metavar="N", help="of the kind, to adapt to (default: 8)")
+    return parser
+
+
 def model_parser(description: str, subset: str) -> argparse.ArgumentParser:
     """Make a parser with the options for the model and the images to measure."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)

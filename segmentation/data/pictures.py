@@ -12,6 +12,8 @@ from segmentation.data.images import TIFF_SIGNATURES
 
 # How the names of results tell pictures of one file apart: NAME_s2, NAME_t3, NAME_A1_f2.
 _MARKS = {"row": "_", "column": "", "field": "_f", "series": "_s", "frame": "_t"}
+#: What a place may name, in its order.
+PLACE_KEYS = tuple(_MARKS)
 
 
 def mark(place: Place) -> str:

@@ -144,7 +144,7 @@ def _survey(image: LargeImage, predictor: Predictor) -> dict:
     survey |= {"scale": str(predictor.scale), "diameter": None, "view": {}, "n_channels": 0}
     image = image.filled(survey["background"], gaps)
     place = fullest(predictor.normalisation.apply(sample, limits) for sample in _samples(image))
-    sample = predictor.normalisation.apply(next(islice(_samples(image), place, None)), limits)
+    sample = predictor.normalisation.apply(image.read(*list(windows(image.shape))[place]), limits)
     survey["appearance"] = asdict(look_at(sample))
     if predictor.search or predictor.trust:
         output = predictor.predict_at_best([sample])[0]

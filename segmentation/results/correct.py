@@ -28,7 +28,7 @@ from segmentation.data.images import ImageError, read_image
 from segmentation.data.label_maps import read_label_map
 from segmentation.data.large import open_large
 from segmentation.data.normalisation import Normalisation
-from segmentation.data.pictures import planes_of
+from segmentation.data.pictures import PLACE_KEYS, planes_of
 from segmentation.prediction.appearance import look_at
 from segmentation.results.images_csv import VERDICT
 from segmentation.results.rois import write_rois
@@ -135,7 +135,7 @@ def _label_map(results: Path, row: dict[str, str]) -> Path:
 
 
 def _place(row: dict[str, str]) -> Place:
-    return tuple((key, row[key]) for key in ("row", "column", "field", "series", "frame") if row.get(key))
+    return tuple((key, row[key]) for key in PLACE_KEYS if row.get(key))
 
 
 def _read(row: dict[str, str], settings: dict) -> np.ndarray:

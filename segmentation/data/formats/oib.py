@@ -11,7 +11,7 @@ import numpy as np
 import oiffile
 
 from segmentation.data.formats.decoded import DecodeError, check_claim
-from segmentation.data.formats.pixel_size import square_pixel_size
+from segmentation.data.formats.pixel_size import MICROMETRES, square_pixel_size
 from segmentation.data.formats.scenes import Scene, as_names
 
 
@@ -59,5 +59,5 @@ def _scene(file: oiffile.OifFile) -> Scene:
 
 def _spacing(axis: dict) -> float:
     """Return the distance of two pixels in micrometres."""
-    count, unit = int(axis.get("MaxSize", 0)), {"um": 1.0, "nm": 1e-3, "mm": 1e3}.get(axis.get("UnitName", ""), 0.0)
+    count, unit = int(axis.get("MaxSize", 0)), MICROMETRES.get(axis.get("UnitName", ""), 0)
     return abs(float(axis.get("EndPosition", 0)) - float(axis.get("StartPosition", 0))) / max(count, 1) * unit

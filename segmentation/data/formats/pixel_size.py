@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 # What a microscope that shows nuclei can have. Screens and printers (72 to 2,540 dots an inch) have 10 and more.
 FINEST_PIXEL_UM, COARSEST_PIXEL_UM = 0.002, 9.0
 
-_MICROMETRES = {
+MICROMETRES = {
     "nm": 1e-3, "um": 1, "µm": 1, "μm": 1, "micron": 1, "microns": 1, "micrometer": 1, "micrometre": 1, "mm": 1e3,
     "cm": 1e4, "m": 1e6, "in": 25_400, "inch": 25_400,
     r"\u00b5m": 1,  # as ImageJ spells µm
@@ -62,11 +62,11 @@ def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> flo
     if tiff.is_imagej:
         stated = str((tiff.imagej_metadata or {}).get("unit", unit)).lower()
         # As ImageJ reads it: micrometres beside a resolution in centimetres, as Micro-Manager writes, are a name only.
-        unit = unit if unit == "cm" and _MICROMETRES.get(stated) == 1 else stated
+        unit = unit if unit == "cm" and MICROMETRES.get(stated) == 1 else stated
     pixels_per_unit = [page.tags.valueof(f"{axis}Resolution") for axis in "XY"]
     size = None
-    if unit in _MICROMETRES and all(rational and all(rational) for rational in pixels_per_unit):
-        size = square_pixel_size(*(_MICROMETRES[unit] * below / above for above, below in pixels_per_unit))
+    if unit in MICROMETRES and all(rational and all(rational) for rational in pixels_per_unit):
+        size = square_pixel_size(*(MICROMETRES[unit] * below / above for above, below in pixels_per_unit))
     akoya = re.search(r"<PixelSizeMicrons>\s*(\d*\.?\d+)", page.description) if tiff.is_qpi else None
     return square_pixel_size(float(akoya[1]), float(akoya[1])) if akoya and size is None else size
 
@@ -95,6 +95,6 @@ def ome_pixels(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> ElementT
 def _ome_length(pixels: ElementTree.Element, name: str) -> float:
     unit = pixels.get(f"{name}Unit", "µm")
     try:
-        return float(pixels.get(name, 0)) * _MICROMETRES.get(unit, 0)
+        return float(pixels.get(name, 0)) * MICROMETRES.get(unit, 0)
     except ValueError:
         return 0.0
