@@ -73,7 +73,7 @@ def find_inputs(
     Raises
     ------
     InputError
-        If an argument names nothing, or nothing is left.
+        If an argument names no image, or nothing is left.
     segmentation.data.problems.DatasetError
         If a zip, or a folder without images, is no data set.
     """
@@ -90,16 +90,14 @@ def find_inputs(
             expanded = _expand(argument)
         except PermissionError as error:
             raise InputError(f"{error.filename} cannot be read ({error.strerror})") from error
+        if not expanded:
+            raise _no_images([argument], ignored)
         for identifier, file in expanded:
             key = real_path(file) if isinstance(file, Path) else str(file)
             if not (isinstance(key, Path) and key.parent in skipped):
                 files.setdefault(key, (identifier, file))
     if not files:
-        others = passed_over(arguments, ignored)
-        raise InputError(
-            f"There are no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {', '.join(arguments)}"
-            f"{f'; there are {list_counts(others)}' if others else ''}"
-        )
+        raise _no_images(arguments, ignored)
     found = [(identifier, file) for identifier, file in files.values() if subset is None or identifier in subset]
     if subset is not None and not found:
         raise InputError(f"None of the {len(files)} images is among the {len(subset)} ids of the subset")
@@ -112,6 +110,14 @@ def find_inputs(
     ]
     names = unique_names([(identifier, str(file)) for identifier, file, _ in pictures])
     return [Input(name, file, place) for name, (_, file, place) in zip(names, pictures, strict=True)]
+
+
+def _no_images(arguments: Sequence[str], ignored: Collection[Path]) -> InputError:
+    others = passed_over(arguments, ignored)
+    return InputError(
+        f"There are no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {', '.join(arguments)}"
+        f"{f'; there are {list_counts(others)}' if others else ''}"
+    )
 
 
 def passed_over(arguments: Sequence[str], ignored: Collection[Path] = ()) -> Counter[str]:

@@ -6,6 +6,7 @@ import pytest
 import tifffile
 
 from segmentation.batch.inputs import InputError, find_inputs, passed_over, unique_names
+from segmentation.data.problems import DatasetError
 
 
 def touch(folder, *names):
@@ -33,6 +34,17 @@ def test_a_glob_may_match_nothing_but_other_files(tmp_path):
 def test_a_file_that_is_named_is_taken_whatever_its_suffix(tmp_path):
     touch(tmp_path, "cells.dat")
     assert names(tmp_path / "cells.dat") == ["cells"]
+
+
+@pytest.mark.parametrize("argument", ["empty", "text", "text/*.txt", "empty.zip", "below"])
+def test_an_argument_without_images_beside_a_good_one_is_refused_as_a_missing_one_is(tmp_path, argument):
+    touch(tmp_path, "good.png", "text/notes.txt", "below/deeper/notes.txt")
+    (tmp_path / "empty").mkdir()
+    zipfile.ZipFile(tmp_path / "empty.zip", "w").close()
+    expected = r"no images .* in \S+/(empty$|text.*; there are 1 \.txt$)|(empty\.zip|below): no data set found"
+    for arguments in ("good.png", argument), (argument, "good.png"):
+        with pytest.raises((InputError, DatasetError), match=expected):
+            find_inputs([str(tmp_path / each) for each in arguments])
 
 
 @pytest.mark.parametrize("argument", ["missing.png", "missing", "missing/*.png"])
