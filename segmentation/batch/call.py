@@ -43,7 +43,7 @@ class Outcome:
     input: Input
     status: str
     nuclei: int = 0
-    reason: str = ""  # one sentence that names the file: why it failed, or what to know of its content
+    reason: str = ""  # one sentence that names the image: why it failed, or what to know of its content
     scale: float = 1.0  # as in `Prediction`
     diameter: float | None = None
     replaced: bool = False  # earlier results, of other settings or of other content of the file, were removed
@@ -103,7 +103,7 @@ class Call:
             return Outcome(source, SKIPPED, record.nuclei, **kept)
         if record.sha256 != sha256 and not _is_of(record, source):
             raise TakenError(
-                f"{source.file}: {self.folder} holds results of another image of the name {source.name}, "
+                f"{source.title}: {self.folder} holds results of another image of the name {source.name}, "
                 f"{record.input}; name another folder with --output, or replace them with --overwrite"
             )
         return None
@@ -136,7 +136,7 @@ class Call:
                 }
             self.records.store(Record(source.name, str(source.file), sha256, settings, prediction.nuclei, files, **how))
         gaps = prediction.image.gaps
-        reason = f"{source.file} holds {gaps:,} values that are NaN or infinite, taken for background" if gaps else ""
+        reason = f"{source.title} holds {gaps:,} values that are NaN or infinite, taken for background" if gaps else ""
         return Outcome(source, DONE, prediction.nuclei, reason, replaced=replaced, **how)
 
     def fail(self, source: Input, error: Exception) -> Outcome:
@@ -144,10 +144,12 @@ class Call:
         record = self.records.load(source.name)
         if record and _is_of(record, source) and _has_changed(source, record):
             self._discard(source.name)
-        file = printable(str(source.file))
+        file, title = printable(str(source.file)), printable(source.title)
         reason = printable(re.sub(r"\s*[\n\r\t]\s*", " ", str(error).replace(str(source.file), file)).strip())
         if file not in reason:
-            reason = f"{file} failed: {type(error).__name__}, {reason or 'no message'}"
+            reason = f"{title} failed: {type(error).__name__}, {reason or 'no message'}"
+        elif title not in reason:  # which picture of the file?
+            reason = title + reason.removeprefix(file) if reason.startswith(f"{file} ") else f"{title}: {reason}"
         return Outcome(source, FAILED, reason=reason)
 
     def _discard(self, name: str) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from segmentation.command_line import CONTROL_CHARACTER
-from segmentation.data.formats.planes import Place
+from segmentation.data.formats.planes import Place, name_picture
 from segmentation.data.formats.zarr_blocks import is_zarr
 from segmentation.data.images import IMAGE_SUFFIXES, is_special
 from segmentation.data.pictures import list_pictures, mark
@@ -43,6 +43,11 @@ class Input:
     name: str
     file: "File"
     place: Place = ()  # of the picture, in a file that holds several
+
+    @property
+    def title(self) -> str:
+        """What messages call the image."""
+        return name_picture(self.file, self.place)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def shared_limits(
                     first = first or (source, pixels.dtype)
                     if pixels.dtype != first[1]:
                         raise InputError(
-                            f"{source.file} holds {pixels.dtype} and {first[0].file} {first[1]}, where images of one "
+                            f"{source.title} holds {pixels.dtype} and {first[0].title} {first[1]}, where images of one "
                             "depth were expected for --normalise folder: predict each depth by itself"
                         )
                     # Grey ones as they are shown to the network, since those of the call may be grey and coloured.

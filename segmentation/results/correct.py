@@ -23,7 +23,7 @@ from segmentation.atomic import written_whole
 from segmentation.batch.outputs import open_csv, write_rows
 from segmentation.batch.tables import read_summary
 from segmentation.command_line import Parser, refuse
-from segmentation.data.formats.planes import Place
+from segmentation.data.formats.planes import Place, name_picture
 from segmentation.data.images import ImageError, read_image
 from segmentation.data.label_maps import read_label_map
 from segmentation.data.large import open_large
@@ -149,7 +149,8 @@ def _read(row: dict[str, str], settings: dict) -> np.ndarray:
         else:
             pixels = read_image(file, channel, planes).pixels
     except ImageError as error:
-        raise CorrectError(f"{error}; it was read when it was predicted, so predict it again") from error
+        said = name_picture(file, _place(row)) + str(error).removeprefix(str(file))
+        raise CorrectError(f"{said}; it was read when it was predicted, so predict it again") from error
     return pixels if pixels.shape[-1] == 3 else pixels[..., 0]
 
 

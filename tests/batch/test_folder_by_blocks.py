@@ -134,6 +134,38 @@ def test_a_zarr_store_gives_a_zarr_store(tmp_path):
     assert go([tmp_path / "in" / "slide.zarr"], tmp_path / "outslide.zarr")[0].status == "done"
 
 
+def test_what_is_said_of_a_picture_names_its_place_in_the_file(tmp_path):
+    """Of a film, a frame without a finite value and one with some; of a plate, done by blocks, a damaged field."""
+    zarr = pytest.importorskip("zarr")
+    pixels = np.zeros((4, 60, 60), np.float32)
+    pixels[:, 5:15, 5:15] = 1
+    pixels[1], pixels[2, 50:] = np.nan, np.inf
+    images = tmp_path / "images"
+    images.mkdir()
+    tifffile.imwrite(images / "film.tif", pixels, imagej=True, metadata={"axes": "TYX"})
+    plate = zarr.open_group(str(images / "plate.zarr"), mode="w", zarr_format=2)
+    plate.attrs["plate"] = {"wells": [{"path": "B/3"}]}
+    well = plate.create_group("B/3")
+    well.attrs["well"] = {"images": [{"path": "0"}, {"path": "1"}]}
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    for number in "01":
+        field = well.create_group(number)
+        field.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+        field.create_array("0", data=np.uint8(200 * pixels[0]), chunks=(60, 60))
+    (images / "plate.zarr/B/3/1/0/0.0").write_bytes(b"damaged")
+    outcomes = go([images], tmp_path / "out")
+    assert [outcome.status for outcome in outcomes] == ["done", "failed", "done", "done", "done", "failed"]
+    said = [outcome.reason for outcome in outcomes]
+    film, field = images / "film.tif", images / "plate.zarr/B/3/1"
+    assert said[1].startswith(f"{film} (frame 2) holds 3,600 values that are NaN or infinite, where")
+    assert said[2] == f"{film} (frame 3) holds 600 values that are NaN or infinite, taken for background"
+    assert said[5].startswith(f"{field} (row B, column 3, field 2)") and not any(said[i] for i in (0, 3, 4))
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [failure["reason"] for failure in summary["failures"]] == [said[1], said[5]]
+    rows = list(csv.DictReader((tmp_path / "out" / "images.csv").open()))
+    assert [row["reason"] for row in rows if row["status"] == "failed"] == [said[1], said[5]]
+
+
 def test_what_cannot_be_done_by_blocks_fails_alone(tmp_path):
     (tmp_path / "in").mkdir()
     tifffile.imwrite(tmp_path / "in" / "large.tif", draw((300, 350)), tile=(64, 64))

@@ -69,7 +69,7 @@ def test_the_folder_is_a_data_set_with_rois(results, tmp_path, capsys):
         assert len(roifile.roiread(tmp_path / "chosen/rois" / f"{sample.id}.zip")) == expected.max()
 
 
-def test_frames_and_fields_of_a_plate_are_images_of_their_own(tmp_path):
+def test_frames_and_fields_of_a_plate_are_images_of_their_own(tmp_path, capsys):
     """They are written as pictures that Fiji opens, with the outlines that were found in them."""
     rng = np.random.default_rng(4)
     frames = np.stack([draw_fluorescence(rng, (96, 96))[0] for _ in range(3)])
@@ -97,6 +97,10 @@ def test_frames_and_fields_of_a_plate_are_images_of_their_own(tmp_path):
     np.testing.assert_array_equal(samples["plate_B3_f1"].read_image().pixels[..., 0], frames[0][:, :80])
     for sample in samples.values():
         assert sample.read_labels(sample.read_image().pixels.shape[:2]).any()
+    frames = np.where(np.arange(3)[:, None, None] == 1, np.nan, frames.astype(np.float32))
+    tifffile.imwrite(tmp_path / "in/film.tif", frames, imagej=True, metadata={"axes": "TYX"})
+    assert main([str(tmp_path / "out"), "--output", str(tmp_path / "again")]) == 2
+    assert f"correct: {tmp_path}/in/film.tif (frame 2) holds 9,216 values that are NaN" in capsys.readouterr().err
 
 
 def test_what_cannot_be_used_is_said_in_a_sentence(results, tmp_path, capsys):

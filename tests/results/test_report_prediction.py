@@ -73,6 +73,13 @@ def test_summary_failures_settings(tmp_path):
     assert "Not done yet" not in text
 
 
+def test_a_picture_that_failed_is_named_beside_another_of_its_file(tmp_path):
+    failures = [{"name": "film_t2", "file": "in/film.tif", "reason": "in/film.tif (frame 2) is damaged"}]
+    write_page_of(tmp_path / "report.html", ["in/film.tif"], failures=failures)
+    text = " ".join(Page(tmp_path / "report.html").text.split())
+    assert "film_t2 in/film.tif (frame 2) is damaged" in text and "Not done yet" not in text
+
+
 @pytest.mark.parametrize("name", [HOSTILE, "</script><script>alert(1)</script>", "<!--<script>", "a\u2028'\"&amp;.png"])
 def test_names_are_text(tmp_path, name):
     failures = [{"name": name, "file": f"in/{name}", "reason": f"in/{name} is broken"}]

@@ -42,6 +42,19 @@ class Planes:
         return [int(self.project) - 1]
 
 
+def name_picture(file: object, place: Place) -> str:
+    """Name a picture in messages: by its file, and by its place if the file holds several.
+
+    Examples
+    --------
+    >>> name_picture("cells.czi", (("series", "2"), ("frame", "3")))
+    'cells.czi (series 2, frame 3)'
+    >>> name_picture("cells.png", ())
+    'cells.png'
+    """
+    return f"{file} ({', '.join(map(' '.join, place))})" if place else str(file)
+
+
 def project(planes: Iterable[np.ndarray], how: str | None) -> np.ndarray:
     """Return the maximum of planes, in their dtype, or their mean, as float32; they are read one by one.
 

@@ -93,8 +93,8 @@ def write_prediction_page(
     """
     found = _Found(count)
     failures = [failure for summary in summaries for failure in summary["failures"]]
-    finished = found.add(images, {failure["file"] for failure in failures})
-    failures = [failure for failure in failures if failure["file"] not in finished]
+    finished = found.add(images, {(failure["name"], failure["file"]) for failure in failures})
+    failures = [failure for failure in failures if (failure["name"], failure["file"]) not in finished]
     unit, areas = found.areas()
     figures = [("Images", f"{found.images:,}"), ("Nuclei", f"{found.nuclei:,}")]
     if found.nuclei:
@@ -178,8 +178,8 @@ class _Found:
         self.plates = Plates()
         self._areas: Counter[tuple[float, float | None]] = Counter()  # by area in pixels and size of a pixel
 
-    def add(self, images: Iterable[tuple[Record, dict]], files: Collection[str]) -> set[str]:
-        """Count images; return which of the `files` are among them."""
+    def add(self, images: Iterable[tuple[Record, dict]], failed: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Count images; return which of those that `failed`, pairs of name and file, are among them."""
         finished = set()
         for record, part in images:
             if self.images < _FIRST or (self.images - _FIRST) % self.step == 0:
@@ -192,8 +192,8 @@ class _Found:
             for area, times in part["areas"]:
                 if area and times:
                     self._areas[area, size] += times
-            if record.input in files:
-                finished.add(record.input)
+            if (record.name, record.input) in failed:
+                finished.add((record.name, record.input))
         return finished
 
     @property
