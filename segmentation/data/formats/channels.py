@@ -12,6 +12,8 @@ RGB = ("red", "green", "blue")
 
 # Alpha is nearly everywhere transparent or opaque.
 _MOST_PARTLY_TRANSPARENT = 0.01
+# Channels in a message: a damaged file may claim tens of thousands.
+_LISTED = 20
 
 
 class SeveralChannels(Undecided):
@@ -41,14 +43,15 @@ def choose_channel(channel: str, names: Sequence[str | None]) -> int:
 
 
 def list_channels(names: Sequence[str | None]) -> str:
-    """Name the channels and number them from 1.
+    """Name the channels and number them from 1; of more than 20, the first ones.
 
     Examples
     --------
     >>> list_channels(["DAPI", None])
     '1 (DAPI), 2'
     """
-    return ", ".join(f"{number} ({name})" if name else str(number) for number, name in enumerate(names, 1))
+    first = ", ".join(f"{number} ({name})" if name else str(number) for number, name in enumerate(names[:_LISTED], 1))
+    return first if len(names) <= _LISTED else f"{first} and {len(names) - _LISTED:,} more"
 
 
 def name_channels(names: Sequence[str | None], chosen: int) -> tuple[str, ...]:

@@ -89,6 +89,15 @@ def test_channels_without_names(file, channels, axes, options):
         read_image(file, "DAPI")
 
 
+def test_of_many_channels_the_first_are_listed(file):
+    tifffile.imwrite(file, np.zeros((2, 2, 60_000), np.uint8), photometric="minisblack", planarconfig="contig")
+    listed = ", ".join(map(str, range(1, 21)))
+    with pytest.raises(ImageError) as refusal:
+        read_image(file, "DAPI")
+    assert str(refusal.value) == (f"{file} has no channel 'DAPI', where one of {listed} and 59,980 more was expected")
+    assert list_channels((None,) * 20) == listed
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_channels_of_a_colour_picture(tmp_path, suffix):
     colours = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
