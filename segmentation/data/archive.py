@@ -44,17 +44,17 @@ class Archive:
         """Let another process open the same zip."""
         return Archive, (self.path,)
 
-    def read(self, name: str) -> bytes:
-        """Return the content of a member; raise OSError if it is damaged, encrypted, unknown or too large."""
+    def read(self, name: str, length: int = -1) -> bytes:
+        """Return a member, or at most `length` bytes of it; OSError if damaged, encrypted, unknown, or too large."""
         try:
             size = self.zip.getinfo(name).file_size
-            if size > LARGEST_MEMBER:
-                raise zipfile.BadZipFile(f"{size:,} bytes, at most {LARGEST_MEMBER:,} are read; extract it")
+            if length < 0 and size > LARGEST_MEMBER:
+                raise zipfile.BadZipFile(f"{size:,} bytes, at most {LARGEST_MEMBER:,} are read; extract the zip")
             # ZipFile counts its open members without a lock. Reading and decompressing need none.
             with self._lock:
                 member = self.zip.open(name)
             try:
-                return member.read()
+                return member.read(length)
             finally:
                 with self._lock:
                     member.close()
@@ -88,6 +88,10 @@ class ArchiveMember:
 
     def read_bytes(self) -> bytes:
         return self.archive.read(self.path)
+
+    def read_start(self, length: int) -> bytes:
+        """Return at most `length` bytes from the beginning, however large the file is."""
+        return self.archive.read(self.path, length)
 
     def __str__(self) -> str:
         return f"{self.archive.path}/{self.path}"

@@ -110,9 +110,9 @@ def choose_run_length_table(
 
 
 def _is_run_length_table(file: File) -> bool:
-    """Whether a CSV has the columns of a run-length table. Files on disk may be large, so only the header is read."""
+    """Whether a CSV has the columns of a run-length table. Files may be large, so only the header is read."""
     try:
-        with file.open("rb") if isinstance(file, Path) else io.BytesIO(file.read_bytes()) as stream:
+        with file.open("rb") if isinstance(file, Path) else io.BytesIO(file.read_start(4096)) as stream:
             header = stream.readline(4096).decode("utf-8-sig", errors="replace").split(",")
     except OSError:
         return False

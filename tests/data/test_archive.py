@@ -196,7 +196,7 @@ def test_a_member_that_claims_too_much_is_refused_before_it_is_read(tmp_path, mo
         writer.writestr("images/small.png", bytes(1000))
     members, _ = list_files(tmp_path / "set.zip")
     assert len(members["images/small.png"].read_bytes()) == 1000
-    with pytest.raises(OSError, match=r"large\.png: .*: 1,001 bytes, at most 1,000 are read; extract it"):
+    with pytest.raises(OSError, match=r"large\.png: .*: 1,001 bytes, at most 1,000 are read; extract the zip"):
         members["images/large.png"].read_bytes()
     with pytest.raises(ImageError, match=r"large\.png cannot be read "):
         read_image(members["images/large.png"])

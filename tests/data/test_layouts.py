@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from segmentation.data import problems
+from segmentation.data import archive, problems
 from segmentation.data.layouts import NO_MASKS, NUCLEUS_FILES, PAIRS, RUN_LENGTHS, find_data_set, find_samples
 from segmentation.data.problems import DatasetError
 from segmentation.results.geojson import write_geojson
@@ -75,6 +75,23 @@ def test_run_lengths_in_the_folder_or_beside_it(tmp_path, write_pairs, zip_folde
     assert_holds(tmp_path, RUN_LENGTHS, label_maps) if table == "t.csv" else None
     if table == "images/t.csv":
         assert_holds(zip_folder(tmp_path / "images", tmp_path / "x.zip"), RUN_LENGTHS, label_maps)
+
+
+def test_a_table_too_large_to_be_read_from_a_zip_is_named_and_other_large_files_do_not_matter(
+    tmp_path, write_pairs, zip_folder, label_maps, monkeypatch
+):
+    write_pairs(tmp_path / "data", label_maps)
+    shutil.rmtree(tmp_path / "data" / "masks")
+    (tmp_path / "data" / "measured.csv").write_text("about,something\n" + "else,1\n" * 10_000)
+    write_table(tmp_path / "data" / "t.csv", label_maps)
+    zip_folder(tmp_path / "data", tmp_path / "data.zip")
+    monkeypatch.setattr(archive, "LARGEST_MEMBER", 69_999)
+    assert_holds(tmp_path / "data.zip", RUN_LENGTHS, label_maps)
+    monkeypatch.setattr(archive, "LARGEST_MEMBER", 20)
+    with pytest.raises(
+        DatasetError, match=r"data\.zip/\S*t\.csv: cannot be read as a table of run lengths: .* 20 are read"
+    ):
+        find_data_set(tmp_path / "data.zip")
 
 
 def test_the_table_is_chosen_by_its_ids(tmp_path, write_bowl, label_maps):
