@@ -73,7 +73,7 @@ class Cluster:
     ) -> None:
         self._where, self._warn = address or _read_address(file), warn
         self._name = f"nuclei-segmentation-{uuid.uuid4()}"
-        self._threads_there, self._looked = 0, -inf
+        self._threads_there, self._looked, self._was_told = 0, -inf, False
         for logger in "distributed", "distributed.client":  # they report what is said here in a sentence
             logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
         place = re.fullmatch(r"(?:tcp|tls)://(.+):(\d{1,5})", self._where)
@@ -163,7 +163,9 @@ class Cluster:
                     done.add(future)
                 if not flying:
                     return
-                self._wait_for(done)
+                while not done.has_ready():
+                    self._tell_if_alone()
+                    time.sleep(_POLL_SECONDS)
                 future = next(done)
                 task = flying.pop(future)
                 yield from task.then(self._result(call, future))
@@ -172,17 +174,15 @@ class Cluster:
             with suppress(Exception):  # the scheduler may be gone
                 self._client.cancel([*flying])
 
-    def _wait_for(self, done: distributed.as_completed) -> None:
-        """Wait for a task that is done; say so if no worker is left that could do one."""
-        was_told = False
-        while not done.has_ready():
-            if not self._threads() and not was_told:
-                self._warn(
-                    f"No worker is left of the scheduler at {self._where}; this waits for one (dask worker "
-                    f"{self._where}), or press Ctrl-C"
-                )
-                was_told = True
-            time.sleep(_POLL_SECONDS)
+    def _tell_if_alone(self) -> None:
+        """Say once that no worker is left, until there is one again."""
+        is_alone = not self._threads()
+        if is_alone and not self._was_told:
+            self._warn(
+                f"No worker is left of the scheduler at {self._where}; this waits for one (dask worker "
+                f"{self._where}), or press Ctrl-C"
+            )
+        self._was_told = is_alone
 
     def _threads(self) -> int:
         """Return how many tasks the workers do at once, as of some seconds ago."""
@@ -194,16 +194,21 @@ class Cluster:
 
     def _result(self, call: Call, future: Future) -> Any:
         """Return what a task gave, or the exception that it ended with."""
-        if future.status == "finished":
-            result, seconds = future.result()
-            for stage, value in seconds.items():
-                call.seconds[stage] += value
-            return result
-        if future.status != "error":
-            raise ClusterError(
-                f"The scheduler at {self._where} is gone; the images that are done are kept, and the same command, "
-                "with or without a scheduler, goes on from there"
-            )
+        while future.status != "error":
+            try:
+                result, seconds = future.result(timeout=_LOOK_AGAIN_SECONDS)
+            except TimeoutError:  # the worker ended before the result was fetched; another one does the task again
+                self._tell_if_alone()
+            except Exception as reason:
+                if future.status != "error":
+                    raise ClusterError(
+                        f"The scheduler at {self._where} is gone; the images that are done are kept, and the same "
+                        "command, with or without a scheduler, goes on from there"
+                    ) from reason
+            else:
+                for stage, value in seconds.items():
+                    call.seconds[stage] += value
+                return result
         error = future.exception()
         if isinstance(error, worker.WorkerError):
             raise ClusterError(str(error))

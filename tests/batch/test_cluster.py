@@ -8,16 +8,21 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from segmentation.atomic import is_unfinished
+from segmentation.batch.folder import predict_folder
+from segmentation.batch.inputs import find_inputs
+from segmentation.batch.recipe import Recipe
+from segmentation.results.formats import open_outputs
 from tests.batch.test_folder import contents, draw
 from tests.prediction.tiny_model import write_tiny_bundle
 
-pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -175,6 +180,40 @@ def test_that_no_worker_is_left_is_said_and_a_new_one_goes_on(images, cluster, e
     cluster.worker()
     said, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 1 and "1 failed" in said
+    assert results(out) == expected
+
+
+def test_a_result_that_ends_with_its_worker_is_made_again(images, cluster, expected, out, monkeypatch):
+    """The worker is killed when the first task is done, and before its result is fetched."""
+    worker, told = cluster.worker(), []
+
+    class WorkerEnds(distributed.as_completed):
+        def __next__(self):
+            future = super().__next__()
+            if worker.poll() is None:
+                worker.kill()
+                worker.wait()
+                wait_for(lambda: not future.client.nthreads())
+            return future
+
+    def warn(sentence):
+        told.append(sentence)
+        cluster.worker()
+
+    from segmentation.batch.cluster import Cluster as Connection
+
+    monkeypatch.setattr(distributed, "as_completed", WorkerEnds)
+    monkeypatch.chdir(images.parent)
+    how = {"diameter": None}
+    recipe = Recipe(images.parent / "model", "auto", None, how, ("masks", "labels", "table"), open_outputs)
+    predictor, outputs = recipe.open(1)
+    recipe = replace(recipe, precision=predictor.engine.precision)
+    inputs = find_inputs([Path(images.name)])
+    with Connection(file=cluster.file, warn=warn) as run:
+        run.prepare(inputs, Path(out.name), recipe, predictor.settings)
+        outcomes = predict_folder(inputs, Path(out.name), predictor, outputs, run=run)
+    assert len(told) == 1 and told[0].startswith("No worker is left")
+    assert [outcome.status for outcome in outcomes].count("failed") == 1
     assert results(out) == expected
 
 
