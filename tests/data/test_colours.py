@@ -74,6 +74,49 @@ def test_so_it_is_in_jpeg(nuclei, tmp_path):
         assert np.abs(image.pixels[..., 0].astype(int) - nuclei).mean() < 6
 
 
+COLOURS = {
+    "blue": (0, 0, 1),
+    "cyan": (0, 1, 1),
+    "magenta": (1, 0, 1),
+    "orange": (1, 0.5, 0),
+    "as DAPI": (0.27, 0.27, 1),
+}
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("quality", [None, 95, 75, 50])
+def test_so_it_is_with_a_white_scale_bar_and_text_and_after_jpeg(nuclei, tmp_path, colour, quality):
+    shown = (nuclei[..., None] * np.array(COLOURS[colour])).astype(np.uint8)
+    is_covered = cv2.putText(np.zeros_like(nuclei), "20 um", (270, 335), cv2.FONT_HERSHEY_PLAIN, 1, 1)
+    is_covered[-16:-10, -90:-10] = 1
+    for is_annotated in (False, True):
+        if is_annotated:
+            shown[is_covered > 0] = 255
+        file = tmp_path / ("shown.jpg" if quality else "shown.png")
+        Pillow.fromarray(shown).save(file, **({"quality": quality} if quality else {}))
+        image = read_image(file)
+        assert image.channel_names == ("grey",)
+        expected = np.where(is_covered & is_annotated, 255, nuclei)
+        difference = np.abs(image.pixels[..., 0].astype(int) - expected)
+        assert difference.mean() < 6 if quality else not difference.any()
+
+
+def test_colours_of_floats_are_not_taken_for_rounding(tmp_path):
+    stored = (cv2.imread(str(SAMPLES / "stained_06.png"))[..., ::-1] / 255).astype(np.float32)
+    tifffile.imwrite(tmp_path / "float.tif", stored, photometric="rgb")
+    np.testing.assert_array_equal(read_image(tmp_path / "float.tif").pixels, stored)
+
+
+@pytest.mark.parametrize("marker", [(0, 1, 0), (1, 0, 0)])
+def test_a_marker_in_few_nuclei_is_no_scale_bar(nuclei, marker):
+    n_labels, labels = cv2.connectedComponents((nuclei > 60).astype(np.uint8))
+    merged = np.stack([0 * nuclei, 0 * nuclei, nuclei], axis=-1)
+    merged[labels == n_labels - 1] += 200 * np.array(marker, np.uint8)
+    assert np.mean(merged[..., :2].any(axis=-1)) < 0.02
+    merged[-16:-10, -90:-10] = 255
+    assert find_single_channel(merged) is None
+
+
 def test_colours_that_are_data_stay(nuclei, cytoplasm):
     assert find_single_channel(np.stack([0 * nuclei, cytoplasm, nuclei], axis=-1)) is None
     assert find_single_channel(np.stack([nuclei, np.roll(cytoplasm, 20, 0), 0 * nuclei], axis=-1)) is None
