@@ -22,7 +22,7 @@ from segmentation.batch.joining import Partitions, is_table, remove_table
 from segmentation.batch.locks import shared_lock
 from segmentation.batch.outputs import ImageOutput, Output, PartitionedTable
 from segmentation.batch.pipeline import run_pipeline
-from segmentation.batch.records import RECORDS, is_inside
+from segmentation.batch.records import RECORDS, Records, is_inside
 from segmentation.batch.stages import finish, may_succeed_alone, predict, predict_by_blocks, read
 from segmentation.batch.tables import read_summary, summary_name, write_tables
 from segmentation.data.large import LARGEST_WHOLE
@@ -92,7 +92,7 @@ def predict_folder(
     own = shard.select(inputs) if shard else inputs
     with ExitStack() as stack:
         try:
-            folders = _make_folders(folder, outputs.values())
+            folders = _make_folders(folder, outputs)
             # Other processes may be writing; with shards even on other machines, where locks may not reach.
             clean = partial(_remove_unfinished, [] if shard else folders)
             stack.enter_context(shared_lock(folder / RECORDS / "lock", clean))
@@ -158,16 +158,19 @@ def _overlapped(call: Call, sources: Sequence[Input], threads: int, streams: int
     return run_pipeline(len(sources), *stages, threads, streams, engine.batch_pixels, engine.stop)
 
 
-def _make_folders(folder: Path, outputs: Collection[Output]) -> list[Path]:
-    """Make the folders and see that files can be written there; refuse folders with files of others."""
-    folders = [folder / output.folder for output in outputs if isinstance(output, ImageOutput)]
-    for own in [] if (folder / RECORDS).exists() else folders:
-        if own.is_dir() and any(own.iterdir()):
-            raise FolderError(f"{own} holds files that no prediction wrote; name another folder with --output")
-    tables = [output.file for output in outputs if not isinstance(output, ImageOutput)]
-    for name in [] if (folder / RECORDS).exists() else [*tables, "summary.json"]:
-        if (folder / name).exists():
-            raise FolderError(f"{folder / name} was written by no prediction; name another folder with --output")
+def _make_folders(folder: Path, outputs: Mapping[str, Output]) -> list[Path]:
+    """Make the folders and see that files can be written there; refuse files of others where results belong."""
+    places = {key: folder / (out.folder if isinstance(out, ImageOutput) else out.file) for key, out in outputs.items()}
+    marks = {key: folder / RECORDS / f"{place.name}.own" for key, place in places.items()}
+    for key, place in places.items():
+        is_taken = any(place.iterdir()) if place.is_dir() else place.exists()
+        # Without a mark, an earlier version of this code may have written it.
+        if is_taken and not (marks[key].exists() or any(key in record.files for record in Records(folder).all())):
+            what = "holds files that no prediction wrote" if place.is_dir() else "was written by no prediction"
+            raise FolderError(f"{place} {what}; name another folder with --output")
+    if (folder / "summary.json").exists() and not (folder / RECORDS).exists():
+        raise FolderError(f"{folder / 'summary.json'} was written by no prediction; name another folder with --output")
+    folders = [places[key] for key, output in outputs.items() if isinstance(output, ImageOutput)]
     folders = [folder, folder / RECORDS, *folders]
     for own in folders:
         own.mkdir(parents=True, exist_ok=True)
@@ -175,6 +178,8 @@ def _make_folders(folder: Path, outputs: Collection[Output]) -> list[Path]:
             raise FolderError(f"{own} is a link to a folder outside {folder}; remove it, or name another --output")
         with tempfile.TemporaryFile(dir=own):  # a folder may exist and yet take no file
             pass
+    for mark in marks.values():  # before the first result: this call may be killed
+        mark.touch()
     return folders
 
 

@@ -2,7 +2,8 @@
 
 ``FOLDER/.records/NAME.json`` says from which content (SHA-256) and under which settings the results of an image were
 made, and how large each file is. It is written last, so results without a record are unfinished. The other files there
-are the parts of tables and pages, the blocks of large images that are not finished, and locks.
+are the parts of tables and pages, the blocks of large images that are not finished, locks, and marks (``masks.own``) of
+the folders and tables that calls began to write: others are not replaced.
 
 A record may be damaged, or made by somebody else. One that is not as `Record` says, or that names other files than
 those of its image in this folder, counts as not there.

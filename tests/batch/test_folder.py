@@ -399,6 +399,23 @@ def test_files_of_others_are_not_overwritten(tmp_path):
     with pytest.raises(FolderError, match="no prediction wrote"):
         go(tmp_path, tmp_path)
     assert contents(tmp_path) == before
+    (tmp_path / "nuclei.csv").write_text("precious")
+    before = contents(tmp_path)
+    go(tmp_path, tmp_path, outputs={"labels": OUTPUTS["labels"]})  # which needs neither masks/ nor the table
+    for key, said in (("masks", "holds files that no prediction wrote"), ("table", "was written by no prediction")):
+        with pytest.raises(FolderError, match=said):
+            go(tmp_path, tmp_path, outputs={"labels": OUTPUTS["labels"], key: OUTPUTS[key]}, overwrite=True)
+    after = contents(tmp_path)
+    assert {name: after[name] for name in before} == before
+
+
+def test_results_of_earlier_versions_without_marks_are_those_of_a_prediction(images, tmp_path):
+    go(images, tmp_path / "out")
+    marks = list((tmp_path / "out" / ".records").glob("*.own"))
+    assert {mark.name for mark in marks} == {"masks.own", "labels.own", "nuclei.csv.own"}
+    for mark in marks:
+        mark.unlink()
+    assert statuses(go(images, tmp_path / "out", make_predictor(0.6))) == ["done"] * 12
 
 
 SLOW = """
