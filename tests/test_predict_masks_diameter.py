@@ -89,7 +89,7 @@ def test_the_pixel_size_is_that_of_the_measurements_and_of_the_files(predict):
     for row in csv.DictReader((out / "nuclei.csv").open()):
         assert float(row["area_um2"]) == pytest.approx(int(row["area"]) / 16)
     assert summary["nuclei"] > 0
-    assert read_image(out / "labels" / "cell.tif").pixel_size_um == pytest.approx(0.25)
+    assert read_image(out / "labels" / "cell.tif").pixel_size_um == pytest.approx((0.25, 0.25))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from segmentation.batch.joining import remove_table
 from segmentation.batch.outputs import ImageOutput, Output, Prediction
 from segmentation.batch.records import Record, Records
 from segmentation.command_line import printable
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.formats.planes import Planes
 from segmentation.data.images import Image, is_special
 from segmentation.data.large import LARGEST_WHOLE, LargeImage, content_digest
@@ -86,8 +87,9 @@ class Call:
 
     def completed(self, image: _Image, source: Input) -> _Image:
         """Return the image with its place in the file, and the pixel size that the user gave, if any."""
-        size = self.predictor.pixel_size_um
-        return replace(image, place=source.place, pixel_size_um=image.pixel_size_um if size is None else size)
+        side = self.predictor.pixel_size_um
+        size = image.pixel_size_um if side is None else PixelSize(side, side)
+        return replace(image, place=source.place, pixel_size_um=size)
 
     def find_finished(self, source: Input, sha256: str) -> Outcome | None:
         """Return the outcome of an earlier call that still holds; TakenError if it is that of another image."""

@@ -21,6 +21,7 @@ from segmentation.data.colours import find_single_channel, is_lookup_table
 from segmentation.data.formats import bmp, gif, jpeg, jpeg2000, npy, png, scenes, webp
 from segmentation.data.formats.channels import GREY, RGB, choose_channel, is_all_colours, name_channels
 from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.formats.planes import Place, Planes
 
 # What is taken from a folder. Slide scanners and some microscopes give TIFF suffixes of their own.
@@ -63,8 +64,8 @@ class Image:
         How many values were NaN or infinite in the file, and are the median of their channel now: background.
     channel_names : tuple of str
         ``("grey",)`` or ``("red", "green", "blue")``.
-    pixel_size_um : float or None
-        Side of a pixel in micrometres, where the file tells.
+    pixel_size_um : PixelSize or None
+        Height and width of a pixel in micrometres, where the file tells.
     all_channels : (H, W, K) ndarray or None
         All channels of the file, in its own dtype, where `pixels` are one of several.
     all_names : tuple of str
@@ -75,7 +76,7 @@ class Image:
 
     pixels: np.ndarray
     channel_names: tuple[str, ...]
-    pixel_size_um: float | None
+    pixel_size_um: PixelSize | None
     all_channels: np.ndarray | None = None
     all_names: tuple[str, ...] = ()
     gaps: int = 0

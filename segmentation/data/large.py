@@ -13,6 +13,7 @@ import numpy as np
 
 from segmentation.data.formats.channels import GREY, RGB, choose_channel, is_all_colours, name_channels
 from segmentation.data.formats.decoded import MAX_PIXELS, Decoded, DecodeError
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.formats.planes import Place, Planes
 from segmentation.data.formats.scenes import folder_beside
 from segmentation.data.formats.zarr_blocks import ZarrBlocks, is_zarr
@@ -78,7 +79,7 @@ class LargeImage:
     shape: tuple[int, int]
     dtype: np.dtype
     channel_names: tuple[str, ...]
-    pixel_size_um: float | None
+    pixel_size_um: PixelSize | None
     zarr_format: int | None
     measured_names: tuple[str, ...]
     _source: Blocks

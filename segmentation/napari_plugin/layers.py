@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from segmentation.data.formats.pixel_size import square_pixel_size
+from segmentation.data.formats.pixel_size import PixelSize, credible_size
 from segmentation.napari_plugin.pictures import LayerError, LayerPicture, find_channels
 from segmentation.napari_plugin.segmenting import Nuclei
 
@@ -50,12 +50,12 @@ def picture_of(layer: "Image", channel: int | None) -> LayerPicture:
     return replace(picture, channel=channel - 1, axis=axis)
 
 
-def _pixel_size(layer: "Image") -> float | None:
-    """Return the side of a pixel in micrometres, where the layer has a unit of length."""
+def _pixel_size(layer: "Image") -> PixelSize | None:
+    """Return the size of a pixel, where the layer has a unit of length."""
     height, width = (side * unit for side, unit in zip(layer.scale[-2:], layer.units[-2:], strict=True))
     if not (height.check("[length]") and width.check("[length]")):
         return None
-    return square_pixel_size(width.to("micrometer").magnitude, height.to("micrometer").magnitude)
+    return credible_size(width.to("micrometer").magnitude, height.to("micrometer").magnitude)
 
 
 def add_nuclei(viewer: "napari.viewer.Viewer", image: "Image", picture: LayerPicture, found: Nuclei) -> "Labels":

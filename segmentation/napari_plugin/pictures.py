@@ -9,6 +9,7 @@ import numpy as np
 
 from segmentation.data.formats.channels import name_channels
 from segmentation.data.formats.decoded import Decoded, DecodeError, one_line
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.images import Image, as_image, image_errors
 from segmentation.data.large import LARGEST_WHOLE
 from segmentation.prediction.engines import Stopped
@@ -75,8 +76,8 @@ class LayerPicture:
         Index of the one of C channels that shows the nuclei.
     axis : int
         The axis of the channels.
-    pixel_size_um : float or None
-        Side of a pixel in micrometres.
+    pixel_size_um : PixelSize or None
+        Height and width of a pixel in micrometres.
     stopped : threading.Event
         Once it is set, `read` raises `segmentation.prediction.engines.Stopped`.
     """
@@ -86,7 +87,7 @@ class LayerPicture:
     rgb: bool = False
     channel: int | None = None
     axis: int = 0
-    pixel_size_um: float | None = None
+    pixel_size_um: PixelSize | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
 
     @property

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segmentation.batch.outputs import Prediction, TableOutput
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.results.large_measurement import measure_areas
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 # The diameter of a nucleus is that of a circle of its area, in pixels; the scale is that at which the network saw it.
 COLUMNS = (
-    *("image", "file", "status", "height", "width", "pixel_size_um", "nuclei"),
+    *("image", "file", "status", "height", "width", "pixel_height_um", "pixel_width_um", "nuclei"),
     *("median_diameter", "median_diameter_um", "foreground_fraction", "scale", "reason"),
 )
 
@@ -34,9 +35,9 @@ def image_rows(prediction: "Prediction | LargePrediction") -> list[Sequence[str]
     else:
         file, (height, width) = str(prediction.image.file), prediction.image.shape
         areas = measure_areas(prediction)
-    size = image.pixel_size_um or np.nan
+    size = image.pixel_size_um or PixelSize(np.nan, np.nan)
     diameter = np.median(np.sqrt(areas * 4 / np.pi)) if len(areas) else np.nan
-    numbers = height, width, size, len(areas), diameter, diameter * size, areas.sum() / (height * width)
+    numbers = height, width, *size, len(areas), diameter, diameter * size.side, areas.sum() / (height * width)
     texts = ["" if np.isnan(number) else f"{number:.7g}" for number in (*numbers, prediction.scale)]
     verdict = prediction.verdict.as_dict() if prediction.verdict else {}
     judged = ("" if value is None else str(value) for value in verdict.values())

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.batch.outputs import ImageOutput
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.results.large_labels import write_large_label_map
 from segmentation.results.tiff import write_tiff
 
 
-def write_label_map(file: Path, labels: np.ndarray, pixel_size_um: float | None = None) -> None:
+def write_label_map(file: Path, labels: np.ndarray, pixel_size_um: PixelSize | None = None) -> None:
     """Write a label map, (H, W) integers, as uint16, or as uint32 where a label is above 65,535.
 
     Raises

@@ -87,7 +87,8 @@ def _write_zarr(folder: Path, prediction: "LargePrediction") -> None:
     nuclei = labels.create_group("nuclei")
     datasets: list[dict[str, Any]] = []
     height, width = prediction.image.shape
-    size, unit = (prediction.image.pixel_size_um, {"unit": "micrometer"}) if prediction.image.pixel_size_um else (1, {})
+    size = prediction.image.pixel_size_um
+    unit = {"unit": "micrometer"} if size else {}
     # OME-Zarr 0.5 demands the names, which Zarr 2 cannot hold.
     options: dict[str, Any] = (
         {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
@@ -109,7 +110,7 @@ def _write_zarr(folder: Path, prediction: "LargePrediction") -> None:
                 array[rows, columns] = prediction.read(rows, columns)
             else:  # every second pixel, as labels cannot be averaged
                 array[rows, columns] = finer[2 * row : 2 * rows.stop : 2, 2 * column : 2 * columns.stop : 2]
-        scale = [float(size * 2**level)] * 2
+        scale = [float(side * 2**level) for side in size or (1, 1)]
         datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
         if max(height, width) <= _COARSEST:
             break

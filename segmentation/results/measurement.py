@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.images import Image
 from segmentation.results.convex_area import convex_area
 from segmentation.results.label_runs import Runs, bounding_boxes, find_runs
@@ -37,7 +38,7 @@ def column_names(channel_names: Sequence[str]) -> list[str]:
 
 
 def measure_nuclei(
-    labels: np.ndarray, pixels: np.ndarray, channel_names: Sequence[str], pixel_size_um: float | None = None
+    labels: np.ndarray, pixels: np.ndarray, channel_names: Sequence[str], pixel_size_um: Sequence[float] | None = None
 ) -> dict[str, np.ndarray]:
     """Measure the nuclei of one image: size, position, shape, and the intensities of each channel.
 
@@ -52,8 +53,9 @@ def measure_nuclei(
         The image as it was read.
     channel_names : sequence of str
         C names, such as ``("grey",)`` or ``("red", "green", "blue")``.
-    pixel_size_um : float, optional
-        Side of a pixel in micrometres.
+    pixel_size_um : (float, float), optional
+        Height and width of a pixel in micrometres. If they differ, there is no ``perimeter_um``: the perimeter is
+        defined for square pixels alone.
 
     Returns
     -------
@@ -67,11 +69,12 @@ def measure_nuclei(
 
     Examples
     --------
-    >>> table = measure_nuclei(np.array([[0, 7, 7]]), np.array([[[0], [10], [20]]]), ["grey"], pixel_size_um=0.5)
+    >>> labels, pixels = np.array([[0, 7, 7]]), np.array([[[0], [10], [20]]])
+    >>> table = measure_nuclei(labels, pixels, ["grey"], pixel_size_um=(0.5, 0.25))
     >>> [int(table[name][0]) for name in ("label", "area", "min_intensity_grey", "sum_intensity_grey")]
     [7, 2, 10, 30]
-    >>> float(table["area_um2"][0])
-    0.5
+    >>> [float(table[name][0]) for name in ("area_um2", "centroid_x", "centroid_x_um")]
+    [0.25, 1.5, 0.375]
     """
     if pixels.shape != (*labels.shape, len(channel_names)):
         raise ValueError(
@@ -96,15 +99,22 @@ def measure_nuclei(
     for channel, name in enumerate(channel_names):
         table |= _intensity_columns(pixels[..., channel][foreground], runs, area, name)
     if pixel_size_um is not None:
-        add_micrometres(table, pixel_size_um)
+        add_micrometres(table, PixelSize(*pixel_size_um))
     return {name: table[name] for name in column_names(channel_names) if name in table}
 
 
-def add_micrometres(table: dict[str, np.ndarray], pixel_size_um: float) -> None:
+def add_micrometres(table: dict[str, np.ndarray], size: PixelSize) -> None:
     """Add the columns in micrometres to a table of `measure_nuclei`, from those in pixels."""
-    table["area_um2"] = table["area"] * pixel_size_um**2
-    for name in (*_LENGTHS, *_LATER_LENGTHS):
-        table[f"{name}_um"] = table[name] * pixel_size_um
+    table["area_um2"] = table["area"] * size.area
+    for name in _LENGTHS:
+        table[f"{name}_um"] = table[name] * (size.width if name.endswith("_x") else size.height)
+    if size.height == size.width:
+        later = {name: table[name] * size.width for name in _LATER_LENGTHS}
+    else:
+        yy, xx, yx = _variances(table)
+        ellipse = _ellipse_columns(table["area_um2"], yy * size.height**2, xx * size.width**2, yx * size.area)
+        later = {name: ellipse[name] for name in _LATER_LENGTHS if name in ellipse}
+    table |= {f"{name}_um": values for name, values in later.items()}
 
 
 def merge_parts(parts: dict[str, np.ndarray], channel_names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -120,13 +130,10 @@ def merge_parts(parts: dict[str, np.ndarray], channel_names: Sequence[str]) -> d
         return (weights * values).sum(keepdims=True)
 
     y, x = mean(parts["centroid_y"]), mean(parts["centroid_x"])
-    # Variances of the coordinates: those within the parts, from their ellipses, and those of the parts' centroids.
-    major, minor = (parts["axis_major_length"] / 4) ** 2, (parts["axis_minor_length"] / 4) ** 2
-    cosine, sine = np.cos(parts["orientation"]), np.sin(parts["orientation"])
+    # Variances of the coordinates: those within the parts, and those of the parts' centroids.
+    yy, xx, yx = _variances(parts)
     dy, dx = parts["centroid_y"] - y, parts["centroid_x"] - x
-    yy = mean(major * cosine**2 + minor * sine**2 + dy * dy)
-    xx = mean(major * sine**2 + minor * cosine**2 + dx * dx)
-    yx = mean((major - minor) * sine * cosine + dy * dx)
+    yy, xx, yx = mean(yy + dy * dy), mean(xx + dx * dx), mean(yx + dy * dx)
     merged = {"area": area, "centroid_y": y, "centroid_x": x, **_ellipse_columns(area, yy, xx, yx)}
     for channel in channel_names:
         means, deviations = parts[f"mean_intensity_{channel}"], parts[f"std_intensity_{channel}"]
@@ -177,6 +184,15 @@ def _ellipse_columns(area: np.ndarray, yy: np.ndarray, xx: np.ndarray, yx: np.nd
         "orientation": np.where(yy == xx, round_, np.arctan2(2 * yx, yy - xx) / 2),
         "equivalent_diameter": np.sqrt(4 * area / np.pi),
     }
+
+
+def _variances(table: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the second central moments that the ellipses of a table were made from: yy, xx, yx."""
+    major, minor = (table["axis_major_length"] / 4) ** 2, (table["axis_minor_length"] / 4) ** 2
+    cosine, sine = np.cos(table["orientation"]), np.sin(table["orientation"])
+    yy = major * cosine**2 + minor * sine**2
+    xx = major * sine**2 + minor * cosine**2
+    return yy, xx, (major - minor) * sine * cosine
 
 
 def _intensity_columns(values: np.ndarray, runs: Runs, area: np.ndarray, channel: str) -> dict[str, np.ndarray]:

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.batch.outputs import ImageOutput
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.results.tiff import write_tiff
 
 
-def write_probabilities(file: Path, channels: np.ndarray, pixel_size_um: float | None = None) -> None:
+def write_probabilities(file: Path, channels: np.ndarray, pixel_size_um: PixelSize | None = None) -> None:
     """Write the first of the channels, (H, W, C) float32, clipped to 0..1, as 8 bits: 255 is certain.
 
     Every viewer opens 8 bits; few open floats of 16 bits.

@@ -164,7 +164,7 @@ def test_each_series_has_its_own_pixel_size(tmp_path):
     sizes = [
         read_image(path, planes=planes_of(place, None)).pixel_size_um for path, place in list_pictures(file, "all")
     ]
-    assert sizes == [0.25, 0.5]
+    assert sizes == [(0.25, 0.25), (0.5, 0.5)]
 
 
 def test_a_file_of_a_set_has_the_pixel_size_of_its_own_series(tmp_path):
@@ -183,4 +183,4 @@ def test_a_file_of_a_set_has_the_pixel_size_of_its_own_series(tmp_path):
         tifffile.imwrite(tmp_path / f"{number}.ome.tif", pixels, description=xml, metadata=None)
     for number, size in enumerate(sizes):
         image = read_image(tmp_path / f"{number}.ome.tif")
-        assert image.pixel_size_um == size and (image.pixels == number).all()
+        assert image.pixel_size_um == (size, size) and (image.pixels == number).all()

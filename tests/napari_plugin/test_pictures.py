@@ -2,6 +2,7 @@ import dask.array
 import numpy as np
 import pytest
 
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.images import ImageError
 from segmentation.napari_plugin.pictures import LayerError, LayerPicture, find_channels
 
@@ -38,10 +39,12 @@ def test_other_layers_are_named_in_a_sentence(shape, rgb, labels, sentence):
 
 def test_a_picture_is_read_as_that_of_a_file():
     planes = np.random.default_rng(0).integers(0, 4000, (3, 6, 8)).astype(np.uint16)
-    image = LayerPicture("cells", dask.array.from_array(planes), channel=1, pixel_size_um=0.5).read_whole()
+    image = LayerPicture(
+        "cells", dask.array.from_array(planes), channel=1, pixel_size_um=PixelSize(0.5, 0.5)
+    ).read_whole()
     np.testing.assert_array_equal(image.pixels[..., 0], planes[1])
     np.testing.assert_array_equal(image.measured, np.moveaxis(planes, 0, -1))
-    assert (image.measured_names, image.pixel_size_um) == (("channel 1", "grey", "channel 3"), 0.5)
+    assert (image.measured_names, image.pixel_size_um) == (("channel 1", "grey", "channel 3"), (0.5, 0.5))
     with_more_axes = LayerPicture("cells", planes[None, :, None], channel=1, axis=1).read_whole()
     np.testing.assert_array_equal(with_more_axes.measured, image.measured)
     alpha = np.random.default_rng(0).integers(0, 255, (6, 8, 4), np.uint8)

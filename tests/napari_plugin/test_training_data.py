@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.layouts import find_samples
 from segmentation.napari_plugin import training_data
 from segmentation.napari_plugin.pictures import LayerError, LayerPicture
@@ -17,12 +18,12 @@ def test_what_is_saved_is_read_back(tmp_path, dtype, channels):
     pixels = np.random.default_rng(0).integers(0, 200, (20, 30, *channels)).astype(dtype)
     labels = np.zeros((20, 30), np.int32)
     labels[2:6, 2:6], labels[8:12, 8:12] = 70_000, 3
-    picture = LayerPicture(" .a:b/c? ", pixels, bool(channels), pixel_size_um=0.25)
+    picture = LayerPicture(" .a:b/c? ", pixels, bool(channels), pixel_size_um=PixelSize(0.25, 0.25))
     assert save_sample(tmp_path, picture, labels[None, None]) == []
     (sample,) = find_samples(tmp_path)
     image = sample.read_image()
     np.testing.assert_array_equal(image.pixels, np.atleast_3d(pixels))
-    assert (sample.id, image.pixels.dtype, image.pixel_size_um) == ("a_b_c_", dtype, 0.25)
+    assert (sample.id, image.pixels.dtype, image.pixel_size_um) == ("a_b_c_", dtype, (0.25, 0.25))
     np.testing.assert_array_equal(sample.read_labels((20, 30)) > 0, labels > 0)
 
 

@@ -9,6 +9,7 @@ from data.draw_samples import draw_fluorescence, draw_stained
 from segmentation.batch.outputs import Prediction
 from segmentation.batch.records import Record
 from segmentation.bundle import Bundle
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.images import Image
 from segmentation.evaluation.scores import score_image
 from segmentation.results.report.prediction import image_part, write_prediction_page
@@ -71,7 +72,8 @@ def drawn(number, side=160, pixel_size_um=None):
     pixels, labels = (draw_stained if number % 3 == 2 else draw_fluorescence)(rng, (side, side))
     pixels = np.atleast_3d(pixels)
     names = ("grey",) if pixels.shape[-1] == 1 else ("red", "green", "blue")
-    return Prediction(f"drawn_{number}", Image(pixels, names, pixel_size_um), labels, labels[..., None])
+    size = pixel_size_um and PixelSize(pixel_size_um, pixel_size_um)
+    return Prediction(f"drawn_{number}", Image(pixels, names, size), labels, labels[..., None])
 
 
 def page_entry(file, part, outputs=("masks", "overlays")):

@@ -41,7 +41,7 @@ def test_filled_detections_are_the_label_map(tmp_path, labels):
 
 
 def test_qupath_takes_them_for_detections_with_measurements(tmp_path):
-    features, table = write_and_read(tmp_path / "a.geojson", CASES["labels with gaps"], 0.25)
+    features, table = write_and_read(tmp_path / "a.geojson", CASES["labels with gaps"], (0.25, 0.25))
     for row, feature in enumerate(features):
         assert feature["type"] == "Feature"
         properties = feature["properties"]

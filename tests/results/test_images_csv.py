@@ -3,12 +3,13 @@ import pytest
 from skimage.measure import regionprops
 
 from segmentation.batch.outputs import Prediction
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.images import Image
 from segmentation.results.images_csv import COLUMNS, failed_row, image_rows
 
 
 def row(labels, pixel_size_um=None):
-    image = Image(np.zeros((*labels.shape, 1), np.uint8), ("grey",), pixel_size_um)
+    image = Image(np.zeros((*labels.shape, 1), np.uint8), ("grey",), pixel_size_um and PixelSize(*pixel_size_um))
     (values,) = image_rows(Prediction("a", image, labels, None, "in/a.png", 0.5))
     return dict(zip(COLUMNS, values, strict=True))
 
@@ -16,10 +17,11 @@ def row(labels, pixel_size_um=None):
 def test_the_row_of_an_image_agrees_with_scikit_image():
     rng = np.random.default_rng(0)
     labels = np.kron(rng.permutation(48).reshape(6, 8), np.ones((9, 7), int)) * (rng.random((54, 56)) < 0.7)
-    found = row(labels, 0.25)
+    found = row(labels, (0.5, 0.125))
     regions = regionprops(labels)
     diameter = np.median([region.equivalent_diameter_area for region in regions])
     assert (found["image"], found["file"], found["status"], found["reason"]) == ("a", "in/a.png", "done", "")
+    assert (found["pixel_height_um"], found["pixel_width_um"]) == ("0.5", "0.125")
     assert (found["height"], found["width"], found["nuclei"], found["scale"]) == ("54", "56", str(len(regions)), "0.5")
     assert float(found["median_diameter"]) == pytest.approx(diameter, rel=1e-6)
     assert float(found["median_diameter_um"]) == pytest.approx(diameter / 4, rel=1e-6)
@@ -29,7 +31,13 @@ def test_the_row_of_an_image_agrees_with_scikit_image():
 def test_an_image_without_nuclei_or_pixel_size():
     found = row(np.zeros((20, 30), np.int32))
     assert (found["nuclei"], found["foreground_fraction"]) == ("0", "0")
-    assert found["median_diameter"] == found["median_diameter_um"] == found["pixel_size_um"] == ""
+    assert (
+        found["median_diameter"]
+        == found["median_diameter_um"]
+        == found["pixel_height_um"]
+        == found["pixel_width_um"]
+        == ""
+    )
     assert row(np.ones((20, 30), np.int32))["median_diameter_um"] == ""
 
 

@@ -3,6 +3,7 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.images import read_image
 from segmentation.data.label_maps import read_label_map
 from segmentation.results.labels import write_label_map
@@ -38,7 +39,7 @@ def test_label_map_is_read_back_in_the_smallest_type(tmp_path, labels, highest, 
 @pytest.mark.parametrize("highest", [300, 70_000])
 def test_pixel_size_stands_where_imagej_looks_for_it(tmp_path, labels, highest):
     labels[0, 0] = highest
-    write_label_map(tmp_path / "a.tif", labels, pixel_size_um=0.325)
+    write_label_map(tmp_path / "a.tif", labels, pixel_size_um=PixelSize(0.325, 0.325))
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         page = file.pages[0]
         assert file.is_imagej and file.imagej_metadata["unit"] == "um"
@@ -51,8 +52,8 @@ def test_pixel_size_stands_where_imagej_looks_for_it(tmp_path, labels, highest):
 
 
 def test_pixel_size_is_read_back_by_our_reader(tmp_path, labels):
-    write_label_map(tmp_path / "a.tif", labels, pixel_size_um=0.325)
-    assert read_image(tmp_path / "a.tif").pixel_size_um == pytest.approx(0.325, rel=1e-6)
+    write_label_map(tmp_path / "a.tif", labels, pixel_size_um=PixelSize(0.65, 0.325))
+    assert read_image(tmp_path / "a.tif").pixel_size_um == pytest.approx((0.65, 0.325), rel=1e-6)
     write_label_map(tmp_path / "b.tif", labels)
     assert read_image(tmp_path / "b.tif").pixel_size_um is None
 

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.large import open_large
 from segmentation.data.normalisation import Normalisation
 from segmentation.large.blocks import plan_blocks
@@ -140,17 +141,22 @@ def test_the_pyramid_of_labels_keeps_numbers(tmp_path, prediction, monkeypatch):
     monkeypatch.setattr(large_labels, "_COARSEST", 100)
     monkeypatch.setattr(large_labels, "_CHUNK", 128)
     object.__setattr__(prediction.image, "zarr_format", 3)
+    object.__setattr__(prediction.image, "pixel_size_um", PixelSize(0.5, 0.25))
     group = zarr.open_group(str(large_labels.write_large_label_map(tmp_path / "s", prediction)))["labels/nuclei"]
+    (picture,) = group.attrs["ome"]["multiscales"]
+    assert picture["datasets"][1]["coordinateTransformations"][0]["scale"] == [1, 0.5]  # y and x
     levels = [group[str(level)][:] for level in range(4)]
     assert [level.shape for level in levels] == [(500, 620), (250, 310), (125, 155), (63, 78)]
     for finer, coarser in zip(levels[:-1], levels[1:], strict=True):
         np.testing.assert_array_equal(coarser, finer[::2, ::2])
 
 
-def test_the_table_is_that_of_the_picture_done_whole(tmp_path, prediction, pixels, whole):
+@pytest.mark.parametrize("size", [(0.5, 0.5), (0.5, 0.2)])
+def test_the_table_is_that_of_the_picture_done_whole(tmp_path, prediction, pixels, whole, size):
+    object.__setattr__(prediction.image, "pixel_size_um", PixelSize(*size))
     labels = np.concatenate(list(prediction.bands()))
     same = renumber(whole, labels.astype(int))
-    expected = list(table_rows("slide", measure_nuclei(same, pixels[..., None], ("grey",), 0.5)))
+    expected = list(table_rows("slide", measure_nuclei(same, pixels[..., None], ("grey",), size)))
     found = [tuple(row) for row in nuclei_csv.OUTPUT.rows_large(prediction)]
     assert found == expected
     stream = io.StringIO()
@@ -163,7 +169,7 @@ def test_only_solidity_and_perimeter_of_a_huge_nucleus_are_coarse(prediction, wh
     table = large_measurement.measure_large(prediction)
     largest = table["area"].argmax()
     number = np.bincount(whole.ravel())[1:].argmax() + 1
-    expected = measure_nuclei((whole == number).astype(int), pixels[..., None], ("grey",), 0.5)
+    expected = measure_nuclei((whole == number).astype(int), pixels[..., None], ("grey",), (0.5, 0.5))
     assert set(table) == set(expected)
     for name, (value,) in expected.items():
         if name != "label":

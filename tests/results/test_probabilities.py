@@ -3,6 +3,7 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.results.probabilities import write_probabilities
 
 
@@ -16,7 +17,7 @@ def test_the_first_channel_is_read_back_within_half_a_level(tmp_path):
 
 
 def test_the_scale_stands_where_imagej_looks_for_it(tmp_path):
-    write_probabilities(tmp_path / "a.tif", np.zeros((5, 6, 1), np.float32), pixel_size_um=0.25)
+    write_probabilities(tmp_path / "a.tif", np.zeros((5, 6, 1), np.float32), pixel_size_um=PixelSize(0.25, 0.25))
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         assert file.series[0].axes == "YX" and file.imagej_metadata["unit"] == "um"
         pixels, micrometres = file.pages[0].tags["XResolution"].value

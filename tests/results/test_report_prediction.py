@@ -55,7 +55,7 @@ def test_what_is_kept_of_an_image():
     part = json.loads(json.dumps(image_part(image)))
     areas = np.bincount(image.labels.ravel())[1:]
     assert sorted(np.repeat(*np.array(part["areas"]).T)) == sorted(areas)
-    assert part["pixel_size_um"] == 0.5
+    assert part["pixel_area_um2"] == 0.25
     assert part["picture"]["width"] == 160
 
 
@@ -175,7 +175,7 @@ def test_areas_are_micrometres_where_all_images_tell_their_pixel_size(tmp_path):
     areas = np.bincount(drawn(1).labels.ravel())[1:]
     assert page.gallery["images"][1]["mean_area"] == pytest.approx(areas.mean() * 0.0625)
 
-    images[0][1]["pixel_size_um"] = None
+    images[0][1]["pixel_area_um2"] = None
     write_prediction_page(tmp_path / "b.html", [summary()], images, 2, bundle=BUNDLE)
     assert "Area (px²)" in Page(tmp_path / "b.html").text
     assert Page(tmp_path / "b.html").gallery["images"][1]["mean_area"] == pytest.approx(areas.mean())

@@ -6,6 +6,7 @@ import pytest
 from skimage.measure import regionprops
 
 from data.draw_samples import draw_stained
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.images import Image
 from segmentation.results.measurement import measure_image, measure_nuclei, merge_parts
 from segmentation.results.nuclei_csv import COLUMNS, further_columns, table_rows
@@ -115,6 +116,31 @@ def test_equals_regionprops(case):
     assert_equal_tables(measure_nuclei(labels, pixels, RGB), regionprops_table(labels, pixels, RGB))
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_sides_of_a_pixel_that_differ_are_the_spacing_of_regionprops(case):
+    pixels, labels = case()
+    table = measure_nuclei(labels, pixels, RGB, (0.5, 0.2))
+    regions = regionprops(labels, spacing=(0.5, 0.2))
+    expected = {
+        "area_um2": [region.area for region in regions],
+        "centroid_y_um": [region.centroid[0] for region in regions],
+        "centroid_x_um": [region.centroid[1] for region in regions],
+        "axis_major_length_um": [region.axis_major_length for region in regions],
+        "axis_minor_length_um": [region.axis_minor_length for region in regions],
+        "equivalent_diameter_um": [region.equivalent_diameter_area for region in regions],
+        "bbox_min_y_um": [region.bbox[0] * 0.5 for region in regions],
+        "bbox_max_x_um": [region.bbox[3] * 0.2 for region in regions],
+    }
+    for name, values in expected.items():
+        assert table[name] == pytest.approx(np.array(values), rel=1e-6, abs=1e-5), name
+    # The other columns are in pixels, and a perimeter is not defined.
+    square = measure_nuclei(labels, pixels, RGB, (0.5, 0.5))
+    assert table.keys() == square.keys() - {"perimeter_um"}
+    for name in table:
+        if "_um" not in name:
+            np.testing.assert_array_equal(table[name], square[name])
+
+
 def test_orientation_is_that_of_regionprops_where_no_axis_is_longer():
     labels = np.zeros((30, 60), int)
     labels[2, 2], labels[5:9, 5:9] = 1, 2
@@ -178,7 +204,7 @@ def test_a_disk_and_a_square_have_the_values_of_geometry():
     y, x = np.mgrid[:101, :201]
     labels = (np.hypot(y - 50, x - 50) <= 40).astype(np.int32)
     labels[30:70, 120:180] = 2
-    table = measure_nuclei(labels, np.where(labels == 2, 7.5, 1)[..., None].astype(np.float32), ("grey",), 0.5)
+    table = measure_nuclei(labels, np.where(labels == 2, 7.5, 1)[..., None].astype(np.float32), ("grey",), (0.5, 0.5))
     assert table["area"].tolist() == [(labels == 1).sum(), 2400]
     assert table["area"][0] == pytest.approx(np.pi * 40**2, rel=0.01)
     assert table["eccentricity"][0] == pytest.approx(0, abs=1e-6)
@@ -207,7 +233,7 @@ def test_far_from_the_origin_no_digits_are_lost():
 
 
 def test_no_nuclei_no_rows():
-    table = measure_nuclei(np.zeros((5, 6), np.int32), np.zeros((5, 6, 1)), ("grey",), 0.5)
+    table = measure_nuclei(np.zeros((5, 6), np.int32), np.zeros((5, 6, 1)), ("grey",), (0.5, 0.5))
     assert all(len(column) == 0 for column in table.values())
     assert list(table_rows("a", table)) == []
 
@@ -222,7 +248,7 @@ def test_other_sizes_are_refused():
 def test_rows_fit_the_header_whatever_the_image():
     pixels, labels = drawn()
     colour = list(table_rows("a, b", measure_nuclei(labels, pixels, RGB)))
-    grey = list(table_rows("c", measure_nuclei(labels, pixels[..., :1], ("grey",), 0.5)))
+    grey = list(table_rows("c", measure_nuclei(labels, pixels[..., :1], ("grey",), (0.5, 0.5))))
     stream = io.StringIO()
     csv.writer(stream).writerows([COLUMNS, *colour, *grey])
     rows = list(csv.DictReader(io.StringIO(stream.getvalue())))
@@ -238,7 +264,7 @@ def test_rows_fit_the_header_whatever_the_image():
 
 def test_every_column_is_in_the_header_in_order():
     pixels, labels = drawn()
-    names = list(measure_nuclei(labels, pixels, RGB, 0.5))
+    names = list(measure_nuclei(labels, pixels, RGB, (0.5, 0.5)))
     assert names == [name for name in COLUMNS if name in names]
     figures = ("mean", "min", "max", "std", "sum")
     assert set(COLUMNS) - set(names) == {"image", *(f"{figure}_intensity_grey" for figure in figures)}
@@ -266,7 +292,7 @@ def test_other_channels_have_columns_after_all_others():
 
 def test_all_channels_of_the_file_are_measured_under_their_names():
     pixels, labels = drawn()
-    image = Image(pixels[..., 1:2], ("grey",), 0.5, pixels, ("DAPI", "grey", "GFP"))
+    image = Image(pixels[..., 1:2], ("grey",), PixelSize(0.5, 0.5), pixels, ("DAPI", "grey", "GFP"))
     table = measure_image(labels, image)
     for name, channel in (("DAPI", 0), ("grey", 1), ("GFP", 2)):
         assert table[f"mean_intensity_{name}"][0] == pytest.approx(pixels[labels == 1, channel].mean())

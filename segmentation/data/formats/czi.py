@@ -15,7 +15,7 @@ import imagecodecs
 import numpy as np
 
 from segmentation.data.formats.decoded import EXPANSION_OF_CODECS, MAX_PIXELS, DecodeError, check_claim
-from segmentation.data.formats.pixel_size import square_pixel_size
+from segmentation.data.formats.pixel_size import PixelSize, credible_size
 from segmentation.data.formats.scenes import Scene, as_names, ranks
 
 # What it warns of on the way is in the sentence at the end, or of no use.
@@ -51,15 +51,15 @@ class _Bounded:
         return self._stream.read(left if size < 0 else min(size, left))
 
 
-def _describe(xml: str | None) -> tuple[list[str | None], float | None]:
-    """Return the names of the channels and the size of a pixel in micrometres."""
+def _describe(xml: str | None) -> tuple[list[str | None], PixelSize | None]:
+    """Return the names of the channels and the size of a pixel."""
     try:
         root = ElementTree.fromstring(xml or "")
     except ElementTree.ParseError:
         return [], None
     names = [channel.get("Name") for channel in root.findall(".//Information/Image/Dimensions/Channels/Channel")]
     metres = {item.get("Id"): float(item.findtext("Value") or 0) for item in root.findall(".//Scaling/Items/Distance")}
-    return names, square_pixel_size(metres.get("X", 0) * 1e6, metres.get("Y", 0) * 1e6)
+    return names, credible_size(metres.get("X", 0) * 1e6, metres.get("Y", 0) * 1e6)
 
 
 def _is_full(entry: _Entry) -> bool:
@@ -75,7 +75,7 @@ def _length(entry: _Entry, axis: str) -> int:
     return next((dim.size for dim in entry.dimension_entries if dim.dimension == axis), 1)
 
 
-def _scene(entries: Sequence[_Entry], names: Sequence[str | None], size: float | None) -> Scene:
+def _scene(entries: Sequence[_Entry], names: Sequence[str | None], size: PixelSize | None) -> Scene:
     others = {axis for entry in entries for axis in entry.axes if axis not in "STZCYXB0"}
     several = sorted(axis for axis in others if len({_start(entry, axis) for entry in entries}) > 1)
     several += [axis for axis in "TZC" if any(_length(entry, axis) > 1 for entry in entries)]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segmentation.data.formats.pixel_size import PixelSize
+
 # 20,000 x 20,000 pixels: 2.4 GB as 16-bit colour. Larger pictures are read by blocks, not whole.
 MAX_PIXELS = 400_000_000
 
@@ -52,8 +54,8 @@ class Decoded:
         The stored value that is black where 0 is white (MinIsWhite in TIFF); None where 0 is black.
     lossy : bool
         The compression changes values, so the pixels cannot be labels.
-    pixel_size_um : float or None
-        Side of a pixel in micrometres, where the file tells.
+    pixel_size_um : PixelSize or None
+        Height and width of a pixel in micrometres, where the file tells.
     channels : ndarray of shape (H, W, K), or None
         All channels, where `pixels` is the one that was chosen; as stored, but bool is 0 and 255, and 0 is black.
     names : tuple of str
@@ -64,7 +66,7 @@ class Decoded:
     palette: np.ndarray | None = None
     black: float | None = None
     lossy: bool = False
-    pixel_size_um: float | None = None
+    pixel_size_um: PixelSize | None = None
     channels: np.ndarray | None = None
     names: tuple[str, ...] = ()
 

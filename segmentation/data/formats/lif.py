@@ -11,7 +11,7 @@ import liffile
 import numpy as np
 
 from segmentation.data.formats.decoded import DecodeError, check_claim
-from segmentation.data.formats.pixel_size import square_pixel_size
+from segmentation.data.formats.pixel_size import credible_size
 from segmentation.data.formats.scenes import Scene, as_names
 
 
@@ -46,7 +46,7 @@ def _list_tiles(image: Any, n_bytes: int) -> list[Scene]:
         frames=sizes.get("T", 1),
         depth=sizes.get("Z", 1),
         names=as_names(names, channels, samples == 3),
-        pixel_size_um=square_pixel_size(*(_spacing(description, number) for number in "12")),
+        pixel_size_um=credible_size(*(_spacing(description, number) for number in "12")),
         read=partial(read, 0),
         has_colours=samples == 3,
     )

@@ -10,7 +10,7 @@ import nd2
 import numpy as np
 
 from segmentation.data.formats.decoded import EXPANSION_OF_CODECS, DecodeError, check_claim
-from segmentation.data.formats.pixel_size import square_pixel_size
+from segmentation.data.formats.pixel_size import credible_size
 from segmentation.data.formats.scenes import Scene, as_names, ranks
 
 
@@ -35,7 +35,7 @@ def list_positions(file: Any, n_bytes: int) -> list[Scene]:
     check_claim(width, height, height * width * channels * samples * file.dtype.itemsize, n_bytes, EXPANSION_OF_CODECS)
     names = [channel.channel.name for channel in (file.metadata.channels or [])] if file.metadata else []
     voxel = file.voxel_size()
-    size = square_pixel_size(voxel.x, voxel.y)
+    size = credible_size(voxel.x, voxel.y)
 
     def read(position: int, frame: int, depth: int, channel: int) -> np.ndarray:
         # Planes of one time lie in one frame of the file, with all channels.

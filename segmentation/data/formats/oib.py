@@ -11,7 +11,7 @@ import numpy as np
 import oiffile
 
 from segmentation.data.formats.decoded import DecodeError, check_claim
-from segmentation.data.formats.pixel_size import MICROMETRES, square_pixel_size
+from segmentation.data.formats.pixel_size import MICROMETRES, credible_size
 from segmentation.data.formats.scenes import Scene, as_names
 
 
@@ -52,7 +52,7 @@ def _scene(file: oiffile.OifFile) -> Scene:
         frames=outer.get("T", 1),
         depth=outer.get("Z", 1),
         names=as_names(names, outer.get("C", 1), False),
-        pixel_size_um=square_pixel_size(*sides),
+        pixel_size_um=credible_size(*sides),
         read=read,
     )
 

@@ -24,6 +24,7 @@ from segmentation.data.formats.channels import (
     name_channels,
 )
 from segmentation.data.formats.decoded import CHOOSE_SERIES, Decoded, DecodeError, Undecided, one_line
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.formats.planes import Planes, project
 
 INSTALL = "pip install -r requirements/microscopes.txt"
@@ -49,7 +50,7 @@ class Scene:
     frames: int
     depth: int
     names: Sequence[str | None]  # of the channels; of colours, red, green and blue, which `read` returns together
-    pixel_size_um: float | None
+    pixel_size_um: PixelSize | None
     read: Callable[[int, int, int], np.ndarray]
     has_colours: bool = False
 

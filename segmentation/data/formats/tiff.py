@@ -21,11 +21,11 @@ from segmentation.data.formats.channels import (
     name_channels,
 )
 from segmentation.data.formats.decoded import CHOOSE_SERIES, MAX_PIXELS, Decoded, DecodeError, Undecided, one_line
-from segmentation.data.formats.pixel_size import tiff_pixel_size
 from segmentation.data.formats.planes import Planes, project
 from segmentation.data.formats.tiff_channels import channel_names
 from segmentation.data.formats.tiff_checks import Page, check_data, check_directory, check_streams
 from segmentation.data.formats.tiff_pages import open_tiff
+from segmentation.data.formats.tiff_pixel_size import tiff_pixel_size
 from segmentation.data.formats.tiff_samples import JPEG, black_of, is_grey_or_rgb, is_undone_ycbcr, palette_of, rgb_of
 
 _AXES = {"T": "time points", "Z": "planes in Z", "C": "channels", "S": "channels"}

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import tifffile
 
-from segmentation.data.formats.pixel_size import ome_pixels
+from segmentation.data.formats.tiff_pixel_size import ome_pixels
 
 
 def channel_names(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, count: int) -> Sequence[str | None]:

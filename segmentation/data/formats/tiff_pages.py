@@ -9,7 +9,7 @@ from typing import BinaryIO
 import tifffile
 
 from segmentation.data.formats.decoded import DecodeError
-from segmentation.data.formats.pixel_size import all_ome_pixels
+from segmentation.data.formats.tiff_pixel_size import all_ome_pixels
 
 # More pages, or planes in the metadata, than any microscope writes into one file.
 MAX_PAGES = 100_000

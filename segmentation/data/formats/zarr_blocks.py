@@ -26,7 +26,7 @@ from segmentation.data.formats.decoded import (
     Undecided,
     one_line,
 )
-from segmentation.data.formats.pixel_size import square_pixel_size
+from segmentation.data.formats.pixel_size import PixelSize, credible_size
 from segmentation.data.formats.planes import Place, Planes, project
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _undecodable(error: Exception) -> DecodeError:
 
 def _open_picture(
     root: zarr.Group | zarr.Array, series: int | None
-) -> tuple[zarr.Array, str, Sequence[str | None], float | None]:
+) -> tuple[zarr.Array, str, Sequence[str | None], PixelSize | None]:
     """Return the array of the finest level, its axes as letters, the channels' names and the pixel size."""
     import zarr
 
@@ -206,7 +206,7 @@ def _open_picture(
         None if entry.get("label") is None else str(entry["label"])
         for entry in metadata.get("omero", {}).get("channels", [])
     ]
-    return array, letters, names, square_pixel_size(micrometres["x"], micrometres["y"])
+    return array, letters, names, credible_size(micrometres["x"], micrometres["y"])
 
 
 def list_fields(folder: Path) -> list[tuple[Path, Place]]:

@@ -15,6 +15,7 @@ import numpy as np
 from segmentation.batch.outputs import PageOutput, Prediction
 from segmentation.batch.records import Record, natural_order
 from segmentation.bundle import Bundle
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.prediction.trust import DOUBTFUL
 from segmentation.prediction.views import AS_IT_IS
 from segmentation.results.large_measurement import measure_areas
@@ -48,7 +49,7 @@ def image_part(prediction: Prediction) -> dict:
     """Return what the page needs of one image, in JSON's types.
 
     These are ``picture``, from `draw_picture`; ``areas``, pairs of an area in pixels and how many nuclei have it; and
-    ``pixel_size_um``.
+    ``pixel_area_um2``.
     """
     areas = np.bincount(prediction.labels.ravel())[1:]
     image = prediction.image
@@ -72,13 +73,13 @@ _PART = {
         "outlines": {"width": float, "height": float, "paths": [str]},
     },
     "areas": [[int, int]],
-    "pixel_size_um": (float, None),
+    "pixel_area_um2": (float, None),
 }
 
 
-def _part(picture: dict, areas: np.ndarray, pixel_size_um: float | None) -> dict:
+def _part(picture: dict, areas: np.ndarray, size: PixelSize | None) -> dict:
     pairs = np.stack(np.unique(areas[areas > 0], return_counts=True), axis=1)
-    return {"picture": picture, "areas": pairs.tolist(), "pixel_size_um": pixel_size_um}
+    return {"picture": picture, "areas": pairs.tolist(), "pixel_area_um2": size and size.area}
 
 
 def write_prediction_page(
@@ -176,7 +177,7 @@ class _Found:
         self.nuclei_per_image: Counter[int] = Counter()
         self.in_um = False
         self.plates = Plates()
-        self._areas: Counter[tuple[float, float | None]] = Counter()  # by area in pixels and size of a pixel
+        self._areas: Counter[tuple[float, float | None]] = Counter()  # by area in pixels and that of a pixel
 
     def add(self, images: Iterable[tuple[Record, dict]], failed: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Count images; return which of those that `failed`, pairs of name and file, are among them."""
@@ -187,11 +188,11 @@ class _Found:
             self.images += 1
             self.plates.add(record)
             self.nuclei_per_image[record.nuclei] += 1
-            size = part["pixel_size_um"]
-            self.in_um = size is not None and (self.in_um or self.images == 1)
+            pixel = part["pixel_area_um2"]
+            self.in_um = pixel is not None and (self.in_um or self.images == 1)
             for area, times in part["areas"]:
                 if area and times:
-                    self._areas[area, size] += times
+                    self._areas[area, pixel] += times
             if (record.name, record.input) in failed:
                 finished.add((record.name, record.input))
         return finished
@@ -203,13 +204,13 @@ class _Found:
 
     def areas(self) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
         """Return the unit, the areas of all nuclei, and how often each occurs."""
-        values = [area * (size**2 if self.in_um and size else 1) for area, size in self._areas]
+        values = [area * (pixel if self.in_um and pixel else 1) for area, pixel in self._areas]
         return "µm²" if self.in_um else "px²", (np.array(values, float), np.array([*self._areas.values()], np.int64))
 
 
 def _mean_area(part: dict, in_um: bool) -> float | None:
     area, times = np.array([pair for pair in part["areas"] if all(pair)], float).reshape(-1, 2).T
-    return float(area @ times / times.sum()) * (part["pixel_size_um"] ** 2 if in_um else 1) if len(area) else None
+    return float(area @ times / times.sum()) * (part["pixel_area_um2"] if in_um else 1) if len(area) else None
 
 
 def _charts(unit: str, areas: tuple[np.ndarray, np.ndarray], nuclei_per_image: Mapping[int, int]) -> list[Chart]:

@@ -77,7 +77,7 @@ def test_four_bits_top_down_and_pixel_size(tmp_path):
     (tmp_path / "cells.bmp").write_bytes(header(3, -2, 4, per_metre=4_000_000, palette=palette) + rows)
     image = read_image(tmp_path / "cells.bmp")
     np.testing.assert_array_equal(image.pixels[..., 0], np.array([[1, 2, 3], [15, 0, 5]]) * 17)
-    assert image.pixel_size_um == 0.25
+    assert image.pixel_size_um == (0.25, 0.25)
 
 
 @pytest.mark.parametrize("bits", [1, 4, 8])

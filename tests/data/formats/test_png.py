@@ -199,9 +199,9 @@ def test_pixel_size_of_phys():
         before = chunk(b"pHYs", struct.pack(">IIB", *per_metre, unit))
         return read_image(InMemory(make_png(2, 1, 8, GREY, np.zeros((1, 2), np.uint8), before))).pixel_size_um
 
-    assert size((2_000_000, 2_000_000)) == 0.5
+    assert size((2_000_000, 2_000_000)) == (0.5, 0.5)
     assert size((2835, 2835)) is None  # 72 dots an inch
-    assert size((2_000_000, 1_000_000)) is None  # not square
+    assert size((2_000_000, 1_000_000)) == (1, 0.5)  # height and width
     assert size((0, 0)) is None
     assert size((1, 1), unit=0) is None  # an aspect ratio
 

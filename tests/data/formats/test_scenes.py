@@ -43,7 +43,7 @@ def test_each_image_of_a_lif_and_each_time_is_a_picture(lif):
     found = read_image(file, "2", planes_of(places[1], "max"))
     np.testing.assert_array_equal(found.pixels[..., 0], first[1, :, 1].max(axis=0))
     np.testing.assert_array_equal(found.measured, first[1].max(axis=0).transpose(1, 2, 0))
-    assert found.measured_names == ("Blue", "grey") and found.pixel_size_um == pytest.approx(0.5)
+    assert found.measured_names == ("Blue", "grey") and found.pixel_size_um == pytest.approx((0.5, 0.5))
     np.testing.assert_array_equal(read_image(file, None, planes_of(places[3], None)).pixels, second)
     plane = read_image(file, "1", planes_of(places[0], "3")).pixels
     np.testing.assert_array_equal(plane[..., 0], first[0, 2, 0])
@@ -73,7 +73,7 @@ def test_an_oif_is_read_with_its_folder(tmp_path):
     write_oif(file, planes, ["CHS1", "CHS2"])
     found = read_image(file, "CHS2", Planes("mean"))
     np.testing.assert_allclose(found.pixels[..., 0], planes[1].mean(axis=0), rtol=1e-6)
-    assert found.measured_names == ("CHS1", "grey") and found.pixel_size_um == pytest.approx(0.25)
+    assert found.measured_names == ("CHS1", "grey") and found.pixel_size_um == pytest.approx((0.25, 0.25))
     assert list_pictures(file) == [(file, ())]
     before = content_digest(file)
     (folder,) = tmp_path.glob("*.files")
@@ -109,7 +109,7 @@ def test_positions_of_an_nd2_are_scenes():
         ((20, 30), 1, 3, ("DAPI", "GFP"))
     ] * 2
     np.testing.assert_array_equal(scenes[1].read(0, 2, 1), frames[5, 1])
-    assert scenes[0].pixel_size_um == pytest.approx(0.3)
+    assert scenes[0].pixel_size_um == pytest.approx((0.3, 0.3))
 
 
 def test_an_nd2_in_colours_and_one_with_other_axes():
@@ -236,7 +236,7 @@ def test_a_real_czi():
     for index, (file, place) in enumerate(pictures):
         image = read_image(file, None, planes_of(place, "max"))
         np.testing.assert_array_equal(image.pixels[..., 0], expected[0, 0, index, 0, 0].max(axis=0)[..., 0])
-        assert image.pixel_size_um == pytest.approx(0.1956444)
+        assert image.pixel_size_um == pytest.approx((0.1956444, 0.1956444))
     content = REAL.read_bytes()
     in_memory = SimpleNamespace(read_bytes=lambda: content)
     assert read_image(in_memory, "ChA", Planes("1", series=1)).pixels.shape == (251, 251, 1)

@@ -31,7 +31,7 @@ def test_micrometres_of_aperio(tmp_path, slide):
     write(tmp_path / "cells.svs", slide, [4, 5, 3], description=APERIO)
     image = read_image(tmp_path / "cells.svs")
     np.testing.assert_array_equal(image.pixels, slide)
-    assert image.pixel_size_um == 0.499
+    assert image.pixel_size_um == (0.499, 0.499)
 
 
 def test_the_main_picture_of_a_slide_saved_as_plain_tiff(tmp_path, slide):
@@ -97,7 +97,7 @@ def test_ndpi(tmp_path, slide):
     write_ndpi(tmp_path / "cells.ndpi", levels, per_cm=21_990)
     image = read_image(tmp_path / "cells.ndpi")
     np.testing.assert_allclose(image.pixels.astype(int), slide, atol=12)
-    assert image.pixel_size_um == pytest.approx(1e4 / 21_990)
+    assert image.pixel_size_um == pytest.approx((1e4 / 21_990, 1e4 / 21_990))
     block = TiffBlocks(tmp_path / "cells.ndpi").read(slice(10, 200), slice(40, 300))
     np.testing.assert_array_equal(block.pixels, image.pixels[10:200, 40:300])
     (tmp_path / "cells.ndpi").rename(tmp_path / "named.tif")
@@ -131,14 +131,14 @@ def test_scn(tmp_path, slide):
     write_scn(tmp_path / "cells.scn", slide, [SCAN.format(160_000, 1, 2, 128_000)])
     image = read_image(tmp_path / "cells.scn")
     np.testing.assert_array_equal(image.pixels, slide)
-    assert image.pixel_size_um == 0.5
+    assert image.pixel_size_um == (0.5, 0.5)
 
 
 def test_scn_of_several_scans_or_of_the_overview_alone(tmp_path, slide):
     write_scn(tmp_path / "cells.scn", slide, [SCAN.format(160_000, 1, 2, 128_000), SCAN.format(80_000, 3, 4, 64_000)])
     with pytest.raises(ImageError, match="holds 2 pictures .* --series"):
         read_image(tmp_path / "cells.scn")
-    assert read_image(tmp_path / "cells.scn", planes=Planes(series=1)).pixel_size_um == 0.25
+    assert read_image(tmp_path / "cells.scn", planes=Planes(series=1)).pixel_size_um == (0.25, 0.25)
     write_scn(tmp_path / "cells.scn", slide, [])
     assert read_image(tmp_path / "cells.scn").pixels.shape == (231, 80, 1)
 
@@ -150,7 +150,7 @@ def test_micrometres_of_qptiff(tmp_path, slide, per_cm, expected):
 </PerkinElmer-QPI-ImageDescription>"""
     options = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"} if per_cm else {}
     write(tmp_path / "cells.qptiff", slide, [4], description=xml, software="PerkinElmer-QPI", **options)
-    assert read_image(tmp_path / "cells.qptiff").pixel_size_um == expected
+    assert read_image(tmp_path / "cells.qptiff").pixel_size_um == (expected, expected)
 
 
 def write_bif(file, slide, overlap):
@@ -172,7 +172,7 @@ def test_bif(tmp_path, slide):
     write_bif(tmp_path / "cells.bif", slide, overlap=0)
     image = read_image(tmp_path / "cells.bif")
     np.testing.assert_array_equal(image.pixels, slide)
-    assert image.pixel_size_um == 0.465
+    assert image.pixel_size_um == (0.465, 0.465)
 
 
 def test_bif_whose_tiles_overlap(tmp_path, slide):
@@ -188,7 +188,7 @@ def test_lsm(tmp_path):
         read_image(tmp_path / "cells.lsm")
     image = read_image(tmp_path / "cells.lsm", "2")
     np.testing.assert_array_equal(image.pixels[..., 0], stack[0, 1])
-    assert image.pixel_size_um == pytest.approx(0.21)
+    assert image.pixel_size_um == pytest.approx((0.21, 0.21))
 
 
 def test_lsm_of_planes_in_z(tmp_path):
