@@ -108,9 +108,9 @@ def read_image(file: Readable, channel: str | None = None, planes: Planes | None
     A colour image whose three channels are equal everywhere becomes grey, and so does one that shows a single channel
     in a colour, such as blue or cyan. Alpha is dropped: a transparent region keeps the intensities stored under it. A
     palette is applied, unless it is a lookup table: its indices are the intensities. Where 0 means white (MinIsWhite in
-    TIFF), values are inverted. bool becomes uint8 0/255, float16 and float64 become float32, and other integers become
-    uint8 (from int8) or uint16 if all their values fit, else float32. Values that are NaN or infinite become the median
-    of their channel.
+    TIFF, unless ImageJ wrote it), values are inverted. bool becomes uint8 0/255, float16 and float64 become float32,
+    and other integers become uint8 (from int8) or uint16 if all their values fit, else float32. Values that are NaN or
+    infinite become the median of their channel.
 
     The pixel size is read from OME-XML, the metadata of ImageJ, of slide scanners and of microscopes, the TIFF
     resolution tags, PNG's pHYs and the BMP header; more than 9 µm a pixel, as of screens and printers, and pixels that

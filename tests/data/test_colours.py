@@ -5,6 +5,7 @@ import tifffile
 from PIL import Image as Pillow
 
 from segmentation.data.colours import find_single_channel, is_lookup_table
+from segmentation.data.formats.planes import Planes
 from segmentation.data.images import ImageError, read_image
 from segmentation.data.large import open_large
 from segmentation.paths import sample_data
@@ -37,8 +38,37 @@ def test_the_index_of_a_lookup_table_is_the_intensity(nuclei, tmp_path, name):
     np.testing.assert_array_equal(read_image(tmp_path / "lut.tif").pixels[..., 0], nuclei)
     picture = Pillow.fromarray(nuclei)
     picture.putpalette(TABLES[name].tobytes())
-    picture.save(tmp_path / "lut.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "lut.png").pixels[..., 0], nuclei)
+    for suffix, options in (("png", {}), ("gif", {"optimize": False})):
+        picture.save(tmp_path / f"lut.{suffix}", **options)
+        np.testing.assert_array_equal(read_image(tmp_path / f"lut.{suffix}").pixels[..., 0], nuclei)
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("how", ["max", "mean", "2"])
+def test_a_stack_with_a_lookup_table_is_projected(nuclei, tmp_path, name, how):
+    stored = np.stack([nuclei // 3, nuclei, nuclei // 2])
+    with tifffile.TiffWriter(tmp_path / "stack.tif") as writer:
+        for index, plane in enumerate(stored):
+            description = "ImageJ=1.54f\nimages=3\nslices=3\n" if index == 0 else None
+            table = TABLES[name].T.astype(np.uint16) * 257
+            writer.write(plane, photometric="palette", colormap=table, description=description, metadata=None)
+    expected = {"max": stored.max(axis=0), "mean": stored.mean(axis=0, dtype=np.float32), "2": nuclei}[how]
+    pixels = read_image(tmp_path / "stack.tif", planes=Planes(project=how)).pixels[..., 0]
+    np.testing.assert_allclose(pixels, expected, rtol=1e-6)
+    assert how == "mean" or pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_an_inverting_lookup_table_of_imagej_is_no_data(nuclei, tmp_path, dtype):
+    stored, file = nuclei.astype(dtype), tmp_path / "inverting.tif"
+    tifffile.imwrite(file, stored, photometric="miniswhite", description="ImageJ=1.54f\n", metadata=None)
+    np.testing.assert_array_equal(read_image(file).pixels[..., 0], stored)
+    np.testing.assert_array_equal(open_large(file, None, 0).read(slice(0, 50), slice(0, 60))[..., 0], stored[:50, :60])
+    both = np.stack([stored, stored[::-1]])
+    description = "ImageJ=1.54f\nimages=2\nchannels=2\n"
+    tifffile.imwrite(file, both, photometric="miniswhite", description=description, metadata=None)
+    np.testing.assert_array_equal(read_image(file, "2").pixels[..., 0], both[1])
+    np.testing.assert_array_equal(np.moveaxis(read_image(file, "2").measured, -1, 0), both)
 
 
 @pytest.mark.parametrize("method", [Pillow.Quantize.MEDIANCUT, Pillow.Quantize.MAXCOVERAGE, Pillow.Quantize.FASTOCTREE])

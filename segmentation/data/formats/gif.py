@@ -1,7 +1,9 @@
 """GIF: one picture of up to 256 colours."""
 
 import imagecodecs
+import numpy as np
 
+from segmentation.data.colours import is_lookup_table
 from segmentation.data.formats.decoded import Decoded, DecodeError, check_claim, one_line
 
 SIGNATURES = (b"GIF87a", b"GIF89a")
@@ -12,7 +14,7 @@ _EXTENSION, _IMAGE, _END = 0x21, 0x2C, 0x3B
 
 
 def decode_gif(data: bytes) -> Decoded:
-    """Decode a whole GIF to uint8, (H, W, 3).
+    """Decode a whole GIF to uint8: (H, W, 3), black where it is transparent; the indices, (H, W), of a lookup table.
 
     Raises
     ------
@@ -25,9 +27,14 @@ def decode_gif(data: bytes) -> Decoded:
     width, height = (int.from_bytes(data[first : first + 2], "little") for first in (6, 8))
     check_claim(width, height, width * height, len(data), _EXPANSION)
     try:
-        return Decoded(imagecodecs.gif_decode(data, index=0))
+        pixels = imagecodecs.gif_decode(data, index=0)
+        indices = imagecodecs.gif_decode(data, index=0, asrgb=False)
     except (RuntimeError, ValueError) as error:
         raise DecodeError(f"is a damaged GIF ({one_line(error)}), where a complete one was expected") from error
+    pixels = pixels[..., :3]
+    palette = np.frombuffer(data[13 : 13 + _colours(data, 10)], np.uint8).reshape(-1, 3)
+    is_shown = is_lookup_table(palette) and np.array_equal(palette[indices], pixels)
+    return Decoded(indices if is_shown else pixels)
 
 
 def _count_frames(data: bytes) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from tifffile import PHOTOMETRIC
 
-from segmentation.data.formats import bif, scn
+from segmentation.data.formats import bif, scn, tiff_samples
 from segmentation.data.formats.channels import (
     SeveralChannels,
     are_colours,
@@ -26,7 +26,6 @@ from segmentation.data.formats.tiff_channels import channel_names
 from segmentation.data.formats.tiff_checks import Page, check_data, check_directory, check_streams
 from segmentation.data.formats.tiff_pages import open_tiff
 from segmentation.data.formats.tiff_pixel_size import tiff_pixel_size
-from segmentation.data.formats.tiff_samples import JPEG, black_of, is_grey_or_rgb, is_undone_ycbcr, palette_of, rgb_of
 
 _AXES = {"T": "time points", "Z": "planes in Z", "C": "channels", "S": "channels"}
 # Axes that may be channels: those that are, and those of pages about which the file says nothing.
@@ -89,7 +88,7 @@ class Plane:
         return channels
 
     def _rgb(self, pixels: np.ndarray) -> np.ndarray:
-        return rgb_of(pixels) if self.is_ycbcr else pixels
+        return tiff_samples.rgb_of(pixels) if self.is_ycbcr else pixels
 
     def with_last(self, pixels: np.ndarray, channel: str | None) -> "Plane":
         """Choose the last sample where `choose_last` does; `pixels` are all samples, as stored."""
@@ -198,9 +197,9 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
     if tiff.is_bif:
         bif.check_joints(page)
     is_plane, one_page = page.axes in ("YX", "YXS", "SYX"), math.prod(entry.shape) == math.prod(page.shape)
-    is_known = is_plane and is_grey_or_rgb(page)
+    is_known = is_plane and tiff_samples.is_grey_or_rgb(page)
     if is_known and one_page:
-        return Plane(page, (page,), is_ycbcr=is_undone_ycbcr(page))
+        return Plane(page, (page,), is_ycbcr=tiff_samples.is_undone_ycbcr(page))
     axes = {
         axis: length for axis, length in zip(entry.axes, entry.shape, strict=True) if axis not in "YX" and length > 1
     }
@@ -226,10 +225,10 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
             index = index.take(planes.depths(axes["Z"], held), place)
     depth = index.shape[outer.index("Z")] if "Z" in outer else 1
     index = np.moveaxis(index, outer.index("Z"), -1) if "Z" in outer else index
-    if depth > 1 and page.photometric in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.MINISWHITE):
+    if depth > 1 and not tiff_samples.can_project(page):
         raise DecodeError(f"{held} with a palette or with 0 for white, where grey or RGB was expected of a stack in Z")
     chosen = tuple(pages[number] for number in index.ravel())
-    plane = Plane(page, chosen, depth=depth, project=planes.project, is_ycbcr=is_undone_ycbcr(page))
+    plane = Plane(page, chosen, depth=depth, project=planes.project, is_ycbcr=tiff_samples.is_undone_ycbcr(page))
     others = [length for axis, length in axes.items() if axis not in ("T", "Z", "S")]
     if not others and is_known:
         return plane
@@ -274,18 +273,19 @@ def as_decoded(tiff: tifffile.TiffFile, plane: Plane, pixels: np.ndarray) -> Dec
     if channels is not None and channels.dtype == bool:
         channels = channels.astype(np.uint8) * 255
     if page.photometric == PHOTOMETRIC.PALETTE:
-        # A channel of several is never shown in the palette, which is that of the first page.
-        palette = None if plane.names else palette_of(page)
-        pixels = pixels.astype(np.uint16 if page.bitspersample > 8 else np.uint8)
-    elif page.photometric == PHOTOMETRIC.MINISWHITE:
-        black = black_of(page, pixels).item()
+        # A channel of several is never shown in the palette, which is that of the first page; a stack's is no data.
+        if plane.depth == 1:
+            palette = None if plane.names else tiff_samples.palette_of(page)
+            pixels = pixels.astype(np.uint16 if page.bitspersample > 8 else np.uint8)
+    elif tiff_samples.is_white_zero(page):
+        black = tiff_samples.black_of(page, pixels).item()
         if channels is not None:
-            channels = black_of(page, channels).astype(channels.dtype) - channels
+            channels = tiff_samples.black_of(page, channels).astype(channels.dtype) - channels
     return Decoded(
         pixels,
         palette=palette,
         black=black,
-        lossy=page.compression in JPEG,
+        lossy=page.compression in tiff_samples.JPEG,
         pixel_size_um=tiff_pixel_size(tiff, page),
         channels=channels,
         names=plane.names,

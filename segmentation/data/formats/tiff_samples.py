@@ -5,6 +5,7 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
+from segmentation.data.colours import is_lookup_table
 from segmentation.data.formats.decoded import DecodeError
 
 JPEG = frozenset({COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY})
@@ -68,6 +69,17 @@ def palette_of(page: tifffile.TiffPage) -> np.ndarray:
             "where one entry (red, green, blue) for each possible value was expected"
         )
     return (colours if colours.max() < 256 else colours >> 8).astype(np.uint8)
+
+
+def is_white_zero(page: tifffile.TiffPage) -> bool:
+    """Whether 0 is white; not in ImageJ's files, in which that only is a lookup table: it measures what is stored."""
+    return page.photometric == PHOTOMETRIC.MINISWHITE and not page.parent.is_imagej
+
+
+def can_project(page: tifffile.TiffPage) -> bool:
+    """Whether the samples of a stack are intensities, also through a lookup table, whose greatest is the brightest."""
+    has_colours = page.photometric == PHOTOMETRIC.PALETTE and not is_lookup_table(palette_of(page))
+    return not has_colours and not is_white_zero(page)
 
 
 def has_natural_white(page: tifffile.TiffPage) -> bool:

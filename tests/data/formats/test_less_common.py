@@ -53,6 +53,10 @@ def test_gif_as_pillow_reads_it(tmp_path, colours):
     file = tmp_path / "cells.gif"
     file.write_bytes(saved(colours, format="GIF"))
     np.testing.assert_array_equal(read_image(file).pixels, np.asarray(Pillow.open(file).convert("RGB")))
+    palette = Pillow.fromarray(colours).quantize(200)
+    palette.save(file, transparency=3)  # transparent pixels are black, the others as they are
+    shown = np.where((np.asarray(palette) == 3)[..., None], 0, np.asarray(palette.convert("RGB")))
+    np.testing.assert_array_equal(read_image(file).pixels, shown)
     labels = np.arange(12, dtype=np.uint8).reshape(3, 4) // 6 * 255
     Pillow.fromarray(labels).save(file)
     np.testing.assert_array_equal(read_label_map(file), labels)

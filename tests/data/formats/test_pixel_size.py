@@ -23,6 +23,7 @@ def size(tmp_path, **options):
     [
         (0.325, 0.325, "µm", 0.325),
         (325, 325, "nm", 0.325),
+        (3250, 3250, "Å", 0.325),
         (0.000325, 0.000325, "mm", 0.325),
         (0.325, 0.65, "µm", (0.65, 0.325)),
         (0.325, 0.326, "µm", 0.325),
@@ -40,7 +41,7 @@ def test_ome_without_size(tmp_path):
     assert size(tmp_path, ome=True, metadata={"axes": "YX"}) is None
 
 
-@pytest.mark.parametrize("unit", ["um", "micron", "\\u00B5m", "nm", "mm", "inch", "pixel", None])
+@pytest.mark.parametrize("unit", ["um", "micron", "micrometers", "\\u00B5m", "nm", "mm", "inch", "pixel", None])
 def test_imagej(tmp_path, unit):
     micrometres = {"nm": 0.001, "mm": 1000, "inch": 25400, "pixel": None, None: None}.get(unit, 1)
     resolution = 4 * (micrometres or 1)
