@@ -1,5 +1,7 @@
 """Files that hold several pictures: listed, and each read as tifffile or zarr reads its part."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tifffile
@@ -146,6 +148,22 @@ def test_fields_of_a_plate(tmp_path, rng):
         ("B", "4", "2"),
     ]
     assert [whole(open_large(path))[0, 0, 0] for path, _ in pictures] == [30, 31, 40, 41]
+
+    shutil.rmtree(tmp_path / "plate.zarr" / "B" / "3")
+    pictures = list_pictures(tmp_path / "plate.zarr")
+    assert pictures[0] == (tmp_path / "plate.zarr" / "B" / "3", (("row", "B"), ("column", "3")))
+    with pytest.raises(ImageError, match=r"3 does not exist"):
+        read_image(pictures[0][0])
+    assert [whole(open_large(path))[0, 0, 0] for path, _ in pictures[1:]] == [40, 41]
+
+
+@pytest.mark.parametrize("axes", ["yxc", "xyc", "cxy", "xcy", "cyx"])
+def test_zarr_with_axes_in_any_order(tmp_path, rng, axes):
+    array = rng.integers(0, 256, (20, 30, 2), dtype=np.uint8)
+    write_zarr(tmp_path / "cells.zarr", array.transpose(["yxc".index(axis) for axis in axes]), axes)
+    large = open_large(tmp_path / "cells.zarr", "2")
+    np.testing.assert_array_equal(whole(large)[..., 0], array[..., 1])
+    np.testing.assert_array_equal(large.read_measured(slice(5, 9), slice(3, 99)), array[5:9, 3:])
 
 
 def test_a_damaged_file_is_one_picture_that_says_what_is_wrong_when_read(tmp_path):

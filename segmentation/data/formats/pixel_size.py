@@ -11,6 +11,7 @@ MICROMETRES = {
     "nm": 1e-3, "um": 1, "µm": 1, "μm": 1, "micron": 1, "microns": 1, "micrometer": 1, "micrometre": 1,
     "micrometers": 1, "micrometres": 1, "Å": 1e-4, "mm": 1e3, "cm": 1e4, "m": 1e6, "in": 25_400, "inch": 25_400,
     r"\u00b5m": 1,  # as ImageJ spells µm
+    "angstrom": 1e-4, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6,  # as OME-Zarr spells them
 }  # fmt: skip
 
 

@@ -26,14 +26,13 @@ from segmentation.data.formats.decoded import (
     Undecided,
     one_line,
 )
-from segmentation.data.formats.pixel_size import PixelSize, credible_size
+from segmentation.data.formats.pixel_size import MICROMETRES, PixelSize, credible_size
 from segmentation.data.formats.planes import Place, Planes, project
 
 if TYPE_CHECKING:
     import zarr
 
 _METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
-_MICROMETRES = {"nanometer": 1e-3, "micrometer": 1, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
 _WHAT = "an OME-Zarr picture, version 0.4 or 0.5,"
 _HELD = {"t": "time points", "z": "planes in Z", "c": "channels"}
 
@@ -128,8 +127,9 @@ class ZarrBlocks:
             raise
         except Exception as error:  # MemoryError too: a chunk may claim any size
             raise _undecodable(error) from error
+        kept = [axis for axis in self._axes if axis in ("yxc" if pixels.ndim == 3 else "yx")]
+        pixels = pixels.transpose([kept.index(axis) for axis in "yxc"[: pixels.ndim]])
         if pixels.ndim == 3:
-            pixels = np.moveaxis(pixels, [axis for axis in self._axes if axis in "cyx"].index("c"), -1)
             if all_channels:
                 return self._decoded(pixels[..., self._channels], pixels)
         return self._decoded(pixels)
@@ -200,7 +200,7 @@ def _open_picture(
         if transformation.get("type") == "scale":
             sides = sides * np.asarray(transformation["scale"], float)
     micrometres = {
-        axis["name"]: side * _MICROMETRES.get(axis.get("unit", ""), 0) for axis, side in zip(axes, sides, strict=True)
+        axis["name"]: side * MICROMETRES.get(axis.get("unit", ""), 0) for axis, side in zip(axes, sides, strict=True)
     }
     names = [
         None if entry.get("label") is None else str(entry["label"])
@@ -212,19 +212,24 @@ def _open_picture(
 def list_fields(folder: Path) -> list[tuple[Path, Place]]:
     """List the pictures of a plate: the folder of each, and its row, column and field; none of other stores.
 
-    None either of a plate that names a folder outside of its own.
+    None either of a plate that names a folder outside of its own. A well that cannot be read is one picture, so that
+    reading it says so.
     """
     found: list[tuple[Path, Place]] = []
     try:
         root: Any = _open(folder)
         for well in _ome(root).get("plate", {}).get("wells", []):
             row, column = str(well["path"]).split("/")
-            for number, image in enumerate(_ome(root[well["path"]])["well"]["images"], 1):
-                place = ("row", row), ("column", column), ("field", str(number))
-                field = folder / row / column / str(image["path"])
-                if not field.resolve().is_relative_to(folder.resolve()):
-                    return []
-                found.append((field, place))
+            place = ("row", row), ("column", column)
+            try:
+                images = [str(image["path"]) for image in _ome(root[well["path"]])["well"]["images"]]
+            except Exception:
+                found.append((folder / row / column, place))
+                continue
+            for number, image in enumerate(images, 1):
+                found.append((folder / row / column / image, (*place, ("field", str(number)))))
+        if not all(field.resolve().is_relative_to(folder.resolve()) for field, _ in found):
+            return []
     except Exception:  # whatever the metadata lack: reading says so
         return []
     return found
