@@ -83,15 +83,18 @@ def _scene(entries: Sequence[_Entry], names: Sequence[str | None], size: PixelSi
         raise DecodeError(f"is a CZI with several entries of the axes {', '.join(several)}, where one was expected")
     top, left = (min(_start(entry, axis) for entry in entries) for axis in "YX")
     bottom, right = (max(_start(entry, axis) + _length(entry, axis) for entry in entries) for axis in "YX")
-    height, width, dtype = bottom - top, right - left, np.dtype(entries[0].dtype)
-    has_colours = bool(dtype.shape)
+    height, width = bottom - top, right - left
+    dtypes = [np.dtype(entry.dtype) for entry in entries]
+    dtype, has_colours = np.result_type(*{own.base for own in dtypes}), bool(dtypes[0].shape)
+    if any(bool(own.shape) != has_colours for own in dtypes):
+        raise DecodeError("is a CZI of colours beside grey channels, where one kind was expected: save each as TIFF")
     places = {axis: ranks(_start(entry, axis) for entry in entries) for axis in "TZC"}
 
     def read(frame: int, depth: int, channel: int) -> np.ndarray:
         place = places["T"][frame], places["Z"][depth], places["C"][channel]
         # Between the tiles is glass in colour, and darkness in fluorescence.
         shape = (height, width, 3) if has_colours else (height, width)
-        picture = np.full(shape, np.iinfo(dtype.base).max if has_colours and dtype.base.kind == "u" else 0, dtype.base)
+        picture = np.full(shape, np.iinfo(dtype).max if has_colours and dtype.kind == "u" else 0, dtype)
         tiles = [entry for entry in entries if tuple(_start(entry, axis) for axis in "TZC") == place]
         if not tiles:
             raise DecodeError(f"is a CZI that lacks a plane (T, Z, C = {place}), where a complete one was expected")

@@ -133,7 +133,9 @@ def ranks(numbers: Iterable[int]) -> list[int]:
 
 
 def as_names(names: Sequence[str | None], count: int, has_colours: bool) -> Sequence[str | None]:
-    """Return a name, or None, for each of `count` channels."""
+    """Return a name, or None, for each of `count` channels; `DecodeError` if several of them have colours."""
+    if has_colours and count > 1:
+        raise DecodeError(f"holds {count} channels in colours, where one was expected: save each as TIFF")
     if has_colours:
         return RGB
     return names if len(names) == count else [None] * count

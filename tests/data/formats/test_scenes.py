@@ -169,6 +169,18 @@ def test_colours_of_a_czi_and_the_glass_between_its_tiles():
     assert (picture[:, 12:20] == 255).all()
 
 
+def test_channels_of_several_kinds_in_a_czi():
+    transmitted, nuclei = RNG.integers(0, 256, (10, 12), np.uint8), RNG.integers(0, 4000, (10, 12), np.uint16)
+    for tiles in ((tile(transmitted, C=0), tile(nuclei, C=1)), (tile(nuclei, C=1), tile(transmitted, C=0))):
+        np.testing.assert_array_equal(scene_of(*tiles).read(0, 0, 0), transmitted)
+        np.testing.assert_array_equal(scene_of(*tiles).read(0, 0, 1), nuclei)
+    colours = tile(np.stack([transmitted] * 3, axis=-1), C=0)
+    with pytest.raises(DecodeError, match="colours beside grey channels"):
+        scene_of(colours, tile(nuclei, C=1))
+    with pytest.raises(DecodeError, match="2 channels in colours"):
+        scene_of(colours, tile(np.stack([nuclei] * 3, axis=-1), C=1))
+
+
 def test_compressions_of_a_czi():
     pixels = RNG.integers(0, 4000, (10, 12), np.uint16)
     plain = imagecodecs.zstd_encode(pixels.tobytes())
