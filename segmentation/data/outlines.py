@@ -141,11 +141,11 @@ def fill_outline(rings: Rings, shape: tuple[int, int]) -> tuple[np.ndarray, int,
 
 def _of_imagej(content: bytes) -> Iterator[Rings]:
     if not content.startswith(b"PK"):
-        yield _of_selection(content)
+        yield _of_selection(content)[0]
         return
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = [m for m in archive.infolist() if PurePosixPath(m.filename).suffix.lower() == ".roi"]
+            members = [member for member in archive.infolist() if _is_selection(PurePosixPath(member.filename))]
             if archive.namelist() and not members:
                 raise OutlineError("is a zip without selections (.roi), which ImageJ's ROI Manager saves")
             size = sum(member.file_size for member in members)
@@ -154,27 +154,46 @@ def _of_imagej(content: bytes) -> Iterator[Rings]:
                     f"holds {len(members):,} selections of {size:,} bytes, "
                     f"where at most {MOST_OUTLINES:,} of {MOST_BYTES:,} bytes are read"
                 )
+            places = []
             for member in members:
-                yield _of_selection(archive.read(member))
+                rings, place = _of_selection(archive.read(member))
+                yield rings
+                places += [place] if rings else []
+            several = max((len(set(numbers) - {0}) for numbers in zip(*places, strict=True)), default=0)
+            if several > 1:
+                raise OutlineError(
+                    f"holds selections of {several} slices or frames, where those of one were expected: save each "
+                    "slice's by themselves, or choose More > Remove Positions in the ROI Manager if they are of one"
+                )
     except UNREADABLE as error:
         raise OutlineError(f"is a damaged zip ({one_line(error)})") from error
 
 
-def _of_selection(content: bytes) -> Rings:
+def _is_selection(name: PurePosixPath) -> bool:
+    """Tell a selection from what macOS adds to a zip."""
+    return name.suffix.lower() == ".roi" and not name.name.startswith(".")
+
+
+def _of_selection(content: bytes) -> tuple[Rings, tuple[int, int, int]]:
+    """Return the rings of a selection, and its slice, its plane in Z and its frame, 0 where it is on all."""
     import roifile  # for its 30 ms
 
     try:
         roi = roifile.ImagejRoi.frombytes(content)
-        kinds = roifile.ROI_TYPE
+        kinds, place = roifile.ROI_TYPE, (roi.position, roi.z_position, roi.t_position)
         has_area = roi.roitype in (kinds.POLYGON, kinds.RECT, kinds.OVAL, kinds.FREEHAND, kinds.TRACED)
         if not has_area or roi.subtype in (roifile.ROI_SUBTYPE.TEXT, roifile.ROI_SUBTYPE.IMAGE):
-            return []
-        if roi.roitype == kinds.OVAL:
+            return [], place
+        if roi.roitype == kinds.OVAL or (roi.roitype == kinds.RECT and roi.rounded_rect_arc_size):
             angles, size = np.linspace(0, 2 * np.pi, 128, endpoint=False), (roi.right - roi.left, roi.bottom - roi.top)
             circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-            return [(roi.left, roi.top) + np.multiply(size, 1 + circle) / 2]
+            if roi.roitype == kinds.OVAL:
+                return [(roi.left, roi.top) + np.multiply(size, 1 + circle) / 2], place
+            radii = np.minimum(roi.rounded_rect_arc_size, size) / 2
+            middle = np.divide(size, 2)
+            return [(roi.left, roi.top) + middle + circle * radii + np.sign(circle) * (middle - radii)], place
         rings = _of_path(roi.multi_coordinates.tolist()) if roi.multi_coordinates is not None else [roi.coordinates()]
-        return [np.asarray(ring, np.float64) for ring in rings if len(ring) > 2]
+        return [np.asarray(ring, np.float64) for ring in rings if len(ring) > 2], place
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, struct.error) as error:
         raise OutlineError(f"holds a damaged selection of ImageJ ({one_line(error)})") from error
 

@@ -93,6 +93,49 @@ def test_selections_as_imagej_draws_them(tmp_path):
     np.testing.assert_array_equal(labels, expected == 1)
 
 
+def test_a_rounded_rectangle(tmp_path):
+    for arc, expected in ((0, 30 * 20), (20, 30 * 20 - (400 - 100 * np.pi)), (50, 15 * 10 * np.pi)):
+        rectangle = roifile.ImagejRoi(
+            roitype=roifile.ROI_TYPE.RECT, left=5, top=3, right=35, bottom=23, rounded_rect_arc_size=arc
+        )
+        rectangle.tofile(tmp_path / "one.roi")
+        labels, _ = read(tmp_path / "one.roi", (40, 70))
+        assert np.count_nonzero(labels) == pytest.approx(expected, abs=8)
+
+
+def test_selections_on_several_slices_are_not_of_one_picture(tmp_path):
+    def selection(left, **place):
+        return roifile.ImagejRoi(
+            roitype=roifile.ROI_TYPE.RECT,
+            left=left,
+            top=3,
+            right=left + 5,
+            bottom=9,
+            version=228,
+            name=str(left),
+            **place,
+        )
+
+    for places in ([{"position": 2}, {"position": 2}, {}], [{"c_position": 1}, {"c_position": 2, "t_position": 3}]):
+        rois = [selection(10 * index, **place) for index, place in enumerate(places)]
+        roifile.roiwrite(tmp_path / "a.zip", rois, mode="w")
+        labels, found = read(tmp_path / "a.zip", (40, 70))
+        assert labels.max() == len(places) and not found
+    for axis in ("position", "z_position", "t_position"):
+        roifile.roiwrite(tmp_path / "a.zip", [selection(0, **{axis: 1}), selection(9, **{axis: 4})], mode="w")
+        labels, found = read(tmp_path / "a.zip", (40, 70))
+        assert labels is None and "holds selections of 2 slices or frames" in found[0].detail
+
+
+def test_what_macos_adds_to_a_zip_is_no_selection(tmp_path):
+    rectangle = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, left=2, top=3, right=8, bottom=7)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("set/1.roi", rectangle.tobytes())
+        archive.writestr("__MACOSX/set/._1.roi", b"\0\5\x16\7")
+    labels, found = read(tmp_path / "a.zip", (40, 70))
+    assert np.count_nonzero(labels) == 24 and not found
+
+
 def test_features_as_qupath_writes_them(tmp_path):
     cell = feature(box(0, 0, 12), nucleusGeometry={"type": "Polygon", "coordinates": [box(3, 3, 5)]})
     with_hole = feature(box(20, 0, 10), box(23, 3, 4))
