@@ -23,6 +23,7 @@ from segmentation.data.splits import read_split
 from segmentation.network import target_losses
 from segmentation.training import checkpoint
 from segmentation.training.callbacks import Stopwatch
+from segmentation.training.resume import RESULTS
 
 pytestmark = pytest.mark.slow
 
@@ -176,7 +177,8 @@ def one_sentence(errors):
 @pytest.mark.slow
 def test_all_that_is_promised_is_there(undisturbed):
     folder, _ = undisturbed
-    assert PROMISED <= {file.name for file in folder.iterdir()}
+    assert {file.name for file in folder.iterdir()} == PROMISED | {"checkpoint"}
+    assert PROMISED == {*RESULTS, "bundle.json"}, "what of others is refused"
     bundle = load_bundle(folder)
     assert bundle.divisor == 4 and bundle.training["data"] == "my_nuclei"
     assert bundle.training["epochs"] == 6

@@ -12,7 +12,7 @@ from reprlib import repr as short
 import pandas as pd
 
 from segmentation.atomic import written_whole
-from segmentation.bundle import DESCRIPTION, BundleError, load_bundle, sha256_of
+from segmentation.bundle import DESCRIPTION, MODEL_FILES, BundleError, load_bundle, sha256_of
 from segmentation.data.dsb2018 import locate
 from segmentation.data.training_data import TrainingData, load_training_data
 from segmentation.progress import progress_bar
@@ -26,6 +26,8 @@ _MAY_CHANGE = ("epochs", "patience", "workers")
 _OF_THE_NETWORK = ("targets", "base_filters", "depth")
 # For weights that are good already. With the rate for new weights, eight images would first undo what hundreds taught.
 _GENTLE_LEARNING_RATE = 5e-4
+#: What a finished training writes into its folder besides the description of the model.
+RESULTS = (*MODEL_FILES, "history.csv", "split.csv", "curves.png", "report.html")
 # A history of 10,000 epochs has some 5 million.
 _LONGEST = 100_000_000  # bytes of a file of settings or state
 
@@ -100,12 +102,12 @@ class Run:
         if not self.resumed:
             shutil.rmtree(self.checkpoint, ignore_errors=True)
         self.checkpoint.mkdir(parents=True, exist_ok=True)
+        settings = {name: value for name, value in asdict(self).items() if name not in ("folder", "resumed")}
+        with written_whole(self.checkpoint / "run.json") as part:  # first, as it tells that the checkpoint is ours
+            part.write_text(json.dumps(settings, indent=1))
         (self.checkpoint / "finished").unlink(missing_ok=True)
         discard_unfinished(self.checkpoint, self.resumed_from)
         write_history(self.checkpoint / "history.csv", self.history)
-        settings = {name: value for name, value in asdict(self).items() if name not in ("folder", "resumed")}
-        with written_whole(self.checkpoint / "run.json") as part:
-            part.write_text(json.dumps(settings, indent=1))
 
     def finish(self) -> None:
         """Note that the model is written."""
@@ -141,11 +143,26 @@ def _new(folder: Path, settings: dict, config: dict, overwrite: bool) -> Run:
         raise TrainingError(
             f"{folder} holds a finished model: add --overwrite to replace it, or name another folder with --output"
         )
+    _refuse_files_of_others(folder)
     if init:
         bundle = load_bundle(init)
         settings["init_digest"] = bundle.digest
         config = _inherited(init, bundle.training.get("config", {}), config)
     return Run(folder, **settings, config=TrainingConfig(**config))
+
+
+def _refuse_files_of_others(folder: Path) -> None:
+    """Raise `TrainingError` if a training would delete or replace what no training wrote."""
+    checkpoint = folder / "checkpoint"
+    if (checkpoint / "run.json").exists():
+        return
+    others = [checkpoint] if checkpoint.is_dir() and any(checkpoint.iterdir()) else []
+    if not (folder / DESCRIPTION).exists():
+        others += [folder / name for name in RESULTS if (folder / name).exists()]
+    if others:
+        raise TrainingError(
+            f"{others[0]} was written by no training, and would be lost: name another folder with --output"
+        )
 
 
 def _inherited(init: str, trained: dict, config: dict) -> dict:

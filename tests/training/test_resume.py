@@ -154,6 +154,29 @@ def test_a_model_without_its_checkpoint_is_not_overwritten_unasked(output):
     assert [file.name for file in output.iterdir()] == ["bundle.json"]
 
 
+@pytest.mark.parametrize("name", ["split.csv", "report.html", "checkpoint/weights.pt"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_others_are_not_replaced(output, name, overwrite):
+    (output / name).parent.mkdir(parents=True)
+    (output / name).write_text("precious")
+    expected = (
+        f"{name.partition('/')[0]} was written by no training, and would be lost: name another folder with --output"
+    )
+    with pytest.raises(TrainingError, match=expected):
+        begin(output, {"data": "d"}, overwrite=overwrite)
+    assert contents(output) == {output / name: b"precious"}
+
+
+def test_a_foreign_checkpoint_beside_a_model_is_not_deleted(output):
+    (output / "checkpoint").mkdir(parents=True)
+    for name in ("bundle.json", "split.csv", "checkpoint/weights.pt"):
+        (output / name).write_text("precious")
+    with pytest.raises(TrainingError, match="checkpoint was written by no training"):
+        begin(output, {}, overwrite=True)
+    (output / "checkpoint" / "weights.pt").unlink()
+    begin(output, {}, overwrite=True)
+
+
 def test_opening_changes_nothing(output):
     with_an_epoch(output, data="d")
     before = contents(output)
