@@ -49,14 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
 
     from segmentation.atomic import written_whole
-    from segmentation.data.problems import DatasetError
+    from segmentation.data.problems import DatasetError, Problem
     from segmentation.evaluation import folders, report
 
+    found: list[Problem] = []
     try:
-        predictions, truth = folders.find_predictions(options.predictions), folders.find_truth(options.truth)
-        subset = options.split and folders.choose_subset(truth, options.split, options.subset or "test")
-        images, absent = subset or (truth, [])
-        scored = folders.score_predictions(images, predictions)
+        predictions, truth = folders.find_predictions(options.predictions), folders.find_truth(options.truth, found)
+        subset = options.subset or "test"
+        images, absent = folders.choose_subset(truth, options.split, subset) if options.split else (truth, [])
+        scored = folders.score_predictions(images, predictions, found)
         evaluation = report.evaluate(list(tqdm(scored, "scoring", len(images), leave=False, disable=None)))
         if options.output:
             with written_whole(options.output) as file:
@@ -67,12 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_line(report.as_text(evaluation), sys.stdout)
     problems = evaluation.images["problem"].dropna()
     extra = sorted(predictions.keys() - {image.id for image in truth})
-    for problem in problems:
-        write_line(f"counted as empty: {printable(problem)}", sys.stderr)
-    for what, names in (("images of the subset that are not", absent), ("predictions without an image", extra)):
-        if names:
-            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            write_line(f"{what} in {options.truth}: {len(names):,} ({printable(shown)})", sys.stderr)
+    others = {"images of the subset that are not": absent, "predictions without an image": extra}
+    named = {f"{what} in {options.truth}": names for what, names in others.items()}
+    for remark in (*(f"counted as empty: {problem}" for problem in problems), *folders.remarks(found, named)):
+        write_line(printable(remark), sys.stderr)
     return 1 if len(problems) else 0
 
 

@@ -1,9 +1,11 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -63,6 +65,23 @@ def test_missing_unreadable_and_extra_predictions_are_named(predictions, truth, 
     assert "counted as empty: a: no prediction" in err
     assert re.search(r"counted as empty: .*b\.tif", err)
     assert re.search(r"predictions without an image in .*: 1 \(zebra\)", err)
+
+
+def test_masks_that_are_not_what_they_seem_are_said(tmp_path, capsys):
+    for file in sorted((SAMPLE / "masks").iterdir())[:4]:
+        mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        for name, stored in (("truth", mask), ("binary", np.where(mask > 0, 0, 255).astype(np.uint8))):
+            for folder in ("masks", "images"):
+                (tmp_path / name / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / name / "masks" / file.name), stored)
+            shutil.copy(SAMPLE / "images" / file.name, tmp_path / name / "images")
+    assert run(tmp_path / "truth" / "masks", tmp_path / "truth") == 0
+    assert not capsys.readouterr().err
+    assert run(tmp_path / "truth" / "masks", tmp_path / "binary") == 0
+    assert re.search(r"mask that looks inverted.*: 4 \(", capsys.readouterr().err)
+    assert run(tmp_path / "binary" / "masks", tmp_path / "truth") == 0
+    err = capsys.readouterr().err
+    assert re.search(r"binary mask, in which nuclei that touch are one: \d \(.*binary/masks/", err)
 
 
 def test_json_holds_all_figures(predictions, truth, tmp_path):

@@ -1,22 +1,27 @@
 """Pair predicted label maps with the truth, by name, and score each pair."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from segmentation.data.images import ImageError
+from segmentation.data import problems
+from segmentation.data.decoding import load_sample
 from segmentation.data.layouts import find_samples
 from segmentation.data.masks import WholeMask
-from segmentation.data.problems import DatasetError
+from segmentation.data.problems import DatasetError, Problem
 from segmentation.data.samples import Sample
 from segmentation.data.splits import SUBSETS, read_split
 from segmentation.evaluation.scores import ImageScore, score_image
 
 # The first is preferred where an image has several predictions. JPEG alters the values, so it cannot hold a label map.
 _LABEL_MAP_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".npy")
+
+
+# What scores would be without meaning for, if the truth or a prediction is not what it seems.
+_MISLEADING = frozenset({problems.BINARY, problems.INVERTED, problems.TURNED, problems.SHIFTED})
 
 
 class EvaluationError(ValueError):
@@ -61,19 +66,20 @@ def find_predictions(folder: Path) -> dict[str, Path]:
     return files
 
 
-def find_truth(path: Path) -> list[TrueImage]:
+def find_truth(path: Path, found: list[Problem] | None = None) -> list[TrueImage]:
     """List the true label maps of a data set, of a folder of label maps, or of a folder with label maps in `labels/`.
 
-    Raises EvaluationError if there are none.
+    Where the truth is a binary mask, or seems inverted, turned or moved, `found` gets that when it is read. Raises
+    EvaluationError if there are none.
     """
     try:
-        return [TrueImage(s.id, partial(_read_sample, s), s.kind, s.group) for s in find_samples(path)]
+        return [TrueImage(s.id, partial(_read_sample, s, found), s.kind, s.group) for s in find_samples(path)]
     except DatasetError as error:
         folder = path / "labels" if (path / "labels").is_dir() else path
         files = _label_maps(folder) if path.is_dir() and not (path / "images").is_dir() else {}
         if not files:
             raise EvaluationError(str(error)) from error
-    return [TrueImage(name, partial(_read_truth, file)) for name, file in files.items()]
+    return [TrueImage(name, partial(_read_truth, file, found)) for name, file in files.items()]
 
 
 def choose_subset(images: Sequence[TrueImage], split: Path, subset: str) -> tuple[list[TrueImage], list[str]]:
@@ -97,29 +103,47 @@ def choose_subset(images: Sequence[TrueImage], split: Path, subset: str) -> tupl
     return chosen, sorted(rows.keys() - {image.id for image in chosen})
 
 
-def read_labels(file: Path) -> np.ndarray:
+def read_labels(file: Path, found: list[Problem] | None = None) -> np.ndarray:
     """Read a file as a label map, (H, W) int32, by the rules of `WholeMask`, as training does.
 
-    Raise EvaluationError if training would refuse it, too.
+    If it is a binary mask, `found` gets that. Raise EvaluationError if training would refuse it, too.
     """
-    labels, found = WholeMask(file).read(file.stem, None)
-    fatal = [problem for problem in found if problem.fatal]
+    labels, wrong = WholeMask(file).read(file.stem, None)
+    fatal = [problem for problem in wrong if problem.fatal]
     if labels is None or fatal:
         raise EvaluationError(str(fatal[0]))
+    _keep_misleading(wrong, found)
     return labels
 
 
-def score_predictions(images: Sequence[TrueImage], predictions: Mapping[str, Path]) -> Iterator[ScoredImage]:
-    """Score predictions, as listed by `find_predictions`, one by one.
+def remarks(found: Iterable[Problem], named: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield a sentence for each kind of problem, and for each entry of `named`, with their number and the first names.
+
+    Examples
+    --------
+    >>> list(remarks([], {"predictions without an image": ["a", "b", "c", "d"], "none": []}))
+    ['predictions without an image: 4 (a, b, c, ...)']
+    """
+    kinds = {what: list(names) for what, names in named.items() if names}
+    for problem in found:
+        kinds.setdefault(problem.what, []).append(problem.file)
+    for what, names in kinds.items():
+        yield f"{what}: {len(names):,} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+
+
+def score_predictions(
+    images: Sequence[TrueImage], predictions: Mapping[str, Path], found: list[Problem] | None = None
+) -> Iterator[ScoredImage]:
+    """Score predictions, as listed by `find_predictions`, one by one; `found` gets those that are binary masks.
 
     A missing or unreadable one, or one of another size, counts as empty. Raises EvaluationError if a truth is
     unreadable, or none of the images has a prediction.
     """
     if not any(image.id in predictions for image in images):
-        found = next(iter(predictions.values()))
+        first = next(iter(predictions.values()))
         raise EvaluationError(
-            f"{found.parent} has a prediction for none of the {len(images)} images; "
-            f"expected files such as {images[0].id}.tif, found {found.name}."
+            f"{first.parent} has a prediction for none of the {len(images)} images; "
+            f"expected files such as {images[0].id}.tif, found {first.name}."
         )
     for image in images:
         truth = image.read()
@@ -129,7 +153,7 @@ def score_predictions(images: Sequence[TrueImage], predictions: Mapping[str, Pat
             problem = f"{image.id}: no prediction of that name"
         else:
             try:
-                prediction = read_labels(file)
+                prediction = read_labels(file, found)
             except EvaluationError as error:
                 problem = str(error)
         if prediction.shape != truth.shape:
@@ -149,15 +173,23 @@ def _label_maps(folder: Path) -> dict[str, Path]:
     return dict(sorted(preferred.items(), key=lambda item: item[1]))
 
 
-def _read_sample(sample: Sample) -> np.ndarray:
-    try:
-        return sample.read_labels(sample.read_image().pixels.shape[:2])
-    except (DatasetError, ImageError) as error:
-        raise EvaluationError(f"the truth cannot be read: {error}") from error
+def _read_sample(sample: Sample, found: list[Problem] | None) -> np.ndarray:
+    loaded = load_sample(sample)
+    fatal = [problem for problem in loaded.problems if problem.fatal]
+    if loaded.labels is None or fatal:
+        what = fatal[0] if fatal else f"sample {sample.id} ({sample.image}) has no masks"
+        raise EvaluationError(f"the truth cannot be read: {what}.")
+    _keep_misleading(loaded.problems, found)
+    return loaded.labels
 
 
-def _read_truth(file: Path) -> np.ndarray:
+def _read_truth(file: Path, found: list[Problem] | None) -> np.ndarray:
     try:
-        return read_labels(file)
+        return read_labels(file, found)
     except EvaluationError as error:
         raise EvaluationError(f"the truth cannot be read: {error}") from error
+
+
+def _keep_misleading(wrong: Iterable[Problem], found: list[Problem] | None) -> None:
+    if found is not None:
+        found += [problem for problem in wrong if problem.what in _MISLEADING]
