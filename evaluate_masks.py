@@ -36,8 +36,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.subset and not options.split:
         parser.error(f"--subset {options.subset} says nothing without --split")
-    if options.output and not options.output.absolute().parent.is_dir():
-        parser.error(f"--output {options.output}: there is no folder {options.output.parent}")
+    if options.output and (options.output.is_dir() or not options.output.absolute().parent.is_dir()):
+        parser.error(f"--output {options.output}: expected a file, in a folder that exists")
     return options
 
 
@@ -59,13 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         images, absent = folders.choose_subset(truth, options.split, subset) if options.split else (truth, [])
         scored = folders.score_predictions(images, predictions, found)
         evaluation = report.evaluate(list(tqdm(scored, "scoring", len(images), leave=False, disable=None)))
+        write_line(report.as_text(evaluation), sys.stdout)
         if options.output:
             with written_whole(options.output) as file:
                 file.write_text(json.dumps(report.as_json(evaluation), indent=1), encoding="utf-8")
     except (folders.EvaluationError, DatasetError, ImportError, OSError) as error:
         return refuse("evaluate_masks.py", error)
 
-    write_line(report.as_text(evaluation), sys.stdout)
     problems = evaluation.images["problem"].dropna()
     extra = sorted(predictions.keys() - {image.id for image in truth})
     others = {"images of the subset that are not": absent, "predictions without an image": extra}

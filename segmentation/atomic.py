@@ -31,6 +31,11 @@ def written_whole(file: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, file)
+    except OSError as error:
+        if error.filename != str(temporary):
+            raise
+        # That name says nothing to whoever asked for `file`.
+        raise OSError(error.errno, error.strerror, str(file)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

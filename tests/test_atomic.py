@@ -30,6 +30,15 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_an_error_names_the_file_that_was_asked_for(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for file in (tmp_path / "folder", tmp_path / "missing" / "a.txt"):
+        with pytest.raises(OSError) as error, written_whole(file) as temporary:
+            temporary.write_text("whole")
+        assert error.value.filename == str(file) and "part" not in str(error.value)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "folder"]
+
+
 def test_a_kill_leaves_what_was_there(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("before")

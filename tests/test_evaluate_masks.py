@@ -135,7 +135,8 @@ def test_no_prediction_fits(predictions, truth, capsys):
     ("arguments", "sentence"),
     [
         (["{p}", "{t}", "--subset", "test"], "without --split"),
-        (["{p}", "{t}", "--output", "{t}/absent/scores.json"], "there is no folder"),
+        (["{p}", "{t}", "--output", "{t}/absent/scores.json"], "expected a file, in a folder that exists"),
+        (["{p}", "{t}", "--output", "{p}"], "expected a file, in a folder that exists"),
         (["{p}"], "required: TRUTH"),
     ],
 )
@@ -144,6 +145,13 @@ def test_unusable_command_lines(predictions, truth, arguments, sentence, capsys)
         run(*(argument.format(p=predictions, t=truth) for argument in arguments))
     assert stopped.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody may write to")
+def test_an_output_that_cannot_be_written_is_named_and_the_scores_are_printed(predictions, truth, capsys):
+    assert run(predictions, truth, "--output", "/proc/scores.json") == 2
+    out, err = capsys.readouterr()
+    assert "Dice" in out and "'/proc/scores.json'" in err
 
 
 def test_missing_folders_are_unusable(predictions, truth, tmp_path, capsys):

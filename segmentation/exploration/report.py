@@ -1,7 +1,7 @@
 """Write what is in a data set as Markdown with plots, without any of its pictures.
 
 example:
-  python -m segmentation.exploration.report my_images --output my_images.md
+  python -m segmentation.exploration.report my_images --output about_my_images.md
 
 The statistics and plots of the notebook, which may be published where the images may not. The plots lie in a folder
 with the name of the file.
@@ -25,16 +25,14 @@ if TYPE_CHECKING:
     from segmentation.bundle import Bundle
     from segmentation.exploration.survey import Survey
 
-_END = (
-    "---\n\nWritten by `python -m segmentation.exploration.report`; the notebook `exploratory_analysis.ipynb` shows "
-    "the same with pictures.\n"
-)
+_COMMAND = "python -m segmentation.exploration.report"
+_END = f"---\n\nWritten by `{_COMMAND}`; the notebook `exploratory_analysis.ipynb` shows the same with pictures.\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the report; return the exit status."""
     parser = Parser(__doc__)
-    parser.prog = "python -m segmentation.exploration.report"
+    parser.prog = _COMMAND
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="a folder or zip of images and masks")
     add("--split", type=Path, metavar="CSV", help="with the columns id and subset, and kind and group")
@@ -50,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from segmentation.progress import progress_bar
 
     try:
+        _refuse_files_of_others(options.output)
         bundle = load_bundle(options.model)
         with progress_bar("reading", "image") as progress:
             survey = open_survey(options.data, options.split, progress=progress)
@@ -58,6 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse("exploration.report", error)
     print(options.output)  # noqa: T201
     return 0
+
+
+def _refuse_files_of_others(file: Path) -> None:
+    """Raise `FileExistsError` if a report would replace, or mix with, what no report wrote."""
+    folder = file.with_suffix("")
+    if file.exists():
+        others = None if file.is_file() and _COMMAND in file.read_text("utf-8", errors="replace") else file
+    else:
+        others = folder if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())) else None
+    if others:
+        raise FileExistsError(f"{others} is there already, and is no report of this command: name another --output")
 
 
 def write_report(file: Path, survey: Survey, bundle: Bundle, title: str) -> None:

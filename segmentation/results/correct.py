@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segmentation.atomic import written_whole
+from segmentation.atomic import folder_written_whole
 from segmentation.batch.outputs import open_csv, write_rows
 from segmentation.batch.tables import read_summary
 from segmentation.command_line import Parser, refuse
@@ -91,17 +91,18 @@ def prepare(results: Path, output: Path, count: int) -> list[dict[str, str]]:
         looks.append(_look(row, _read(row, settings)))
     doubt = np.array([1 - float(row["expected_ap50"] or 1 - _DOUBT_WITHOUT_NUCLEI) for row in rows])
     chosen = [rows[index] for index in rank(doubt, np.array(looks), count)]
-    for folder in ("images", "rois"):
-        (output / folder).mkdir(parents=True)
-    for row in chosen:
-        name, file, labels = row["image"], _file(row), _label_map(results, row)
-        if _place(row) or file.is_dir():  # one picture of several, or one that Fiji does not open
-            write_tiff(output / "images" / f"{name}.tif", _read(row, settings), None)
-        else:
-            shutil.copyfile(file, output / "images" / f"{name}{file.suffix}")
-        write_rois(output / "rois" / f"{name}.zip", read_label_map(labels) if labels.is_file() else _read_zarr(labels))
-    with written_whole(output / "chosen.csv") as part, open_csv(part, "w") as stream:
-        write_rows(stream, [list(rows[0]), *(row.values() for row in chosen)])
+    with folder_written_whole(output) as new:
+        for folder in ("images", "rois"):
+            (new / folder).mkdir()
+        for row in chosen:
+            name, file = row["image"], _file(row)
+            if _place(row) or file.is_dir():  # one picture of several, or one that Fiji does not open
+                write_tiff(new / "images" / f"{name}.tif", _read(row, settings), None)
+            else:
+                shutil.copyfile(file, new / "images" / f"{name}{file.suffix}")
+            write_rois(new / "rois" / f"{name}.zip", _read_labels(_label_map(results, row)))
+        with open_csv(new / "chosen.csv", "w") as stream:
+            write_rows(stream, [list(rows[0]), *(row.values() for row in chosen)])
     return chosen
 
 
@@ -109,9 +110,10 @@ def _read_rows(table: Path) -> list[dict[str, str]]:
     try:
         with open_csv(table, "r") as stream:
             rows = [row for row in csv.DictReader(stream) if row.get("status") == "done"]
-    except OSError as error:
+    except (OSError, csv.Error) as error:
         raise CorrectError(
-            f"{table} cannot be read ({error.strerror}); make it with predict_masks.py --outputs labels images"
+            f"{table} cannot be read ({getattr(error, 'strerror', error)}); make it with predict_masks.py "
+            "--outputs labels images"
         ) from error
     if not rows:
         raise CorrectError(f"{table} names no image that was predicted; expected at least one")
@@ -121,7 +123,21 @@ def _read_rows(table: Path) -> list[dict[str, str]]:
             f"{table} has no column {missing[0]}; predict with a model that judges its results, as the released one "
             "does, or fit that with python -m segmentation.training.calibrate MODEL --only-trust"
         )
+    for row in rows:
+        for name in ("median_diameter", "expected_ap50"):
+            if row[name] and not _is_number(row[name]):
+                raise CorrectError(
+                    f"{table} holds {row[name]!r} as {name} of {row['image']}, where a number such as 0.5 was "
+                    "expected; make it again with predict_masks.py"
+                )
     return rows
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _file(row: dict[str, str]) -> Path:
@@ -154,6 +170,14 @@ def _read(row: dict[str, str], settings: dict) -> np.ndarray:
     return pixels if pixels.shape[-1] == 3 else pixels[..., 0]
 
 
+def _read_labels(file: Path) -> np.ndarray:
+    """Read a label map, a TIFF or a Zarr store."""
+    try:
+        return read_label_map(file) if file.is_file() else _read_zarr(file)
+    except ImageError as error:
+        raise CorrectError(f"{error}; make it again with predict_masks.py --overwrite") from error
+
+
 def _read_zarr(store: Path) -> np.ndarray:
     import zarr
 
@@ -184,7 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CorrectError as error:
         return refuse("correct", error)
     except OSError as error:
-        return refuse("correct", CorrectError(f"{args.output} cannot be written ({error.strerror})"))
+        file = error.filename or args.output
+        return refuse("correct", CorrectError(f"{file} cannot be read or written ({error.strerror})"))
     for row in chosen:
         sys.stdout.write(
             f"{row['image']}: expected AP50 {row['expected_ap50'] or 'unknown'} {row['unlike']}".rstrip() + "\n"

@@ -36,16 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bundle = load_bundle(args.model)
         path = locate(args.data, data_folder())
         data = load_training_data(path, args.split, seed=0, skip_bad=True, cache_folder=data_folder() / "cache")
-    except (BundleError, DatasetError) as error:
+        if args.only_trust:
+            bundle = with_trust(bundle, data.val, data.train)
+            write_bundle(bundle)
+            said = describe_trust(bundle) + "\n"
+        else:
+            calibration = calibrate(bundle, data.val, data.train)
+            write_bundle(calibration.bundle)
+            said = describe(bundle, calibration)
+    except (BundleError, DatasetError, OSError) as error:
         return refuse("calibrate", error)
-    if args.only_trust:
-        bundle = with_trust(bundle, data.val, data.train)
-        write_bundle(bundle)
-        sys.stdout.write(describe_trust(bundle) + "\n")
-        return 0
-    calibration = calibrate(bundle, data.val, data.train)
-    write_bundle(calibration.bundle)
-    sys.stdout.write(describe(bundle, calibration))
+    sys.stdout.write(said)
     return 0
 
 

@@ -56,6 +56,21 @@ def test_what_cannot_be_read_is_named(arguments, said, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("taken", ["page.md", "page/sizes.png"])
+def test_files_of_others_are_not_replaced_nor_mixed_with(taken, tmp_path, capsys):
+    """The plots lie in a folder with the name of the page: that of the data, if the page has its name."""
+    (tmp_path / taken).parent.mkdir(exist_ok=True)
+    (tmp_path / taken).write_text("precious")
+    assert report.main([str(ROOT / "data" / "sample"), "--output", str(tmp_path / "page.md")]) == 2
+    assert f"{tmp_path / taken.partition('/')[0]} is there already" in capsys.readouterr().err
+    assert [file.read_text() for file in tmp_path.rglob("*") if file.is_file()] == ["precious"]
+
+
+def test_a_report_may_be_replaced_by_another(written, monkeypatch, capsys):
+    monkeypatch.setattr(report, "write_report", lambda file, *others: None)
+    assert report.main([str(ROOT / "data" / "sample" / "test"), "--output", str(written)]) == 0
+
+
 def test_help_needs_nothing_heavy():
     code = (
         "import runpy, sys; sys.argv = ['report', '--help']\n"

@@ -32,3 +32,20 @@ def test_the_command_writes_what_it_chose(bright_bundle, tmp_path, write_drawn, 
 
     status, _, errors = call(tmp_path / "nowhere", *options)
     assert status == 2 and errors.startswith("calibrate: ") and str(tmp_path / "nowhere") in errors
+
+
+def test_a_model_that_cannot_be_written_is_named_and_stays(bright_bundle, tmp_path, write_drawn, call, monkeypatch):
+    write_drawn(tmp_path / "data", 2)
+    write_split({"drawn_00": SplitRow("train"), "drawn_01": SplitRow("val")}, tmp_path / "split.csv")
+    description = (bright_bundle.folder / "bundle.json").read_bytes()
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "bundle.json")
+
+    monkeypatch.setattr("segmentation.atomic.os.replace", full)
+    for options in ([], ["--only-trust"]):
+        status, output, errors = call(
+            bright_bundle.folder, "--data", tmp_path / "data", "--split", tmp_path / "split.csv", *options
+        )
+        assert (status, output) == (2, "") and "calibrate: [Errno 28] No space left on device" in errors
+    assert (bright_bundle.folder / "bundle.json").read_bytes() == description
