@@ -49,7 +49,7 @@ def predict(options: argparse.Namespace) -> int:
     from segmentation.data.problems import DatasetError
     from segmentation.prediction.cores import streams_for
     from segmentation.prediction.engines import EngineError
-    from segmentation.prediction.predictor import normalisation_of
+    from segmentation.prediction.opening import normalisation_of
     from segmentation.prediction.scale import DiameterError
 
     try:

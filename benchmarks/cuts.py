@@ -18,7 +18,7 @@ from trials import print_table
 
 from segmentation.bundle import load_bundle
 from segmentation.evaluation.scores import score_image
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 
 
 def middle(array: np.ndarray) -> np.ndarray:

@@ -59,7 +59,8 @@ from segmentation.bundle import Bundle, load_bundle
 from segmentation.data.images import Image
 from segmentation.prediction.cores import available_cores, streams_for
 from segmentation.prediction.engines import Engine, open_engine
-from segmentation.prediction.predictor import Predictor, open_predictor
+from segmentation.prediction.opening import open_predictor
+from segmentation.prediction.predictor import Predictor
 from segmentation.prediction.tiling import padded_shape
 
 

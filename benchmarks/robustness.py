@@ -23,7 +23,7 @@ from trials import print_table
 from segmentation.bundle import load_bundle
 from segmentation.data.images import RGB, Image
 from segmentation.evaluation.scores import score_image, set_figures
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 from segmentation.training.stains import NUCLEAR_DYES, TISSUE_DYES
 
 

@@ -27,7 +27,8 @@ from trials import print_table
 from segmentation.bundle import load_bundle
 from segmentation.data.images import Image
 from segmentation.evaluation.scores import score_image, set_figures
-from segmentation.prediction.predictor import Predictor, open_predictor
+from segmentation.prediction.opening import open_predictor
+from segmentation.prediction.predictor import Predictor
 from segmentation.prediction.scale import scale_for
 
 

@@ -23,7 +23,7 @@ from segmentation.bundle import load_bundle
 from segmentation.data.layouts import find_samples
 from segmentation.data.splits import read_split
 from segmentation.prediction.appearance import look_at
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 from segmentation.prediction.trust import Trust
 from segmentation.training.trust import fit_trust, observe
 

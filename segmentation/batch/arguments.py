@@ -49,10 +49,11 @@ def parse_arguments(description: str, formats: Mapping[str, tuple], argv: Sequen
     add("--min-score", type=_probability, metavar="S", help="drop nuclei with a lower score, the expected IoU")
     diameter = (
         "of the nuclei: images are rescaled so that they have the diameter that the model was trained on; auto: as the "
-        "model estimates it for each image; none: images are never rescaled"
+        "model estimates it for each image, beginning with 10 micrometres where the size of a pixel is known; none: "
+        "images are never rescaled"
     )
     add("--diameter", type=_diameter, default="auto", metavar="PIXELS|auto|none", help=diameter)
-    pixel_size = "side of a pixel in micrometres, whatever the files say; auto starts from nuclei of 10 micrometres"
+    pixel_size = "side of a pixel in micrometres, whatever the files say"
     add("--pixel-size", type=_micrometres, dest="pixel_size_um", metavar="UM", help=pixel_size)
     normalise = (
         "contrast between limits of each image, or between common ones of all images of the call: for cut-outs of one "

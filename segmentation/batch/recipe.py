@@ -8,7 +8,8 @@ from typing import Any
 from segmentation.batch.outputs import Output
 from segmentation.bundle import Bundle, load_bundle
 from segmentation.prediction.engines import open_engine
-from segmentation.prediction.predictor import Predictor, open_predictor
+from segmentation.prediction.opening import open_predictor
+from segmentation.prediction.predictor import Predictor
 
 
 @dataclass(frozen=True)

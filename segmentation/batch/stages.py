@@ -109,7 +109,8 @@ def _memory_for(source: Input, image: Image) -> Iterator[None]:
 def predict(call: Call, jobs: Sequence[Job]) -> list[BestOutput]:
     """Run the network on images of one padded shape."""
     with call.timed("predict"), _memory_for(jobs[0].source, jobs[0].image):
-        return call.predictor.predict_at_best([job.prepared for job in jobs])
+        sizes = [job.image.pixel_size_um for job in jobs]
+        return call.predictor.predict_at_best([job.prepared for job in jobs], sizes)
 
 
 def finish(call: Call, job: Job, fit: BestOutput) -> Outcome:

@@ -18,7 +18,7 @@ from segmentation.exploration.measures import fullest_window
 from segmentation.exploration.style import COLOURS, GREY, frame, legend, picture, plain, scatter_by_kind
 from segmentation.exploration.survey import Survey
 from segmentation.exploration.wording import percent, quantity, short
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 
 # Shares of fewer nuclei say little.
 _FEWEST = 20

@@ -147,7 +147,7 @@ def _survey(image: LargeImage, predictor: Predictor) -> dict:
     sample = predictor.normalisation.apply(image.read(*list(windows(image.shape))[place]), limits)
     survey["appearance"] = asdict(look_at(sample))
     if predictor.search or predictor.trust:
-        output = predictor.predict_at_best([sample])[0]
+        output = predictor.predict_at_best([sample], [image.pixel_size_um])[0]
         survey |= {"scale": str(output.predictor.scale), "diameter": output.diameter}
         survey |= {"view": asdict(output.predictor.view), "n_channels": output.channels.shape[-1]}
     return survey

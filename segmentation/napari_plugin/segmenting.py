@@ -18,7 +18,8 @@ from segmentation.large.predict import open_work
 from segmentation.napari_plugin.pictures import LayerPicture
 from segmentation.prediction.cores import streams_for
 from segmentation.prediction.engines import StoppableEngine, Stopped, open_engine
-from segmentation.prediction.predictor import Predictor, open_predictor
+from segmentation.prediction.opening import open_predictor
+from segmentation.prediction.predictor import Predictor
 from segmentation.prediction.trust import Verdict
 from segmentation.results.large_labels import write_large_label_map
 from segmentation.results.large_measurement import measure_large

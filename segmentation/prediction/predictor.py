@@ -3,33 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
-from typing import Literal
 
 import numpy as np
 
-from segmentation.bundle import Bundle, BundleError
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.images import Image, is_grey
-from segmentation.data.normalisation import Normalisation, SharedLimits
+from segmentation.data.normalisation import Normalisation
 from segmentation.prediction.appearance import look_at
-from segmentation.prediction.engines import Engine, SymmetricEngine, open_engine
+from segmentation.prediction.engines import Engine
 from segmentation.prediction.planning import LARGEST_TILE, plan_tiles
-from segmentation.prediction.scale import (
-    LARGEST_SCALE,
-    MOST_PASSES,
-    SMALLEST_SCALE,
-    DiameterError,
-    DiameterSearch,
-    Rescaling,
-    scale_for,
-)
+from segmentation.prediction.scale import MOST_PASSES, DiameterSearch, Rescaling
 from segmentation.prediction.tiling import predict_batch, predict_tiles
 from segmentation.prediction.trust import Found, Trust
 from segmentation.prediction.views import AS_IT_IS, GAIN, View, ViewEngine, grey_views, sample_of
-from segmentation.targets.encodings import ENCODINGS
-
-# Raise this when the same model and settings begin to give other results, so that images finished earlier are redone.
-RESULTS_VERSION = 8
 
 
 @dataclass(frozen=True)
@@ -94,14 +80,33 @@ class Predictor:
         rows, columns = plan_tiles(image.shape[:2], *limits, scale=self.scale, shortest_valid=0)
         return predict_tiles(lambda tiles: [self.predict_alone(tile) for tile in tiles], image, rows, columns)
 
-    def predict_at_best(self, prepared: Sequence[np.ndarray]) -> list["BestOutput"]:
-        """Run the network on prepared images of one padded shape, each at the scale and in the view that suit it."""
-        outputs = zip(prepared, self.predict(prepared), strict=True)
-        return [self._search(image, channels).in_best_view(image) for image, channels in outputs]
+    def predict_at_best(
+        self, prepared: Sequence[np.ndarray], sizes: Sequence[PixelSize | None] | None = None
+    ) -> list["BestOutput"]:
+        """Run the network on prepared images of one padded shape, each at the scale and in the view that suit it.
 
-    def _search(self, image: np.ndarray, channels: np.ndarray) -> "BestOutput":
-        """Repeat the pass that gave the channels at other scales until one suits the image."""
-        predictor, diameter = self, None
+        The search for the scale begins with what the size of the pixels makes likely, where it is known.
+        """
+        starts = [self._start(size) for size in sizes or [None] * len(prepared)]
+        together = [image for image, start in zip(prepared, starts, strict=True) if start is self]
+        channels = iter(self.predict(together) if together else ())
+        outputs = []
+        for image, start in zip(prepared, starts, strict=True):
+            seen = next(channels) if start is self else start.predict([image])[0]
+            outputs.append(self._search(start, image, seen).in_best_view(image))
+        return outputs
+
+    def _start(self, size: PixelSize | None) -> "Predictor":
+        """Return what to begin with: this, unless common nuclei in such pixels have a diameter it does not know."""
+        side = size.side if self.pixel_size_um is None and size else self.pixel_size_um
+        if not (self.search and self.at):
+            return self
+        scale = self.search.first_scale(side)
+        return self if scale == self.scale else self.at(scale)
+
+    def _search(self, predictor: "Predictor", image: np.ndarray, channels: np.ndarray) -> "BestOutput":
+        """Repeat the pass of a predictor, which gave the channels, at other scales until one suits the image."""
+        diameter = None
         if self.search and self.at:
             tried = {predictor.scale}
             for _ in range(MOST_PASSES - 1):
@@ -116,7 +121,7 @@ class Predictor:
     def find(self, image: Image) -> Found:
         """Find the nuclei of one image."""
         prepared = self.prepare(image)
-        return self.predict_at_best([prepared])[0].find(prepared)
+        return self.predict_at_best([prepared], [image.pixel_size_um])[0].find(prepared)
 
     def __call__(self, image: Image) -> np.ndarray:
         """Return the label map of one image: ``(H, W)`` int32, 0 = background, 1..n."""
@@ -173,125 +178,3 @@ def _best_view(
     both = replace(red, as_it_is=True), (as_it_is + in_red) / 2
     best = max((red, in_red), (blue, in_blue), both, key=lambda seen: promise(seen[1]))
     return best if promise(best[1]) > promise(as_it_is) + GAIN else (AS_IT_IS, as_it_is)
-
-
-def normalisation_of(bundle: Bundle) -> Normalisation:
-    """Return the normalisation that a bundle names; `BundleError` if this code does not know it."""
-    try:
-        return Normalisation(**bundle.normalisation)
-    except (TypeError, ValueError) as error:
-        raise BundleError(
-            f"The model {bundle.folder} has a normalisation that this code does not know ({error}); "
-            "update the code, or name another model with --model"
-        ) from error
-
-
-def open_predictor(
-    bundle: Bundle,
-    engine: Engine | None = None,
-    threshold: float | None = None,
-    min_area: int | None = None,
-    diameter: float | Literal["auto"] | None = "auto",
-    pixel_size_um: float | None = None,
-    tta: bool = False,
-    channel: str | None = None,
-    min_score: float | None = None,
-    limits: tuple[float, float] | None = None,
-    project: str | None = None,
-) -> Predictor:
-    """Make a bundle ready to turn images into label maps.
-
-    Parameters
-    ----------
-    engine : Engine, optional
-        Runs the bundle's network; by default the one of `segmentation.prediction.engines.open_engine`.
-    threshold, min_area, diameter, tta, min_score
-        As in `segmentation.segment`. The bundle's `min_area` is for nuclei of the known diameter: it grows and shrinks
-        with the scale. A given one is in pixels of the image.
-    pixel_size_um : float, optional
-        Side of a pixel of all images in micrometres, whatever their files say. A search for the diameter then begins as
-        if nuclei measured 10 micrometres.
-    channel : str, optional
-        Name or number (from 1) of the channel to read of images that have several.
-    limits : (float, float), optional
-        The intensities that become black and white in every image; by default those of each image.
-    project : str, optional
-        How a stack in Z becomes one plane: "max", "mean", or the number of the plane.
-
-    Raises
-    ------
-    DiameterError
-        If the diameter is too far from the known one, or the bundle states none.
-    BundleError
-        If this code does not know the targets or the normalisation that the bundle names, or if the bundle has no
-        coefficients for scores and a least score is given.
-    EngineError
-        As `segmentation.prediction.engines.open_engine`.
-    """
-    if bundle.targets not in ENCODINGS:
-        raise BundleError(
-            f"The model {bundle.folder} was trained on targets {bundle.targets!r} and this code knows "
-            f"{', '.join(ENCODINGS)}; update the code, or name another model with --model"
-        )
-    normalisation = normalisation_of(bundle)
-    if limits is not None:
-        normalisation = SharedLimits(**bundle.normalisation, shared=limits)
-    if min_score is not None and not bundle.trust:
-        raise BundleError(
-            f"The model {bundle.folder} gives no scores, so no least score can be asked for: leave it out, or fit "
-            f"scores with python -m segmentation.training.calibrate {bundle.folder} --only-trust"
-        )
-    encoding = ENCODINGS[bundle.targets]
-    trust = Trust(encoding, **bundle.trust, min_score=min_score) if bundle.trust else None
-    thresholds = bundle.thresholds | ({} if threshold is None else {"foreground": threshold})
-    opened = engine or open_engine(bundle)
-    settings = {
-        "version": RESULTS_VERSION,
-        "model": bundle.digest,
-        "engine": opened.name,
-        "precision": opened.precision,
-        "thresholds": thresholds,
-        "min_area": bundle.min_area if min_area is None else min_area,
-        "diameter": diameter,
-        "pixel_size_um": pixel_size_um,
-        "tta": tta,
-        "channel": channel,
-        "project": project,
-        "trust": trust.digest if trust else None,
-        "min_score": min_score,
-    }
-    if limits is not None:  # without them, images finished before there was this choice stay finished
-        settings["limits"] = list(limits)
-
-    def at(scale: Fraction) -> Predictor:
-        least = round(bundle.min_area / scale**2) if min_area is None else min_area
-        return Predictor(
-            opened,
-            normalisation,
-            bundle.divisor,
-            bundle.receptive_field_radius,
-            decode=partial(encoding.find_nuclei, thresholds=thresholds, min_area=least),
-            settings=settings,
-            rescaling=Rescaling(scale, encoding) if scale != 1 else None,
-            pixel_size_um=pixel_size_um,
-            channel=channel,
-            project=project,
-            symmetric=partial(SymmetricEngine, encoding=encoding) if tta else None,
-            trust=trust,
-        )
-
-    if diameter is None:
-        return at(Fraction(1))
-    known = bundle.diameter
-    if not known > 0:
-        raise DiameterError(f"The model {bundle.folder} does not say how large the nuclei are that it knows")
-    if not isinstance(diameter, str):
-        least, most = known / float(LARGEST_SCALE), known / float(SMALLEST_SCALE)
-        if not least <= diameter <= most:
-            raise DiameterError(
-                f"The model {bundle.folder} takes nuclear diameters from {least:.1f} to {most:.1f} pixels, "
-                f"got {diameter:g}"
-            )
-        return at(scale_for(diameter, known))
-    search = DiameterSearch(encoding, thresholds.get("foreground", 0.5), known)
-    return replace(at(search.first_scale(pixel_size_um)), search=search, at=at)

@@ -13,7 +13,8 @@ from segmentation.bundle import DESCRIPTION, BundleError, load_bundle
 from segmentation.data.formats.decoded import Decoded, DecodeError
 from segmentation.data.images import Image, as_image
 from segmentation.paths import released_model
-from segmentation.prediction.predictor import Predictor, open_predictor
+from segmentation.prediction.opening import open_predictor
+from segmentation.prediction.predictor import Predictor
 
 Scored = tuple[np.ndarray, np.ndarray]
 

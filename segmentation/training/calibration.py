@@ -15,7 +15,8 @@ from segmentation.data.cache import CachedImages
 from segmentation.evaluation.intervals import bootstrap
 from segmentation.evaluation.scores import ImageScore, score_image, set_figures
 from segmentation.prediction.engines import EngineError, open_engine
-from segmentation.prediction.predictor import Predictor, open_predictor
+from segmentation.prediction.opening import open_predictor
+from segmentation.prediction.predictor import Predictor
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.sampling import as_network_input
 from segmentation.training.trust import describe_trust, with_trust

@@ -13,7 +13,7 @@ from segmentation.evaluation.overlap import overlap
 from segmentation.evaluation.scores import score_image
 from segmentation.prediction.appearance import look_at
 from segmentation.prediction.engines import open_engine
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 from segmentation.prediction.trust import Trust
 from segmentation.targets.encodings import ENCODINGS, Encoding
 from segmentation.targets.evidence import IMAGE_FEATURES, Evidence, features_of, gather_evidence, image_features

@@ -7,7 +7,7 @@ from segmentation.data.large import as_large
 from segmentation.large.glass import is_glass
 from segmentation.large.predict import predict_large
 from segmentation.prediction.engines import open_engine
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 from tests.prediction.tiny_model import write_tiny_bundle
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from segmentation.data.images import read_image
 from segmentation.data.large import open_large
 from segmentation.large.blocks import plan_blocks
 from segmentation.large.predict import predict_large
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 from segmentation.results.large_measurement import measure_large
 from segmentation.results.measurement import measure_nuclei
 

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.images import GREY, Image
 from segmentation.data.normalisation import Normalisation
+from segmentation.prediction import opening
 from segmentation.prediction import predictor as module
 from segmentation.prediction.engines import StoppableEngine, Stopped
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 from segmentation.prediction.scale import DiameterError
 from segmentation.targets.encodings import ENCODINGS
 from tests.prediction.tiny_model import write_tiny_bundle
@@ -47,7 +49,7 @@ def bundle(tmp_path):
 @pytest.fixture
 def engine(monkeypatch):
     engine = Seeing()
-    monkeypatch.setattr(module, "open_engine", lambda bundle: engine)
+    monkeypatch.setattr(opening, "open_engine", lambda bundle: engine)
     return engine
 
 
@@ -127,7 +129,7 @@ def test_an_image_of_nothing_but_noise_ends(bundle, monkeypatch):
             return channels
 
     engine = Fickle()
-    monkeypatch.setattr(module, "open_engine", lambda bundle: engine)
+    monkeypatch.setattr(opening, "open_engine", lambda bundle: engine)
     auto = open_predictor(bundle)
     image, truth = picture(20.0, shape=(40, 50))
     output = auto.predict_at_best([auto.prepare(image)])[0]
@@ -160,15 +162,20 @@ def test_the_models_least_area_is_that_of_the_network_and_a_given_one_that_of_th
 
 
 def test_a_pixel_size_says_where_to_begin(bundle, engine):
-    begun = open_predictor(bundle, pixel_size_um=0.1)  # 10 micrometres are 100 pixels
-    assert begun.scale == Fraction(1, 5) and begun.pixel_size_um == 0.1
+    size = PixelSize(0.1, 0.1)  # 10 micrometres are 100 pixels
+    begun = open_predictor(bundle)
     image, truth = picture(100.0)
-    assert_same_nuclei(truth, begun(image), iou=0.8)
+    assert_same_nuclei(truth, begun(replace(image, pixel_size_um=size)), iou=0.8)
     assert len(engine.shapes) == 1
-    # Where the nuclei are no common ones, the search goes on.
+    # One for all images counts more than what their files say.
+    stated = replace(image, pixel_size_um=PixelSize(1, 1))
+    assert_same_nuclei(truth, open_predictor(bundle, pixel_size_um=0.1)(stated), iou=0.8)
+    assert len(engine.shapes) == 2
+    # Where the nuclei are no common ones, the search goes on. Each of a batch begins at its own scale.
     image, truth = picture(20.0)
-    output = begun.predict_at_best([begun.prepare(image)])[0]
-    assert output.predictor.scale == 1
+    outputs = begun.predict_at_best([begun.prepare(image)] * 3, [size, None, size])
+    assert [output.predictor.scale for output in outputs] == [1, 1, 1] and len(engine.shapes) == 2 + 4 + 1
+    output = outputs[0]
     np.testing.assert_array_equal(output.label_map(), open_predictor(bundle, diameter=None)(image))
 
 

@@ -11,7 +11,7 @@ import pytest
 from segmentation.bundle import BundleError, load_bundle
 from segmentation.data.images import Image, read_image
 from segmentation.prediction import segment as arrays
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 from segmentation.prediction.segment import segment
 from tests.prediction.tiny_model import write_tiny_bundle
 from tests.prediction.trusting import TRUST

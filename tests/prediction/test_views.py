@@ -8,7 +8,7 @@ from segmentation.data.large import as_large
 from segmentation.data.normalisation import Normalisation
 from segmentation.large.predict import predict_large
 from segmentation.prediction.appearance import look_at
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 from segmentation.prediction.views import AS_IT_IS, SAMPLE, View, ViewEngine, grey_views, sample_of, windows
 from tests.prediction.tiny_model import write_tiny_bundle
 from tests.prediction.trusting import TRUST

@@ -10,7 +10,7 @@ from segmentation.bundle import load_bundle, write_bundle
 from segmentation.data.splits import SplitRow
 from segmentation.evaluation.scores import set_figures
 from segmentation.prediction.engines import EngineError, open_engine
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training import calibration as module
 from segmentation.training.calibration import (

@@ -16,7 +16,7 @@ from segmentation.data.training_data import TrainingData
 from segmentation.evaluation.scores import score_image
 from segmentation.network.target_losses import TargetLoss
 from segmentation.network.unet import build_unet
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training import speed
 from segmentation.training.calibration import THRESHOLDS

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 
 from segmentation.bundle import load_bundle, write_bundle
-from segmentation.prediction.predictor import open_predictor
+from segmentation.prediction.opening import open_predictor
 from segmentation.prediction.trust import Trust
 from segmentation.targets.encodings import ENCODINGS
 from segmentation.training.trust import describe_images, describe_trust, fit_logistic, fit_trust, observe, with_trust
