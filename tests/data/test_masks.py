@@ -177,6 +177,17 @@ def test_masks_of_another_meaning_are_fatal(files, meaning, count):
         assert whats(found) == [(problems.NOT_NUCLEI, True)]
 
 
+@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("is_binary", [False, True])
+def test_a_mask_of_outlines_is_fatal(files, width, is_binary):
+    labels = discs()
+    inner = np.zeros(labels.shape, bool)
+    for number in range(1, 10):
+        inner |= cv2.erode(np.uint8(labels == number), np.ones((2 * width + 1,) * 2)) > 0
+    mask = np.where(inner, 0, (labels > 0) * 255 if is_binary else labels).astype(np.uint8)
+    assert (problems.HOLLOW, True) in whats(WholeMask(files(mask)[0]).read("a", mask.shape)[1])
+
+
 def test_label_maps_of_touching_and_of_crowded_nuclei_are_sound(files):
     crowded = 1 + np.arange(48) // 8 * 6 + (np.arange(60) // 10)[:, None]
     crowded[0] = 0
