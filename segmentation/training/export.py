@@ -128,7 +128,9 @@ def _with_layers_of_keras(model: keras.Model) -> keras.Model:
 
 def _write_openvino(network: keras.Model, folder: Path) -> None:
     import openvino
+    from openvino.tools import ovc
 
+    openvino.convert_model = ovc.convert_model  # which is missing where this process has predicted before
     # Anywhere but in a CI job, OpenVINO's converter reports each conversion to its makers.
     not_reported = mock.patch.dict(os.environ, {"CI": "true"})
     with not_reported, tempfile.TemporaryDirectory(dir=folder) as partial:

@@ -219,6 +219,13 @@ def test_export_reports_to_nobody(tmp_path, config, monkeypatch):
     assert "CI" not in os.environ
 
 
+def test_a_process_that_has_predicted_can_export(tmp_path, config, monkeypatch):
+    """Prediction imports OpenVINO without its converter."""
+    monkeypatch.delattr(openvino, "convert_model")
+    export_model(new_network(config), tmp_path)
+    assert (tmp_path / "model.xml").exists()
+
+
 def test_export_replaces_what_was_there(tmp_path, config, images):
     networks = [new_network(config), keras.models.clone_model(new_network(config))]
     networks[1].set_weights([0.5 * weights for weights in networks[0].get_weights()])
