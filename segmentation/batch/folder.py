@@ -92,7 +92,7 @@ def predict_folder(
     own = shard.select(inputs) if shard else inputs
     with ExitStack() as stack:
         try:
-            folders = _make_folders(folder, outputs)
+            folders = _make_folders(folder, outputs, summary_name(shard))
             # Other processes may be writing; with shards even on other machines, where locks may not reach.
             clean = partial(_remove_unfinished, [] if shard else folders)
             stack.enter_context(shared_lock(folder / RECORDS / "lock", clean))
@@ -158,7 +158,7 @@ def _overlapped(call: Call, sources: Sequence[Input], threads: int, streams: int
     return run_pipeline(len(sources), *stages, threads, streams, engine.batch_pixels, engine.stop)
 
 
-def _make_folders(folder: Path, outputs: Mapping[str, Output]) -> list[Path]:
+def _make_folders(folder: Path, outputs: Mapping[str, Output], summary_file: str) -> list[Path]:
     """Make the folders and see that files can be written there; refuse files of others where results belong."""
     places = {key: folder / (out.folder if isinstance(out, ImageOutput) else out.file) for key, out in outputs.items()}
     marks = {key: folder / RECORDS / f"{place.name}.own" for key, place in places.items()}
@@ -168,8 +168,8 @@ def _make_folders(folder: Path, outputs: Mapping[str, Output]) -> list[Path]:
         if is_taken and not (marks[key].exists() or any(key in record.files for record in Records(folder).all())):
             what = "holds files that no prediction wrote" if place.is_dir() else "was written by no prediction"
             raise FolderError(f"{place} {what}; name another folder with --output")
-    if (folder / "summary.json").exists() and not (folder / RECORDS).exists():
-        raise FolderError(f"{folder / 'summary.json'} was written by no prediction; name another folder with --output")
+    if (folder / summary_file).exists() and not (folder / RECORDS).exists():
+        raise FolderError(f"{folder / summary_file} was written by no prediction; name another folder with --output")
     folders = [places[key] for key, output in outputs.items() if isinstance(output, ImageOutput)]
     folders = [folder, folder / RECORDS, *folders]
     for own in folders:

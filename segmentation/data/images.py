@@ -196,6 +196,10 @@ def _decode_stream(stream: BinaryIO, channel: str | None, planes: Planes | None)
         from segmentation.data.formats.tiff import decode_tiff
 
         return decode_tiff(stream, channel, planes)
+    if start.startswith(scenes.SIGNATURES):
+        return scenes.decode_scene(stream, channel, planes)
+    if planes and planes.series:
+        raise DecodeError(f"is no file of several series, where a series {planes.series + 1} was asked for (--series)")
     if start.startswith(png.SIGNATURE):
         return png.decode_png(stream.read(), channel)
     if start.startswith(jpeg.SIGNATURE):
@@ -208,8 +212,6 @@ def _decode_stream(stream: BinaryIO, channel: str | None, planes: Planes | None)
         return webp.decode_webp(stream.read())
     if start.startswith(jpeg2000.SIGNATURES):
         return jpeg2000.decode_jpeg2000(stream.read())
-    if start.startswith(scenes.SIGNATURES):
-        return scenes.decode_scene(stream, channel, planes)
     if start.startswith(npy.SIGNATURE):
         return npy.decode_npy(stream.read())
     if not start:

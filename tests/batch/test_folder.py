@@ -409,6 +409,16 @@ def test_files_of_others_are_not_overwritten(tmp_path):
     assert {name: after[name] for name in before} == before
 
 
+def test_a_summary_of_others_is_not_overwritten(images, tmp_path):
+    for file, shard in (("summary.json", None), ("summary-1-of-2.json", Shard(1, 2))):
+        out = tmp_path / file.partition(".")[0]
+        out.mkdir()
+        (out / file).write_text("precious")
+        with pytest.raises(FolderError, match=f"{file} was written by no prediction"):
+            go(images, out, shard=shard)
+        assert [entry.read_text() for entry in out.rglob("*")] == ["precious"]
+
+
 def test_results_of_earlier_versions_without_marks_are_those_of_a_prediction(images, tmp_path):
     go(images, tmp_path / "out")
     marks = list((tmp_path / "out" / ".records").glob("*.own"))

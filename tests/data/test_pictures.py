@@ -2,6 +2,7 @@
 
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -97,6 +98,19 @@ def test_series_by_choice(tmp_path, rng):
     assert list_pictures(file, "2") == pictures[1:]
     with pytest.raises(ImageError, match="holds 2 series, where a series 3"):
         read_image(file, planes=planes_of(list_pictures(file, "3")[0][1], None))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text"], ids=["picture", "empty", "text"])
+def test_a_series_of_a_file_that_holds_none(tmp_path, rng, content):
+    file = tmp_path / "cells.png"
+    cv2.imwrite(str(file), rng.integers(0, 256, (20, 30), dtype=np.uint8))
+    if content is not None:
+        file.write_bytes(content)
+    for series in ("1", "all"):
+        assert list_pictures(file, series) == [(file, ())]
+    ((path, place),) = list_pictures(file, "3")
+    with pytest.raises(ImageError, match=r"cells\.png is no file of several series, where a series 3 was asked for"):
+        read_image(path, planes=planes_of(place, None))
 
 
 def test_series_of_zarr(tmp_path, rng):
