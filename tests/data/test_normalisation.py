@@ -1,6 +1,7 @@
 import json
 from dataclasses import asdict
 
+import cv2
 import numpy as np
 import pytest
 
@@ -164,6 +165,42 @@ def test_a_scale_bar_does_not_darken_the_nuclei(crowded):
     marked = crowded.copy()
     marked[-12:-6, -80:-10] = 65_535
     assert np.abs(normalised(marked) - normalised(crowded))[:-12].max() < 0.1
+
+
+def _hot(shape):
+    return np.random.default_rng(5).random(shape) < 0.005
+
+
+def _row(shape):
+    return (np.arange(shape[0]) == 77)[:, None] & np.ones(shape, bool)
+
+
+def _fibre(shape):
+    return cv2.line(np.zeros(shape, np.uint8), (0, 10), (shape[1], 150), 1, 2) > 0
+
+
+def _burst(shape):
+    spots, rng = np.zeros(shape, np.uint8), np.random.default_rng(6)
+    for _ in range(40):
+        cv2.circle(spots, (int(rng.integers(shape[1])), int(rng.integers(shape[0]))), int(rng.integers(1, 3)), 1, -1)
+    return spots > 0
+
+
+def _text(shape):
+    return cv2.putText(np.zeros(shape, np.uint8), "20 um", (150, 190), cv2.FONT_HERSHEY_PLAIN, 1, 1) > 0
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("thin", [_hot, _row, _fibre, _burst, _text])
+def test_thin_specks_do_not_darken_the_nuclei(crowded, dtype, thin):
+    inside = thin(crowded.shape[:2])
+    assert 0.001 < inside.mean() < 0.02
+    pixels = crowded.astype(dtype)
+    speckled = pixels.copy()
+    speckled[inside] = 60_000
+    low, high = STRETCH.limits(pixels)
+    assert STRETCH.limits(speckled) == pytest.approx((low, high), abs=0.1 * (high - low))
+    assert STRETCH.limits_of_blocks(_blocks(speckled, 64, 96)) == STRETCH.limits(speckled)
 
 
 def test_a_few_bright_nuclei_on_a_dark_noisy_field_are_no_specks():
