@@ -92,6 +92,8 @@ def find_inputs(
 
     for argument in arguments:
         try:
+            if _holds_results(Path(argument), skipped):  # of an earlier call, as fits the pattern of a shell
+                continue
             expanded = _expand(argument)
         except PermissionError as error:
             raise InputError(f"{error.filename} cannot be read ({error.strerror})") from error
@@ -115,6 +117,15 @@ def find_inputs(
     ]
     names = unique_names([(identifier, str(file)) for identifier, file, _ in pictures])
     return [Input(name, file, place) for name, (_, file, place) in zip(names, pictures, strict=True)]
+
+
+def _holds_results(path: Path, results: Collection[Path]) -> bool:
+    """Tell whether a path is one of the folders of `results`, or that around them with nothing else to predict."""
+    if not path.is_dir() or path.resolve() in results:
+        return path.is_dir()
+    folders = [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")]
+    is_around = any(folder.parent == path.resolve() for folder in results)
+    return is_around and not _place_of_images(path) and all(folder.resolve() in results for folder in folders)
 
 
 def _no_images(arguments: Sequence[str], ignored: Collection[Path]) -> InputError:

@@ -87,6 +87,19 @@ def test_results_are_not_taken_for_images(tmp_path):
         find_inputs([str(tmp_path / "out" / "masks" / "a.png")], ignored=ignored)
 
 
+def test_a_folder_of_results_that_fits_the_pattern_of_a_shell_is_passed_over(tmp_path):
+    touch(tmp_path, "a.png", "out/masks/a.png", "out/labels/a.tif", "out/nuclei.csv", "out/.records/a.json")
+    (tmp_path / "out" / "rois").mkdir()  # no image was done yet
+    ignored = [tmp_path / "out" / name for name in ("masks", "labels", "rois")]
+    assert names(*sorted(tmp_path.iterdir()), ignored=ignored) == ["a"]
+    assert names(*sorted(tmp_path.iterdir()), *ignored, ignored=ignored) == ["a"]
+    with pytest.raises(InputError, match="no images"):
+        find_inputs([str(tmp_path / "out")], ignored=ignored)
+    touch(tmp_path, "out/own.png", "data/images/b.png", "data/masks/b.png")
+    assert names(*sorted(tmp_path.iterdir()), ignored=ignored) == ["a", "b", "own"]
+    assert names(tmp_path / "data", ignored=[tmp_path / "data" / "masks"]) == ["b"]
+
+
 @pytest.mark.parametrize(
     ("paths", "expected"),
     [
