@@ -152,10 +152,10 @@ def _two_files(grey: np.ndarray) -> bytes:
 
 
 def _slides(folder: Path, colour: np.ndarray) -> list[Files]:
-    """Draw slides of Hamamatsu, Leica and Aperio, and an LSM."""
+    """Draw slides of Hamamatsu, Leica and Aperio, an LSM and an STK."""
     import imagecodecs
 
-    from tests.data.formats.slide_files import SCAN, write_jpeg2000, write_lsm, write_ndpi, write_scn
+    from tests.data.formats.slide_files import SCAN, write_jpeg2000, write_lsm, write_ndpi, write_scn, write_stk
 
     tile = np.ascontiguousarray(colour[:48, :48])
     scan = np.tile(colour, (1, 2, 1))[:, :64]  # whole intervals of the JPEG, as scanners write
@@ -164,9 +164,9 @@ def _slides(folder: Path, colour: np.ndarray) -> list[Files]:
     streams = [imagecodecs.jpeg2k_encode(tile, level=0, mct=False, codecformat="j2k")] * 2
     write_jpeg2000(folder / "image.svs", streams, (48, 96, 3))
     write_lsm(folder / "image.lsm", np.tile(np.moveaxis(colour, -1, 0), (2, 1, 1, 1)), side_um=0.2)
-    return [
-        {f"image{suffix}": (folder / f"image{suffix}").read_bytes()} for suffix in (".ndpi", ".scn", ".svs", ".lsm")
-    ]
+    write_stk(folder / "image.stk", np.tile(colour[..., 0].astype(np.uint16), (3, 1, 1)))
+    suffixes = ".ndpi", ".scn", ".svs", ".lsm", ".stk"
+    return [{f"image{suffix}": (folder / f"image{suffix}").read_bytes()} for suffix in suffixes]
 
 
 def _vendor_files(folder: Path, deep: np.ndarray) -> list[Files]:

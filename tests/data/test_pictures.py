@@ -11,6 +11,7 @@ import zarr
 from segmentation.data.images import ImageError, read_image
 from segmentation.data.large import open_large
 from segmentation.data.pictures import list_pictures, planes_of
+from tests.data.formats.slide_files import write_stk
 
 
 @pytest.fixture
@@ -37,6 +38,14 @@ def as_tiff(folder, array, axes):
     return folder / "cells.tif"
 
 
+def as_one_page(folder, array, axes):
+    """As ImageJ writes stacks above 4 GB: the data of all planes follow those of the one page."""
+    tifffile.imwrite(folder / "cells.tif", array, imagej=True, truncate=True, metadata={"axes": axes.upper()})
+    with tifffile.TiffFile(folder / "cells.tif") as tiff:
+        assert len(tiff.pages) == 1
+    return folder / "cells.tif"
+
+
 def as_ome_tiff(folder, array, axes):
     tifffile.imwrite(folder / "cells.ome.tif", array, tile=(16, 16), metadata={"axes": axes.upper()})
     return folder / "cells.ome.tif"
@@ -47,7 +56,7 @@ def as_zarr(folder, array, axes):
     return folder / "cells.zarr"
 
 
-WRITERS = as_tiff, as_ome_tiff, as_zarr
+WRITERS = as_tiff, as_one_page, as_ome_tiff, as_zarr
 STACKS = {"tzcyx": (3, 4, 2), "zyx": (4,), "tyx": (3,), "tcyx": (3, 2), "zcyx": (4, 2)}
 
 
@@ -73,6 +82,23 @@ def test_frames_and_projections_of_every_arrangement(tmp_path, rng, write, axes,
         if channel:
             measured = large.read_measured(slice(0, 20), slice(0, 30))
             np.testing.assert_array_equal(measured, np.moveaxis(expected, 0, -1).astype(np.float32))
+
+
+@pytest.mark.parametrize(("per_z", "axis"), [(1, "Z"), (0, "T")])
+def test_planes_of_metamorph(tmp_path, rng, per_z, axis):
+    planes = rng.integers(0, 65_536, (5, 40, 50)).astype(np.uint16)
+    write_stk(tmp_path / "cells.stk", planes, per_z)
+    with tifffile.TiffFile(tmp_path / "cells.stk") as tiff:
+        assert tiff.series[0].axes == f"{axis}YX" and len(tiff.pages) == 1
+        np.testing.assert_array_equal(tiff.asarray(), planes)
+    found = [read_image(path, planes=planes_of(place, "max")) for path, place in list_pictures(tmp_path / "cells.stk")]
+    np.testing.assert_array_equal([image.pixels[..., 0] for image in found], [planes.max(0)] if per_z else planes)
+    assert found[0].pixel_size_um == (0.25, 0.25)
+    content = (tmp_path / "cells.stk").read_bytes()
+    (tmp_path / "cells.stk").write_bytes(content[:-50])
+    path, place = list_pictures(tmp_path / "cells.stk")[-1]
+    with pytest.raises(ImageError, match=r"is a truncated TIFF of 20,\d+ bytes, where at least 20,\d+ were expected"):
+        read_image(path, planes=planes_of(place, "max"))
 
 
 def test_frames_in_colour(tmp_path, rng):

@@ -24,7 +24,7 @@ from segmentation.data.formats.decoded import CHOOSE_SERIES, MAX_PIXELS, Decoded
 from segmentation.data.formats.planes import Planes, project
 from segmentation.data.formats.tiff_channels import channel_names
 from segmentation.data.formats.tiff_checks import Page, check_data, check_directory, check_streams
-from segmentation.data.formats.tiff_pages import open_tiff
+from segmentation.data.formats.tiff_pages import list_planes, open_tiff
 from segmentation.data.formats.tiff_pixel_size import tiff_pixel_size
 
 _AXES = {"T": "time points", "Z": "planes in Z", "C": "channels", "S": "channels"}
@@ -209,9 +209,10 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
         return _with_channel(tiff, entry, Plane(page, (page,)), list(axes.values()), channel, held)
     # In an LSM, the samples of a page are channels.
     own = "CYX" if page.axes == "SYX" and entry.axes.endswith("CYX") else page.axes
-    pages, outer = [single for single in entry.pages if single is not None], entry.axes.removesuffix(own)
+    outer = entry.axes.removesuffix(own)
     shape = entry.shape[: len(outer)]
-    is_paged = is_plane and len(pages) == len(entry.pages) == math.prod(shape)
+    pages = list_planes(tiff, entry, math.prod(shape))
+    is_paged = is_plane and len(pages) == math.prod(shape)
     if planes.frame is None and axes.get("T", 1) > 1 or not is_paged or not (is_known or own in ("YX", "CYX")):
         raise DecodeError(f"{held}, where one plane, grey or RGB, was expected")
     index = np.arange(len(pages)).reshape(shape)

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import tifffile
 
 from segmentation.data.formats.decoded import DecodeError
+from segmentation.data.formats.tiff_checks import Page
 from segmentation.data.formats.tiff_pixel_size import all_ome_pixels
 
 # More pages, or planes in the metadata, than any microscope writes into one file.
@@ -87,6 +88,20 @@ def _follow_pages(stream: BinaryIO, is_ndpi: bool) -> None:
         if len(following) < struct.calcsize(offset_format):
             return
         (page,) = struct.unpack(offset_format, following)
+
+
+def list_planes(tiff: tifffile.TiffFile, entry: tifffile.TiffPageSeries, count: int) -> list[Page]:
+    """List the pages of a series; those of the planes that ImageJ (above 4 GB) and MetaMorph store behind one page."""
+    pages = [page for page in entry.pages if page is not None]
+    key = entry.keyframe
+    if len(pages) > 1 or not entry.is_truncated or not key.is_final or count > MAX_PAGES:
+        return pages if len(pages) == len(entry.pages) else []
+
+    def behind(number: int) -> tifffile.TiffFrame:
+        places = tuple(offset + number * key.nbytes for offset in key.dataoffsets)
+        return tifffile.TiffFrame(tiff, number, keyframe=key, dataoffsets=places, databytecounts=key.databytecounts)
+
+    return [key, *map(behind, range(1, count))]
 
 
 def _check_planes(tiff: tifffile.TiffFile) -> None:

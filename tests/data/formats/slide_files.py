@@ -97,3 +97,28 @@ def write_lsm(file, stack, side_um):
             tags = [(34412, 1, len(info), info, True)] if index == 0 else []
             tiff.write(plane, extratags=tags, **options)
             tiff.write(plane[:, ::2, ::2].copy(), subfiletype=1, **options)
+
+
+def write_stk(file, planes, per_z=1, calibration=0.25):
+    """Write (N, H, W) uint16 planes as a MetaMorph stack: one page, and the data of all planes after one another.
+
+    Its tag UIC2 counts the planes, and gives the distance in Z and the time of each; UIC1 the size of a pixel.
+    """
+    count, height, width = planes.shape
+    starts_at = 8 + 2 + 11 * 12 + 4
+    strips = [(first * width * 2, min(16, height - first) * width * 2) for first in range(0, height, 16)]
+    uic1_at = starts_at + 8 * len(strips)
+    side_at, unit_at, uic2_at = uic1_at + 24, uic1_at + 32, uic1_at + 40
+    data_at = uic2_at + 24 * count
+    tags = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 1),
+        (273, 4, len(strips), starts_at), (277, 3, 1, 1), (278, 4, 1, 16),
+        (279, 4, len(strips), starts_at + 4 * len(strips)), (33628, 4, 3, uic1_at), (33629, 5, count, uic2_at),
+    ]  # fmt: skip
+    parts = [b"II*\0\x08\0\0\0", struct.pack("<H", len(tags)), *(struct.pack("<HHII", *tag) for tag in tags), bytes(4)]
+    parts += [struct.pack("<I", data_at + start) for start, _ in strips]
+    parts += [struct.pack("<I", size) for _, size in strips]
+    parts += [struct.pack("<6I", 4, side_at, 5, side_at, 6, unit_at)]  # calibration along x, along y, and its unit
+    parts += [struct.pack("<2I", round(calibration * 1000), 1000), struct.pack("<I4s", 3, b"um\0\0")]
+    parts += [struct.pack("<6I", per_z, 1, 2_450_000, 1000 * n, 2_450_000, 1000 * n) for n in range(count)]
+    file.write_bytes(b"".join(parts) + planes.astype("<u2").tobytes())
