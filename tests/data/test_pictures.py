@@ -206,6 +206,15 @@ def test_zarr_with_axes_in_any_order(tmp_path, rng, axes):
     np.testing.assert_array_equal(large.read_measured(slice(5, 9), slice(3, 99)), array[5:9, 3:])
 
 
+def test_a_stack_of_one_page_that_is_cut_is_refused(tmp_path, rng):
+    file = as_one_page(tmp_path, rng.integers(0, 256, (3, 20, 30), dtype=np.uint8), "zyx")
+    with tifffile.TiffFile(file) as tiff:
+        end = tiff.pages.first.dataoffsets[0] + 3 * 20 * 30
+    file.write_bytes(file.read_bytes()[: end - 1])
+    with pytest.raises(ImageError, match="is a truncated TIFF of .* bytes"):
+        read_image(file, planes=planes_of((), "max"))
+
+
 def test_a_damaged_file_is_one_picture_that_says_what_is_wrong_when_read(tmp_path):
     (tmp_path / "cells.tif").write_bytes(b"II*\0\xff")
     assert list_pictures(tmp_path / "cells.tif") == [(tmp_path / "cells.tif", ())]

@@ -55,6 +55,15 @@ def check_directory(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
         raise DecodeError(
             "is a truncated or damaged TIFF whose second page is missing, where a complete one was expected"
         )
+    # ImageJ's stacks of more than 4 GB have one page, behind which all other planes lie.
+    count = int((tiff.imagej_metadata or {}).get("images", 1)) if tiff.is_imagej else 1
+    if len(tiff.pages) == 1 < count and page.is_final:
+        start, size = page.dataoffsets[0], sum(page.databytecounts)
+        expected_end = start + count * size
+        if start + 2 * size <= tiff.filehandle.size < expected_end:
+            raise DecodeError(
+                f"is a truncated TIFF of {tiff.filehandle.size:,} bytes, where at least {expected_end:,} were expected"
+            )
 
 
 def check_data(
