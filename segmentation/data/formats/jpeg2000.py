@@ -3,7 +3,7 @@
 import imagecodecs
 
 from segmentation.data.formats.decoded import EXPANSION_OF_CODECS, Decoded, DecodeError, check_claim, one_line
-from segmentation.data.formats.streams import announced_size
+from segmentation.data.formats.streams import announced_size, check_colours
 
 SIGNATURES = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 _END = b"\xff\xd9"  # occurs nowhere in the data before it
@@ -24,6 +24,7 @@ def decode_jpeg2000(data: bytes) -> Decoded:
         )
     height, width = size
     check_claim(width, height, height * width, len(data), EXPANSION_OF_CODECS)
+    check_colours(data)
     try:
         pixels = imagecodecs.jpeg2k_decode(data)
     except (RuntimeError, ValueError) as error:

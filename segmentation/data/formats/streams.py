@@ -18,12 +18,31 @@ def check_stream(data: bytes, height: int, width: int) -> None:
     ------
     DecodeError
     """
+    check_colours(data)
     announced = announced_size(data)
     if announced is not None and announced[0] * announced[1] > 4 * height * width + 2**20:
         raise DecodeError(
             f"holds a strip or tile of {announced[1]:,} x {announced[0]:,} pixels, where {width:,} x {height:,} were "
             "expected: it is damaged or not what it claims to be"
         )
+
+
+def check_colours(data: bytes) -> None:
+    """Refuse JPEG 2000 whose colours are stored more coarsely than in steps of 2, or red more coarsely than the rest.
+
+    OpenJPEG has no conversion for them, prints that, and gives other colours.
+
+    Raises
+    ------
+    DecodeError
+    """
+    start = data.find(_JPEG_2000, 0, 4096)
+    if start < 0 or len(data) < start + 51 or struct.unpack_from(">H", data, start + 40)[0] < 3:
+        return
+    first, *others = (tuple(data[place + 1 : place + 3]) for place in range(start + 42, start + 51, 3))
+    if first != (1, 1) or others[0] != others[1] or others[0] not in ((1, 1), (2, 1), (2, 2)):
+        steps = ", ".join(f"{across} x {down}" for across, down in (first, *others))
+        raise DecodeError(f"is JPEG 2000 with samples every {steps} pixels, where 1 x 1, 2 x 1 or 2 x 2 was expected")
 
 
 def announced_size(data: bytes) -> tuple[int, int] | None:

@@ -33,6 +33,20 @@ def test_the_announced_size_is_that_of_the_pixels(codec, shape):
     assert announced_size(ENCODERS[codec](pixels)) == shape[:2]
 
 
+@pytest.mark.parametrize("place, steps", [(1, (114, 1)), (2, (1, 2)), (0, (2, 1))])
+def test_colours_that_openjpeg_cannot_convert_are_refused(tmp_path, capfd, place, steps):
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    stream = bytearray(imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="jp2"))
+    (tmp_path / "cells.jp2").write_bytes(stream)
+    np.testing.assert_array_equal(read_image(tmp_path / "cells.jp2").pixels, pixels)
+    start = stream.index(b"\xff\x4f\xff\x51")
+    stream[start + 43 + 3 * place : start + 45 + 3 * place] = steps
+    (tmp_path / "cells.jp2").write_bytes(stream)
+    with pytest.raises(ImageError, match=r"cells\.jp2 is JPEG 2000 with samples every .*, where 1 x 1"):
+        read_image(tmp_path / "cells.jp2")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_other_streams_and_truncated_ones_announce_nothing():
     assert announced_size(imagecodecs.zstd_encode(bytes(1000), 3)) is None
     for encode in ENCODERS.values():
