@@ -215,6 +215,13 @@ def test_a_stack_of_one_page_that_is_cut_is_refused(tmp_path, rng):
         read_image(file, planes=planes_of((), "max"))
 
 
+def test_metadata_of_more_channels_than_pages_say_so(tmp_path, rng):
+    file = as_ome_tiff(tmp_path, rng.integers(0, 256, (2, 20, 30), dtype=np.uint8), "cyx")
+    file.write_bytes(file.read_bytes().replace(b'SizeC="2"', b'SizeC="3"'))
+    with pytest.raises(ImageError, match="holds 3 channels .*, but not all of their 3 pages"):
+        read_image(file, "1")
+
+
 def test_a_damaged_file_is_one_picture_that_says_what_is_wrong_when_read(tmp_path):
     (tmp_path / "cells.tif").write_bytes(b"II*\0\xff")
     assert list_pictures(tmp_path / "cells.tif") == [(tmp_path / "cells.tif", ())]

@@ -214,7 +214,7 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
     pages = list_planes(tiff, entry, math.prod(shape))
     is_paged = is_plane and len(pages) == math.prod(shape)
     if is_plane and len(pages) < math.prod(shape):
-        held = f"{held}, but only {len(pages)} of their {math.prod(shape)} pages"
+        held = f"{held}, but not all of their {math.prod(shape)} pages"
     if planes.frame is None and axes.get("T", 1) > 1 or not is_paged or not (is_known or own in ("YX", "CYX")):
         raise DecodeError(f"{held}, where one plane, grey or RGB, was expected")
     index = np.arange(len(pages)).reshape(shape)
