@@ -16,7 +16,7 @@ import numpy as np
 
 from segmentation.data.formats.decoded import EXPANSION_OF_CODECS, MAX_PIXELS, DecodeError, check_claim
 from segmentation.data.formats.pixel_size import PixelSize, credible_size
-from segmentation.data.formats.scenes import Scene, as_names, ranks
+from segmentation.data.formats.scenes import Bounded, Scene, as_names, ranks
 
 # What it warns of on the way is in the sentence at the end, or of no use.
 warnings.filterwarnings("ignore", module="czifile")
@@ -28,27 +28,12 @@ _Entry = Any  # czifile.czifile.DirectoryEntryDV
 @contextmanager
 def open_scenes(stream: BinaryIO) -> Iterator[list[Scene]]:
     """Open a CZI and list its scenes."""
-    with czifile.CziFile(_Bounded(stream)) as czi:
+    with czifile.CziFile(Bounded(stream)) as czi:
         names, size = _describe(czi.metadata())
         scenes: dict[int, list[_Entry]] = {}
         for entry in filter(_is_full, czi.subblock_directory):
             scenes.setdefault(_start(entry, "S"), []).append(entry)
         yield [_scene(scenes[number], names, size) for number in sorted(scenes)]
-
-
-class _Bounded:
-    """A binary file that gives no memory to what a header claims beyond its end."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._end = stream, stream.seek(0, 2)
-        stream.seek(0)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(self._end - self._stream.tell(), 0)
-        return self._stream.read(left if size < 0 else min(size, left))
 
 
 def _describe(xml: str | None) -> tuple[list[str | None], PixelSize | None]:

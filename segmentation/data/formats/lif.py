@@ -12,13 +12,13 @@ import numpy as np
 
 from segmentation.data.formats.decoded import DecodeError, check_claim
 from segmentation.data.formats.pixel_size import credible_size
-from segmentation.data.formats.scenes import Scene, as_names
+from segmentation.data.formats.scenes import Bounded, Scene, as_names
 
 
 @contextmanager
 def open_scenes(stream: BinaryIO) -> Iterator[list[Scene]]:
     """Open a LIF and list its images."""
-    with liffile.LifFile(stream, squeeze=False) as file:
+    with liffile.LifFile(Bounded(stream), squeeze=False) as file:
         n_bytes = stream.seek(0, 2)
         yield [scene for image in file.images for scene in _list_tiles(image, n_bytes)]
 

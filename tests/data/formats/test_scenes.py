@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -252,3 +253,17 @@ def test_a_real_czi():
     content = REAL.read_bytes()
     in_memory = SimpleNamespace(read_bytes=lambda: content)
     assert read_image(in_memory, "ChA", Planes("1", series=1)).pixels.shape == (251, 251, 1)
+
+
+def test_a_lif_takes_no_memory_for_what_its_header_claims(tmp_path):
+    write_lif(tmp_path / "cells.lif", {"a": RNG.integers(0, 9, (1, 1, 1, 8, 9), np.uint16)})
+    content = bytearray((tmp_path / "cells.lif").read_bytes())
+    content[9:13] = (2**29).to_bytes(4, "little")  # characters of the XML, of 2 bytes
+    (tmp_path / "cells.lif").write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match=r"cells\.lif is a Leica LIF that cannot be decoded"):
+            read_image(tmp_path / "cells.lif")
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
