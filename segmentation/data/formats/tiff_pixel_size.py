@@ -16,8 +16,8 @@ _RESOLUTION_UNITS = {2: "inch", 3: "cm"}  # of the TIFF tag
 def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> PixelSize | None:
     """Return the size of a pixel; None if unknown.
 
-    It is read from OME-XML, the metadata of Aperio, Leica, Ventana, Zeiss, MetaMorph or ImageJ, else from the
-    resolution tags, else from the metadata of QPTIFF.
+    It is read from OME-XML, the metadata of Aperio, Leica, Ventana, Zeiss, MetaMorph, MetaXpress or ImageJ, else from
+    the resolution tags, else from the metadata of QPTIFF.
     """
     if tiff.is_ome:
         pixels = ome_pixels(tiff, page)
@@ -30,6 +30,9 @@ def tiff_pixel_size(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> Pix
         return credible_size(info["VoxelSizeX"] * 1e6, info["VoxelSizeY"] * 1e6)
     if tiff.is_stk and (info := tiff.stk_metadata) and (um := MICROMETRES.get(info.get("CalibrationUnits", ""))):
         return credible_size(info.get("XCalibration", 0) * um, info.get("YCalibration", 0) * um)
+    if tiff.is_metaseries and (info := (tiff.metaseries_metadata or {}).get("PlaneInfo", {})):
+        um = MICROMETRES.get(info.get("spatial-calibration-units", ""), 0) * bool(info.get("spatial-calibration-state"))
+        return credible_size(*(float(info.get(f"spatial-calibration-{axis}", 0)) * um for axis in "xy"))
     if tiff.is_bif and (size := credible_size(bif.pixel_side(tiff), bif.pixel_side(tiff))):
         return size
     aperio = re.search(r"\bMPP\s*=\s*(\d+\.?\d*)", page.description) if page.description.startswith("Aperio") else None

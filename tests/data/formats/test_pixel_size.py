@@ -37,6 +37,17 @@ def test_ome(tmp_path, x, y, unit, expected):
     assert size(tmp_path, ome=True, metadata=metadata) == (expected and pytest.approx(sides(expected)))
 
 
+@pytest.mark.parametrize(("state", "expected"), [("on", (0.656, 0.656)), ("off", None)])
+def test_metaxpress(tmp_path, state, expected):
+    lines = [
+        f'<prop id="spatial-calibration-state" type="bool" value="{state}"/>',
+        *(f'<prop id="spatial-calibration-{axis}" type="float" value="0.656"/>' for axis in "xy"),
+        '<prop id="spatial-calibration-units" type="string" value="um"/>',
+    ]
+    description = f"<MetaData><PlaneInfo>{''.join(lines)}</PlaneInfo></MetaData>"
+    assert size(tmp_path, description=description, metadata=None, software="MetaSeries") == expected
+
+
 def test_ome_without_size(tmp_path):
     assert size(tmp_path, ome=True, metadata={"axes": "YX"}) is None
 
