@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from segmentation.command_line import CONTROL_CHARACTER
+from segmentation.data.formats.decoded import list_first
 from segmentation.data.formats.planes import Place, name_picture
 from segmentation.data.formats.zarr_blocks import is_zarr
 from segmentation.data.images import IMAGE_SUFFIXES, is_special
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from segmentation.data.archive import File
 
 
+_LISTED = 5  # arguments in a message
 _MOST_BYTES = 200  # of the name of results: file systems take 255, suffixes included
 
 
@@ -131,7 +133,7 @@ def _holds_results(path: Path, results: Collection[Path]) -> bool:
 def _no_images(arguments: Sequence[str], ignored: Collection[Path]) -> InputError:
     others = passed_over(arguments, ignored)
     return InputError(
-        f"There are no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {', '.join(arguments)}"
+        f"There are no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {list_first(arguments, _LISTED)}"
         f"{f'; there are {list_counts(others)}' if others else ''}"
     )
 

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from segmentation.data import problems
 from segmentation.data.archive import File, list_files
+from segmentation.data.formats.decoded import list_first
 from segmentation.data.mask_names import (
     MASK_FOLDERS,
     ImageNames,
@@ -43,6 +44,8 @@ LAYOUTS = {
     "images without masks": "",
 }
 NUCLEUS_FILES, PAIRS, RUN_LENGTHS, NO_MASKS = LAYOUTS
+# Data sets in a message.
+_LISTED = 5
 # Names of folders that are subsets of one data set.
 _SUBSETS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
@@ -133,7 +136,7 @@ def _join_subsets(path: Path, choice: Mapping[str, DataSet]) -> DataSet:
         return next(iter(choice.values()))
     subsets = {root: _SUBSETS.get(PurePosixPath(root).name.lower(), "") for root in choice}
     if len({_parent(root) for root in choice}) > 1 or len(set(subsets.values()) - {""}) < len(choice):
-        names = ", ".join(sorted(root or "." for root in choice))
+        names = list_first(sorted(root or "." for root in choice), _LISTED)
         raise DatasetError(f"{path}: holds {len(choice)} data sets ({names}); give the folder of one of them.")
     counts = Counter(sample.id for found in choice.values() for sample in found.samples)
     samples = []

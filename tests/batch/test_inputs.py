@@ -95,6 +95,8 @@ def test_a_folder_of_results_that_fits_the_pattern_of_a_shell_is_passed_over(tmp
     assert names(*sorted(tmp_path.iterdir()), *ignored, ignored=ignored) == ["a"]
     with pytest.raises(InputError, match="no images"):
         find_inputs([str(tmp_path / "out")], ignored=ignored)
+    with pytest.raises(InputError, match=r"in (\S+, ){4}\S+ and 25 more$"):
+        find_inputs([str(tmp_path / "out" / "masks" / "a.png")] * 30, ignored=ignored)
     touch(tmp_path, "out/own.png", "data/images/b.png", "data/masks/b.png")
     assert names(*sorted(tmp_path.iterdir()), ignored=ignored) == ["a", "b", "own"]
     assert names(tmp_path / "data", ignored=[tmp_path / "data" / "masks"]) == ["b"]

@@ -180,6 +180,13 @@ def test_of_several_data_sets_the_one_with_masks_or_none(tmp_path, write_bowl, l
     assert [sample.id for sample in find_samples(tmp_path)] == ["a", "b", "c"]
 
 
+def test_of_many_data_sets_the_first_are_listed(tmp_path, write_pairs, label_maps):
+    for number in range(12):
+        write_pairs(tmp_path / f"{number:02d}", {"a": label_maps["a"]})
+    with pytest.raises(DatasetError, match=r"holds 12 data sets \(00, 01, 02, 03, 04 and 7 more\); give"):
+        find_samples(tmp_path)
+
+
 def test_train_beside_test_are_subsets_of_one(tmp_path, write_pairs, zip_folder, label_maps):
     write_pairs(tmp_path / "d" / "train", label_maps)
     write_pairs(tmp_path / "d" / "Test", {"x": label_maps["a"]})

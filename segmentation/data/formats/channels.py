@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segmentation.data.formats.decoded import DecodeError, Undecided
+from segmentation.data.formats.decoded import DecodeError, Undecided, list_first
 
 GREY = ("grey",)
 RGB = ("red", "green", "blue")
@@ -50,8 +50,7 @@ def list_channels(names: Sequence[str | None]) -> str:
     >>> list_channels(["DAPI", None])
     '1 (DAPI), 2'
     """
-    first = ", ".join(f"{number} ({name})" if name else str(number) for number, name in enumerate(names[:_LISTED], 1))
-    return first if len(names) <= _LISTED else f"{first} and {len(names) - _LISTED:,} more"
+    return list_first([f"{number} ({name})" if name else str(number) for number, name in enumerate(names, 1)], _LISTED)
 
 
 def name_channels(names: Sequence[str | None], chosen: int) -> tuple[str, ...]:

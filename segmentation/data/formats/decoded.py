@@ -1,6 +1,7 @@
 """What the decoders of the file formats hand back, and the limits they apply before giving memory to a picture."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,3 +116,15 @@ def check_claim(
 def one_line(error: Exception) -> str:
     """Fold the message of a library into one line of at most 120 characters."""
     return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def list_first(names: Sequence[str], most: int) -> str:
+    """List names for a message; of more than `most` the first ones, and how many more there are.
+
+    Examples
+    --------
+    >>> list_first(["a", "b"], 2), list_first(["a", "b", "c"], 2)
+    ('a, b', 'a, b and 1 more')
+    """
+    first = ", ".join(names[:most])
+    return first if len(names) <= most else f"{first} and {len(names) - most:,} more"
