@@ -170,13 +170,14 @@ def _slides(folder: Path, colour: np.ndarray) -> list[Files]:
 
 
 def _vendor_files(folder: Path, deep: np.ndarray) -> list[Files]:
-    """Draw a LIF, and take what there is of others in the folder that MICROSCOPES_DIR names."""
-    from tests.data.formats.vendor_files import write_lif
+    """Draw a LIF and an OIB, and take what there is of others in the folder that MICROSCOPES_DIR names."""
+    from tests.data.formats.vendor_files import write_lif, write_oib
 
     write_lif(folder / "image.lif", {"a": np.tile(deep, (2, 3, 1, 1, 1)), "b": np.tile(deep, (1, 1, 2, 1, 1))})
+    write_oib(folder / "image.oib", np.tile(deep, (2, 2, 1, 1)), ["CHS1", "CHS2"])
     real = Path(os.environ.get("MICROSCOPES_DIR", folder))
-    found = [file for file in sorted(real.iterdir()) if file.suffix in (".czi", ".nd2", ".oib")]
-    return [{f"image{file.suffix}": file.read_bytes()} for file in (folder / "image.lif", *found)]
+    found = [file for file in sorted(real.iterdir()) if file.suffix in (".czi", ".nd2")]
+    return [{f"image{file.suffix}": file.read_bytes()} for file in (folder / "image.lif", folder / "image.oib", *found)]
 
 
 def _zarr(folder: Path, pixels: np.ndarray, version: int) -> Files:

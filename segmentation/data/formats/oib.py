@@ -1,8 +1,9 @@
 """Olympus OIB, and OIF with the folder beside it, read by `oiffile`: one scene."""
 
 import os
+import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +14,29 @@ import oiffile
 from segmentation.data.formats.decoded import DecodeError, check_claim
 from segmentation.data.formats.pixel_size import MICROMETRES, credible_size
 from segmentation.data.formats.scenes import Scene, as_names
+from segmentation.data.formats.tiff import decode_tiff
+
+_CIRCLE = "is a damaged OIB whose sectors form a circle, where chains with an end were expected"
+
+
+class _CompoundFile(oiffile.oiffile.CompoundFile):
+    """A compound file, whose chains of sectors end; the library would follow a circle for ever."""
+
+    def _sec_chain(self, secid: int, /) -> Generator[bytes]:
+        yield from _ended(super()._sec_chain(secid), len(self._fat))
+
+    def _mini_sec_chain(self, secid: int, /) -> Generator[bytes]:
+        yield from _ended(super()._mini_sec_chain(secid), len(self._minifat))
+
+
+oiffile.oiffile.CompoundFile = _CompoundFile  # type: ignore[misc]
+
+
+def _ended(chain: Iterator[bytes], most: int) -> Iterator[bytes]:
+    for number, sector in enumerate(chain):
+        if number == most:
+            raise DecodeError(_CIRCLE)
+        yield sector
 
 
 @contextmanager
@@ -23,8 +47,20 @@ def open_scenes(stream: BinaryIO) -> Iterator[list[Scene]]:
         if not isinstance(name, str):  # in an archive, or in memory; the library reads files on disk alone
             name = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "content.oib")
             Path(name).write_bytes(stream.read())
+        _check_header(Path(name))
         file = stack.enter_context(oiffile.OifFile(name))
         yield [_scene(file)]
+
+
+def _check_header(file: Path) -> None:
+    """Refuse a compound file whose header claims more sectors for its tables than it has."""
+    with file.open("rb") as stream:
+        header = stream.read(76)
+    if header.startswith(b"\xd0\xcf\x11\xe0") and len(header) == 76:
+        shift, tables, further = (*struct.unpack_from("<H12xI", header, 30), *struct.unpack_from("<I", header, 72))
+        claimed, present = tables + further, file.stat().st_size >> min(shift, 64)
+        if claimed > present:
+            raise DecodeError(f"is a damaged OIB of {present:,} sectors that claims {claimed:,} of them for its tables")
 
 
 def _scene(file: oiffile.OifFile) -> Scene:
@@ -40,7 +76,8 @@ def _scene(file: oiffile.OifFile) -> Scene:
 
     def read(frame: int, depth: int, channel: int) -> np.ndarray:
         place = {"T": frame, "Z": depth, "C": channel}
-        return np.asarray(file.asarray(files[tuple(place.get(axis, 0) for axis in outer)])).reshape(height, width)
+        with file.open_file(files[tuple(place.get(axis, 0) for axis in outer)]) as stream:
+            return decode_tiff(stream).pixels.reshape(height, width)
 
     settings = file.mainfile
     names = [

@@ -1,6 +1,7 @@
 """Files of microscope vendors: drawn ones, stand-ins for what a library opens, and a real CZI where there is one."""
 
 import os
+import struct
 import subprocess
 import sys
 import tracemalloc
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 
 import imagecodecs
 import numpy as np
+import olefile
 import pytest
 
 from segmentation.data.formats.decoded import DecodeError
@@ -16,7 +18,7 @@ from segmentation.data.formats.planes import Planes
 from segmentation.data.images import ImageError, read_image
 from segmentation.data.large import content_digest
 from segmentation.data.pictures import list_pictures, planes_of
-from tests.data.formats.vendor_files import write_lif, write_oif
+from tests.data.formats.vendor_files import write_lif, write_oib, write_oif
 
 ROOT = Path(__file__).parents[3]
 REAL = Path(os.environ.get("MICROSCOPES_DIR", "nowhere"), "xyz__multiple_images.czi")
@@ -83,6 +85,37 @@ def test_an_oif_is_read_with_its_folder(tmp_path):
     assert content_digest(file) != before
     (folder / "s_C001Z001.tif").unlink()
     with pytest.raises(ImageError, match=r"a.oif "):
+        read_image(file, "CHS1", Planes("1"))
+
+
+@pytest.mark.parametrize("side", [20, 70])  # TIFFs of less than 4,096 bytes are stored apart
+def test_an_oib_is_read(tmp_path, side):
+    planes = RNG.integers(0, 4000, (2, 3, side, 30), np.uint16)
+    file = tmp_path / "a.oib"
+    write_oib(file, planes, ["CHS1", "CHS2"])
+    with olefile.OleFileIO(file, raise_defects=olefile.DEFECT_POTENTIAL) as written:
+        assert len(written.listdir()) == 2 + 6
+    found = read_image(file, "CHS2", Planes("max"))
+    np.testing.assert_array_equal(found.pixels[..., 0], planes[1].max(axis=0))
+    np.testing.assert_array_equal(found.measured[..., 0], planes[0].max(axis=0))
+    assert found.measured_names == ("CHS1", "grey") and found.pixel_size_um == pytest.approx((0.25, 0.25))
+    in_memory = SimpleNamespace(read_bytes=file.read_bytes)
+    np.testing.assert_array_equal(read_image(in_memory, "1", Planes("2")).pixels[..., 0], planes[0, 1])
+
+
+@pytest.mark.parametrize("claimed", ["circle", "tables", "further tables"])
+def test_an_oib_of_circles_or_false_claims_is_refused(tmp_path, claimed):
+    file = tmp_path / "a.oib"
+    write_oib(file, RNG.integers(0, 4000, (1, 2, 70, 30), np.uint16), ["CHS1"])
+    content = bytearray(file.read_bytes())
+    if claimed == "circle":
+        (table,) = struct.unpack_from("<I", content, 76)
+        place = 512 + table * 512
+        content[place : place + 8] = struct.pack("<2I", 1, 0)
+    else:
+        struct.pack_into("<I", content, 44 if claimed == "tables" else 72, 2**31)
+    file.write_bytes(content)
+    with pytest.raises(ImageError, match="sectors form a circle" if claimed == "circle" else "claims 2,147,483,6"):
         read_image(file, "CHS1", Planes("1"))
 
 
