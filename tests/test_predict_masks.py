@@ -145,9 +145,11 @@ def test_the_test_subset_of_a_zip(model, tmp_path):
 
 
 def test_what_is_written_into_the_folder_of_the_images_is_not_read_again(images, model):
-    for _ in range(2):
-        result = call(images / "**" / "*.png", "--model", model, "--output", images)
+    (images / "notes.txt").write_text("mine")
+    for pattern in (images / "**" / "*.png", images / "**" / "*.png", images, images / "*"):
+        result = call(pattern, "--model", model, "--output", images)
         assert "of 4 images done" in result.stdout, result.stderr
+        assert result.stderr[:25] in ("", "Passed over: 1 .txt; save"), "the tables are ours"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from segmentation.batch.joining import Partitions, is_table, remove_table
 from segmentation.batch.locks import shared_lock
 from segmentation.batch.outputs import ImageOutput, Output, PartitionedTable
 from segmentation.batch.pipeline import run_pipeline
-from segmentation.batch.records import RECORDS, Records, is_inside
+from segmentation.batch.records import RECORDS, Records, is_inside, mark_of
 from segmentation.batch.stages import finish, may_succeed_alone, predict, predict_by_blocks, read
 from segmentation.batch.tables import read_summary, summary_name, write_tables
 from segmentation.data.large import LARGEST_WHOLE
@@ -161,11 +161,10 @@ def _overlapped(call: Call, sources: Sequence[Input], threads: int, streams: int
 def _make_folders(folder: Path, outputs: Mapping[str, Output], summary_file: str) -> list[Path]:
     """Make the folders and see that files can be written there; refuse files of others where results belong."""
     places = {key: folder / (out.folder if isinstance(out, ImageOutput) else out.file) for key, out in outputs.items()}
-    marks = {key: folder / RECORDS / f"{place.name}.own" for key, place in places.items()}
     for key, place in places.items():
         is_taken = any(place.iterdir()) if place.is_dir() else place.exists()
         # Without a mark, an earlier version of this code may have written it.
-        if is_taken and not (marks[key].exists() or any(key in record.files for record in Records(folder).all())):
+        if is_taken and not (mark_of(place).exists() or any(key in record.files for record in Records(folder).all())):
             what = "holds files that no prediction wrote" if place.is_dir() else "was written by no prediction"
             raise FolderError(f"{place} {what}; name another folder with --output")
     if (folder / summary_file).exists() and not (folder / RECORDS).exists():
@@ -178,8 +177,8 @@ def _make_folders(folder: Path, outputs: Mapping[str, Output], summary_file: str
             raise FolderError(f"{own} is a link to a folder outside {folder}; remove it, or name another --output")
         with tempfile.TemporaryFile(dir=own):  # a folder may exist and yet take no file
             pass
-    for mark in marks.values():  # before the first result: this call may be killed
-        mark.touch()
+    for place in places.values():  # before the first result: this call may be killed
+        mark_of(place).touch()
     return folders
 
 

@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from segmentation.batch.records import is_result
 from segmentation.command_line import CONTROL_CHARACTER
 from segmentation.data.formats.decoded import list_first
 from segmentation.data.formats.planes import Place, name_picture
@@ -141,7 +142,8 @@ def _no_images(arguments: Sequence[str], ignored: Collection[Path]) -> InputErro
 def passed_over(arguments: Sequence[str], ignored: Collection[Path] = ()) -> Counter[str]:
     """Count what lies in the folders of a call, or fits its globs, and is no image: by suffix; folders as "folders".
 
-    Hidden files do not count, nor do the `ignored` folders, what lies in them, the folder around them, and data sets.
+    Hidden files do not count, nor do the `ignored` folders, what lies in them, the folder around them with its tables,
+    and data sets.
     """
     results = {folder.resolve() for folder in ignored}
     around = {folder.parent for folder in results}
@@ -162,6 +164,7 @@ def passed_over(arguments: Sequence[str], ignored: Collection[Path] = ()) -> Cou
         for file in others
         if not (file.name.startswith(".") or _is_image(file))
         and not (file.resolve() in results | around or file.parent.resolve() in results)
+        and not (file.parent.resolve() in around and is_result(file))
     }
     return Counter("folders" if file.is_dir() else file.suffix.lower() or "files without suffix" for file in left)
 

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from segmentation.atomic import is_unfinished, written_whole
 
 RECORDS = ".records"
+_SUMMARY = re.compile(r"summary(-\d+-of-\d+)?\.json")
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,17 @@ def has_form(value: Any, form: Any) -> bool:
     if form in (int, float):
         return type(value) in (int, form) and 0 <= value < 2**53
     return isinstance(value, form)
+
+
+def mark_of(place: Path) -> Path:
+    """Return the file that tells that a call began to write a folder or table in its output folder."""
+    return place.parent / RECORDS / f"{place.name}.own"
+
+
+def is_result(file: Path) -> bool:
+    """Tell whether calls write a file in its folder: a summary, or a table or page with a mark."""
+    is_summary = _SUMMARY.fullmatch(file.name) and (file.parent / RECORDS).is_dir()
+    return bool(is_summary) or mark_of(file).exists()
 
 
 def is_inside(path: Path, folder: Path) -> bool:
