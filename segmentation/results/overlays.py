@@ -59,15 +59,16 @@ def write_overview(file: Path, prediction: "LargePrediction") -> Path:
     Small nuclei shrink to dots, which show where they are and how many, but not their outlines.
     """
     file = file.with_name(f"{file.name}.png")
-    write_overlay(file, *reduced_copy(prediction, _OVERVIEW_SIDE))
+    pixels, labels, _ = reduced_copy(prediction, _OVERVIEW_SIDE)
+    write_overlay(file, pixels, labels)
     return file
 
 
-def reduced_copy(prediction: "LargePrediction", largest_side: int) -> tuple[np.ndarray, np.ndarray]:
+def reduced_copy(prediction: "LargePrediction", largest_side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scale an image that was predicted by blocks, and its label map, down to at most `largest_side` pixels.
 
     Returns averages of the pixels, (h, w, C) in the dtype of the image, and the labels of every n-th pixel in both
-    directions, (h, w) integers without gaps.
+    directions, (h, w) integers numbered anew 0..k without gaps; and the number in the image of each of these, (k + 1,).
     """
     height, width = prediction.image.shape
     step = -(-max(height, width) // largest_side)
@@ -81,7 +82,8 @@ def reduced_copy(prediction: "LargePrediction", largest_side: int) -> tuple[np.n
         labels.append(prediction.read(rows, columns)[::step, ::step])
     # Numbers without gaps, because colours are chosen by number.
     sparse = np.concatenate(labels)
-    return np.concatenate(pixels), np.searchsorted(np.unique(np.append(sparse, 0)), sparse)
+    numbers = np.unique(np.append(sparse, 0))
+    return np.concatenate(pixels), np.searchsorted(numbers, sparse), numbers
 
 
 def stretch_contrast(pixels: np.ndarray) -> np.ndarray:

@@ -305,15 +305,19 @@ def test_a_picture_done_by_blocks_has_the_same_part(tmp_path):
         predictor,
         plan=lambda shape, divisor, margin, scale: plan_blocks(shape, 16, 16, halo=32, largest_tile=176 * 176),
     )
+    scores = np.linspace(0, 1, slide.nuclei)
+    object.__setattr__(slide, "scores", scores)
     large = large_image_part(slide)
     image.close()
     whole = Image(pixels[..., None], ("grey",), None)
-    one = image_part(Prediction("slide", whole, predictor(whole), None))
+    one = image_part(Prediction("slide", whole, predictor(whole), None, scores=scores))
     assert large["areas"] == one["areas"]
     assert (large["picture"]["width"], large["picture"]["height"]) == (400, 400)
     assert large["picture"]["image"] == one["picture"]["image"]
     lengths = [sum(map(len, part["picture"]["outlines"]["paths"])) for part in (large, one)]
     assert lengths[0] == pytest.approx(lengths[1], rel=0.1)
+    doubtful = [part["picture"]["outlines"]["paths"][8].count("M") for part in (large, one)]
+    assert doubtful[0] == doubtful[1] >= np.count_nonzero(scores < 0.5)  # one has a hole
 
 
 def test_verdicts_are_told_and_the_least_trusted_image_comes_first(tmp_path):

@@ -52,17 +52,21 @@ def image_part(prediction: Prediction) -> dict:
     ``pixel_area_um2``.
     """
     areas = np.bincount(prediction.labels.ravel())[1:]
-    image = prediction.image
-    scores = np.ones(0) if prediction.scores is None else prediction.scores
-    doubtful = (np.flatnonzero(scores < DOUBTFUL) + 1).tolist()
-    return _part(draw_picture(image.pixels, prediction.labels, doubtful=doubtful), areas, image.pixel_size_um)
+    picture = draw_picture(prediction.image.pixels, prediction.labels, doubtful=_doubtful(prediction.scores))
+    return _part(picture, areas, prediction.image.pixel_size_um)
 
 
 def large_image_part(prediction: "LargePrediction") -> dict:
-    """Return the same as `image_part` for an image that was predicted by blocks; doubtful nuclei look like others."""
-    pixels, labels = reduced_copy(prediction, LABELS_SIDE)
-    picture = draw_picture(pixels, labels, prediction.image.shape)
+    """Return the same as `image_part` for an image that was predicted by blocks."""
+    pixels, labels, numbers = reduced_copy(prediction, LABELS_SIDE)
+    shown = None if prediction.scores is None else prediction.scores[numbers[1:] - 1]
+    picture = draw_picture(pixels, labels, prediction.image.shape, _doubtful(shown))
     return _part(picture, measure_areas(prediction), prediction.image.pixel_size_um)
+
+
+def _doubtful(scores: np.ndarray | None) -> list[int]:
+    """Return the labels of doubtful nuclei, from the scores of labels 1..n."""
+    return [] if scores is None else (np.flatnonzero(scores < DOUBTFUL) + 1).tolist()
 
 
 _PART = {

@@ -134,6 +134,24 @@ def test_scn(tmp_path, slide):
     assert image.pixel_size_um == (0.5, 0.5)
 
 
+def test_channels_of_scn_in_fluorescence(tmp_path):
+    planes = np.random.default_rng(0).integers(0, 256, (2, 64, 96), np.uint8)
+    xml = """<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01"><collection
+ sizeX="96000" sizeY="90000"><image><scanSettings><channelSettings>
+<channel index="1" name="FITC"/><channel index="0" name="DAPI"/>
+</channelSettings></scanSettings><pixels sizeX="96" sizeY="64"><dimension c="0" ifd="0"/><dimension c="1" ifd="1"/>
+</pixels><view sizeX="48000" sizeY="32000"/></image></collection></scn>"""
+    with tifffile.TiffWriter(tmp_path / "cells.scn", bigtiff=True) as tiff:
+        for number, plane in enumerate(planes):
+            tiff.write(plane, tile=(32, 32), metadata=None, description=None if number else xml)
+    image = read_image(tmp_path / "cells.scn", "FITC")
+    np.testing.assert_array_equal(image.pixels[..., 0], planes[1])
+    np.testing.assert_array_equal(image.measured, np.moveaxis(planes, 0, -1))
+    assert (image.measured_names, image.pixel_size_um) == (("DAPI", "grey"), (0.5, 0.5))
+    with pytest.raises(ImageError, match=r"holds 2 channels .*: 1 \(DAPI\), 2 \(FITC\)"):
+        read_image(tmp_path / "cells.scn")
+
+
 def test_scn_of_several_scans_or_of_the_overview_alone(tmp_path, slide):
     write_scn(tmp_path / "cells.scn", slide, [SCAN.format(160_000, 1, 2, 128_000), SCAN.format(80_000, 3, 4, 64_000)])
     with pytest.raises(ImageError, match="holds 2 pictures .* --series"):
