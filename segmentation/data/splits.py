@@ -98,8 +98,8 @@ def draw_split(
         members[groups[sample_id]].append(sample_id)
     if len(members) < 2:
         raise DatasetError(
-            f"{len(kinds)} images that show {len(members)} field{'s' * (len(members) != 1)} cannot be split into "
-            f"train and val; give images of at least two fields, or a split."
+            "The images show one field alone, which cannot be split into train and val; give images of at least two "
+            "fields, or a split."
         )
     # Sorted below by their first image, because the names of groups may change with the order of the input.
     by_kind = defaultdict(list)

@@ -319,7 +319,9 @@ def test_train_py_says_what_is_wrong_with_the_data(viewer, widget, wait, tmp_pat
     widget.save.native.click()
     widget.train.native.click()
     wait(lambda: widget.train.enabled)
-    assert notified().startswith("train.py: 1 images that show 1 field cannot be split into train and val; give")
+    assert notified().startswith(
+        "train.py: The images show one field alone, which cannot be split into train and val; give"
+    )
     assert not (tmp_path / "data_model").exists()
 
 
