@@ -215,6 +215,19 @@ def test_a_stack_of_one_page_that_is_cut_is_refused(tmp_path, rng):
         read_image(file, planes=planes_of((), "max"))
 
 
+def test_pages_in_colours_are_chosen_or_projected(tmp_path, rng):
+    pages = rng.integers(0, 256, (3, 20, 30, 3), dtype=np.uint8)
+    file = tmp_path / "scans.tif"
+    with tifffile.TiffWriter(file) as tiff:
+        for page in pages:
+            tiff.write(page, photometric="rgb", metadata=None)
+    with pytest.raises(ImageError, match="holds 3 pages x 3 channels .*choose one plane with --project N"):
+        read_image(file)
+    for how, expected in (("2", pages[1]), ("max", pages.max(axis=0))):
+        np.testing.assert_array_equal(read_image(file, planes=planes_of((), how)).pixels, expected)
+        np.testing.assert_array_equal(whole(open_large(file, None, 0, planes_of((), how))), expected)
+
+
 def test_metadata_of_more_channels_than_pages_say_so(tmp_path, rng):
     file = as_ome_tiff(tmp_path, rng.integers(0, 256, (2, 20, 30), dtype=np.uint8), "cyx")
     file.write_bytes(file.read_bytes().replace(b'SizeC="2"', b'SizeC="3"'))

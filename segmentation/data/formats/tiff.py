@@ -200,16 +200,20 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
     is_known = is_plane and tiff_samples.is_grey_or_rgb(page)
     if is_known and one_page:
         return Plane(page, (page,), is_ycbcr=tiff_samples.is_undone_ycbcr(page))
-    axes = {
-        axis: length for axis, length in zip(entry.axes, entry.shape, strict=True) if axis not in "YX" and length > 1
-    }
-    counts = " x ".join(f"{length} {_AXES.get(axis, 'pages')}" for axis, length in axes.items())
+    letters = entry.axes
+    if is_known and page.samplesperpixel > 2 and len(set("ZIQ") & set(letters)) == 1:
+        letters = letters.replace("I", "Z").replace("Q", "Z")  # pages in colours are no channels
+    axes = {axis: length for axis, length in zip(letters, entry.shape, strict=True) if axis not in "YX" and length > 1}
+    named = zip(entry.axes, entry.shape, strict=True)
+    counts = " x ".join(
+        f"{length} {_AXES.get(axis, 'pages')}" for axis, length in named if axis not in "YX" and length > 1
+    )
     held = f"holds {counts or 'an unknown arrangement'} (axes {entry.axes}, shape {tuple(entry.shape)})"
     if one_page and is_plane:
         return _with_channel(tiff, entry, Plane(page, (page,)), list(axes.values()), channel, held)
     # In an LSM, the samples of a page are channels.
-    own = "CYX" if page.axes == "SYX" and entry.axes.endswith("CYX") else page.axes
-    outer = entry.axes.removesuffix(own)
+    own = "CYX" if page.axes == "SYX" and letters.endswith("CYX") else page.axes
+    outer = letters.removesuffix(own)
     shape = entry.shape[: len(outer)]
     pages = list_planes(tiff, entry, math.prod(shape))
     is_paged = is_plane and len(pages) == math.prod(shape)

@@ -216,8 +216,11 @@ def test_more_than_one_plane_is_refused_with_a_list(file, stored, options, found
         read_image: "; choose one with --channel NAME or --channel NUMBER",
         read_label_map: ": save the picture that is wanted as a file of its own",
     }
-    hint = hints[read] if has_channels else ""
-    assert str(refusal.value) == f"{file} holds {found}, where one plane, grey or RGB, was expected{hint}"
+    hint = f", grey or RGB, was expected{hints[read] if has_channels else ''}"
+    if "6 pages x 3 channels" in found:
+        hints[read_image] = ": project the stack with --project max or mean, or choose one plane with --project N"
+        hint = f" was expected{hints[read]}"
+    assert str(refusal.value) == f"{file} holds {found}, where one plane{hint}"
 
 
 def test_pictures_of_different_sizes_are_refused(file):
