@@ -228,6 +228,18 @@ def test_pages_in_colours_are_chosen_or_projected(tmp_path, rng):
         np.testing.assert_array_equal(whole(open_large(file, None, 0, planes_of((), how))), expected)
 
 
+@pytest.mark.parametrize("metadata", [None, {}])
+def test_pages_of_unknown_meaning_are_a_stack_if_it_is_to_be_projected(tmp_path, rng, metadata):
+    pages = rng.integers(0, 256, (5, 20, 30), dtype=np.uint8)
+    file = tmp_path / "cells.tif"
+    tifffile.imwrite(file, pages, photometric="minisblack", metadata=metadata)
+    for how, expected in (("2", pages[1]), ("max", pages.max(axis=0)), ("mean", pages.mean(axis=0))):
+        planes = planes_of((), how)
+        np.testing.assert_allclose(read_image(file, planes=planes).pixels[..., 0], expected, rtol=1e-6)
+        np.testing.assert_allclose(whole(open_large(file, None, 0, planes))[..., 0], expected, rtol=1e-6)
+    np.testing.assert_array_equal(read_image(file, "3", planes_of((), "max")).pixels[..., 0], pages[2])
+
+
 def test_metadata_of_more_channels_than_pages_say_so(tmp_path, rng):
     file = as_ome_tiff(tmp_path, rng.integers(0, 256, (2, 20, 30), dtype=np.uint8), "cyx")
     file.write_bytes(file.read_bytes().replace(b'SizeC="2"', b'SizeC="3"'))

@@ -201,8 +201,9 @@ def find_plane(tiff: tifffile.TiffFile, channel: str | None = None, planes: Plan
     if is_known and one_page:
         return Plane(page, (page,), is_ycbcr=tiff_samples.is_undone_ycbcr(page))
     letters = entry.axes
-    if is_known and page.samplesperpixel > 2 and len(set("ZIQ") & set(letters)) == 1:
-        letters = letters.replace("I", "Z").replace("Q", "Z")  # pages in colours are no channels
+    is_projected = planes.project is not None and channel is None
+    if is_known and (page.samplesperpixel > 2 or is_projected) and len(set("ZIQ") & set(letters)) == 1:
+        letters = letters.replace("I", "Z").replace("Q", "Z")  # pages about which the file says nothing
     axes = {axis: length for axis, length in zip(letters, entry.shape, strict=True) if axis not in "YX" and length > 1}
     named = zip(entry.axes, entry.shape, strict=True)
     counts = " x ".join(
