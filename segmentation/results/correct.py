@@ -11,7 +11,6 @@ Correct the outlines there, in Fiji's ROI Manager; OUTPUT is then a data set for
 
 import csv
 import math
-import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -20,21 +19,24 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.atomic import folder_written_whole
+from segmentation.batch.call import digest_of
+from segmentation.batch.inputs import Input
 from segmentation.batch.outputs import open_csv, write_rows
-from segmentation.batch.tables import read_summary
-from segmentation.command_line import Parser, refuse
+from segmentation.batch.records import Record, Records
+from segmentation.command_line import Parser, refuse, write_line
+from segmentation.data.formats.decoded import Decoded
 from segmentation.data.formats.planes import Place, name_picture
-from segmentation.data.images import ImageError, read_image
+from segmentation.data.images import Image, ImageError, as_image, image_errors, read_image
 from segmentation.data.label_maps import read_label_map
-from segmentation.data.large import open_large
+from segmentation.data.large import LARGEST_WHOLE, open_large
 from segmentation.data.normalisation import Normalisation
 from segmentation.data.pictures import PLACE_KEYS, planes_of
 from segmentation.prediction.appearance import look_at
-from segmentation.results.images_csv import VERDICT
+from segmentation.results.images_csv import VERDICT, read_text
 from segmentation.results.rois import write_rois
 from segmentation.results.tiff import write_tiff
 
-_NEEDED = ("image", "file", "status", "median_diameter", *VERDICT[:2])
+_NEEDED = ("image", "file", "status", "height", "width", "median_diameter", *VERDICT[:2])
 # An image in which nothing was found may have anything.
 _DOUBT_WITHOUT_NUCLEI = 1.0
 
@@ -79,8 +81,7 @@ def prepare(results: Path, output: Path, count: int) -> list[dict[str, str]]:
     if output.exists():
         raise CorrectError(f"{output} exists already, and corrections in it must not be lost; name another --output")
     rows = _read_rows(results / "images.csv")
-    summary = read_summary(results / "summary.json") or {"settings": {}}
-    settings, looks = summary["settings"], []
+    records, looks = Records(results), []
     for row in rows:
         for file in (_file(row), _label_map(results, row)):
             if not file.exists():
@@ -88,19 +89,27 @@ def prepare(results: Path, output: Path, count: int) -> list[dict[str, str]]:
                     f"{file} is not there; it takes the images where they were when predict_masks.py ran, and its "
                     "--outputs labels images"
                 )
-        looks.append(_look(row, _read(row, settings)))
+        looks.append(_look(row, _read(row, records.load(row["image"])).pixels))
     doubt = np.array([1 - float(row["expected_ap50"] or 1 - _DOUBT_WITHOUT_NUCLEI) for row in rows])
     chosen = [rows[index] for index in rank(doubt, np.array(looks), count)]
     with folder_written_whole(output) as new:
         for folder in ("images", "rois"):
             (new / folder).mkdir()
         for row in chosen:
-            name, file = row["image"], _file(row)
-            if _place(row) or file.is_dir():  # one picture of several, or one that Fiji does not open
-                write_tiff(new / "images" / f"{name}.tif", _read(row, settings), None)
-            else:
-                shutil.copyfile(file, new / "images" / f"{name}{file.suffix}")
-            write_rois(new / "rois" / f"{name}.zip", _read_labels(_label_map(results, row)))
+            record = records.load(row["image"])
+            if record and digest_of(Input(row["image"], _file(row), _place(row))) != record.sha256:
+                raise CorrectError(f"{_file(row)} was changed after it was predicted; predict it again")
+            # What was segmented, not a copy of the file: that may hold other planes, channels and pictures, which
+            # train.py refuses, or be of a format that Fiji does not open.
+            image, labels = _read(row, record), _read_labels(_label_map(results, row))
+            if labels.shape != image.pixels.shape[:2]:
+                raise CorrectError(
+                    f"{_label_map(results, row)} has the shape {labels.shape}, where {image.pixels.shape[:2]} was "
+                    f"expected, that of {_file(row)}; make it again with predict_masks.py --overwrite"
+                )
+            pixels = image.pixels if image.pixels.shape[-1] == 3 else image.pixels[..., 0]
+            write_tiff(new / "images" / f"{row['image']}.tif", pixels, image.pixel_size_um)
+            write_rois(new / "rois" / f"{row['image']}.zip", labels)
         with open_csv(new / "chosen.csv", "w") as stream:
             write_rows(stream, [list(rows[0]), *(row.values() for row in chosen)])
     return chosen
@@ -119,18 +128,28 @@ def _read_rows(table: Path) -> list[dict[str, str]]:
         raise CorrectError(f"{table} names no image that was predicted; expected at least one")
     missing = [name for name in _NEEDED if rows[0].get(name) is None]
     if missing:
-        raise CorrectError(
-            f"{table} has no column {missing[0]}; predict with a model that judges its results, as the released one "
-            "does, or fit that with python -m segmentation.training.calibrate MODEL --only-trust"
-        )
+        advice = "make it again with predict_masks.py --outputs labels images"
+        if missing[0] in VERDICT:
+            advice = (
+                "predict with a model that judges its results, as the released one does, or fit that with "
+                "python -m segmentation.training.calibrate MODEL --only-trust"
+            )
+        raise CorrectError(f"{table} has no column {missing[0]}; {advice}")
     for row in rows:
-        for name in ("median_diameter", "expected_ap50"):
+        for name in ("height", "width", "median_diameter", "expected_ap50"):
             if row[name] and not _is_number(row[name]):
                 raise CorrectError(
                     f"{table} holds {row[name]!r} as {name} of {row['image']}, where a number such as 0.5 was "
                     "expected; make it again with predict_masks.py"
                 )
-    return rows
+    large = [row for row in rows if float(row["height"] or 0) * float(row["width"] or 0) > LARGEST_WHOLE]
+    if large:
+        names = ", ".join(row["image"] for row in large)
+        sentence = f"outlines of more than {LARGEST_WHOLE:,} pixels cannot be corrected: cut out parts of {names}"
+        if len(large) == len(rows):
+            raise CorrectError(sentence)
+        write_line(f"correct: {sentence}; the others are done without", sys.stderr)
+    return [row for row in rows if row not in large]
 
 
 def _is_number(text: str) -> bool:
@@ -141,7 +160,7 @@ def _is_number(text: str) -> bool:
 
 
 def _file(row: dict[str, str]) -> Path:
-    return Path(row["file"].removeprefix("'"))
+    return Path(read_text(row["file"]))
 
 
 def _label_map(results: Path, row: dict[str, str]) -> Path:
@@ -154,20 +173,21 @@ def _place(row: dict[str, str]) -> Place:
     return tuple((key, row[key]) for key in PLACE_KEYS if row.get(key))
 
 
-def _read(row: dict[str, str], settings: dict) -> np.ndarray:
-    """Read what was segmented: (H, W), or (H, W, 3) in colours."""
+def _read(row: dict[str, str], record: Record | None) -> Image:
+    """Read what was segmented, as the record of the image says."""
+    settings = record.settings if record else {}
     file, channel, planes = _file(row), settings.get("channel"), planes_of(_place(row), settings.get("project"))
     try:
         large = open_large(file, channel, planes=planes) if file.is_dir() else None
-        if large:
-            with closing(large):
-                pixels = large.read(*(slice(0, length) for length in large.shape))
-        else:
-            pixels = read_image(file, channel, planes).pixels
+        if not large:
+            return read_image(file, channel, planes)
+        with closing(large), image_errors(file):
+            pixels = large.read(*(slice(0, length) for length in large.shape))
+            pixels = pixels if pixels.shape[-1] == 3 else pixels[..., 0]
+            return as_image(Decoded(pixels, pixel_size_um=large.pixel_size_um))
     except ImageError as error:
         said = name_picture(file, _place(row)) + str(error).removeprefix(str(file))
         raise CorrectError(f"{said}; it was read when it was predicted, so predict it again") from error
-    return pixels if pixels.shape[-1] == 3 else pixels[..., 0]
 
 
 def _read_labels(file: Path) -> np.ndarray:
@@ -186,7 +206,6 @@ def _read_zarr(store: Path) -> np.ndarray:
 
 def _look(row: dict[str, str], pixels: np.ndarray) -> list[float]:
     """Return stain, sharpness and size of the nuclei, such that 1 is a large difference."""
-    pixels = np.atleast_3d(pixels)
     normalisation = Normalisation()
     look = look_at(normalisation.apply(pixels, normalisation.limits(pixels)))
     # Differences of a fifth of the range of a colour, and of factors of four.
@@ -211,10 +230,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file = error.filename or args.output
         return refuse("correct", CorrectError(f"{file} cannot be read or written ({error.strerror})"))
     for row in chosen:
-        sys.stdout.write(
-            f"{row['image']}: expected AP50 {row['expected_ap50'] or 'unknown'} {row['unlike']}".rstrip() + "\n"
-        )
-    sys.stdout.write(f"correct the outlines in {args.output / 'rois'}, then: python train.py --data {args.output}\n")
+        expected = f"expected AP50 {row['expected_ap50'] or 'unknown'} {row['unlike']}".rstrip()
+        write_line(f"{row['image']}: {expected}", sys.stdout)
+    line = f"correct the outlines in {args.output / 'rois'}, then: python train.py --data {args.output}"
+    write_line(line, sys.stdout)
     return 0
 
 

@@ -22,6 +22,8 @@ COLUMNS = (
 # What to expect of the result, with a model that judges its results: see `segmentation.prediction.trust.Verdict`.
 VERDICT = ("expected_dice", "expected_ap50", "unlike", "view")
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def image_rows(prediction: "Prediction | LargePrediction") -> list[Sequence[str]]:
     """Return the one row of a predicted image; empty values where there is no pixel size or no nucleus.
@@ -51,7 +53,18 @@ def failed_row(name: str, file: str, reason: str) -> Sequence[str]:
 
 def _as_text(value: str) -> str:
     """Put an apostrophe before what spreadsheets would run as a formula."""
-    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return f"'{value}" if value.startswith(_FORMULA) else value
+
+
+def read_text(value: str) -> str:
+    """Return a text of the table as it was before an apostrophe was put before it.
+
+    Examples
+    --------
+    >>> read_text("'=1+1.png"), read_text("'quoted'.png")
+    ('=1+1.png', "'quoted'.png")
+    """
+    return value[1:] if value[:1] == "'" and value[1:].startswith(_FORMULA) else value
 
 
 OUTPUT = TableOutput(

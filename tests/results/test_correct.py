@@ -15,7 +15,7 @@ from data.draw_samples import draw_fluorescence
 from segmentation.data.layouts import find_data_set
 from segmentation.results.correct import main, rank
 
-COLUMNS = ["image", "file", "status", "median_diameter", "expected_dice", "expected_ap50", "unlike"]
+COLUMNS = ["image", "file", "status", "height", "width", "median_diameter", "expected_dice", "expected_ap50", "unlike"]
 
 
 @pytest.fixture
@@ -27,10 +27,16 @@ def results(tmp_path, write_drawn):
     rows = []
     for (name, (_, labels)), ap50 in zip(drawn.items(), (0.5, 0.6, 0.9), strict=True):
         tifffile.imwrite(tmp_path / "results/labels" / f"{name}.tif", labels.astype(np.uint16))
-        rows.append([name, str(tmp_path / "data/images" / f"{name}.png"), "done", "12", "0.9", str(ap50), ""])
-    rows.append(["broken", "broken.png", "failed", "", "", "", ""])
+        rows.append(
+            [name, str(tmp_path / "data/images" / f"{name}.png"), "done", *sizes(labels), "12", "0.9", str(ap50), ""]
+        )
+    rows.append(["broken", "broken.png", "failed", *[""] * 6])
     write_table(tmp_path / "results", rows)
     return tmp_path / "results"
+
+
+def sizes(labels):
+    return [str(length) for length in labels.shape]
 
 
 def write_table(results, rows, columns=COLUMNS):
@@ -103,6 +109,77 @@ def test_frames_and_fields_of_a_plate_are_images_of_their_own(tmp_path, capsys):
     assert f"correct: {tmp_path}/in/film.tif (frame 2) holds 9,216 values that are NaN" in capsys.readouterr().err
 
 
+def test_of_channels_and_stacks_the_picture_that_was_segmented_is_written(tmp_path):
+    """train.py takes no files of several channels or planes, and Fiji opens no .npy."""
+    rng = np.random.default_rng(5)
+    nuclei = draw_fluorescence(rng, (96, 80))[0]
+    folders = "channels", "stack", "plain"
+    for name in folders:
+        (tmp_path / name).mkdir()
+    imagej = {"imagej": True, "resolution": (4, 4)}
+    pair = np.stack([rng.integers(0, 99, nuclei.shape, np.uint8), nuclei])
+    tifffile.imwrite(tmp_path / "channels/=cell.tif", pair, metadata={"axes": "CYX", "unit": "um"}, **imagej)
+    planes = np.stack([nuclei // 2, nuclei, nuclei // 3])
+    tifffile.imwrite(tmp_path / "stack/cell.tif", planes, metadata={"axes": "ZYX", "unit": "um"}, **imagej)
+    np.save(tmp_path / "plain/cell.npy", nuclei)
+    options = ["--channel", "2", "--shard", "1/1"], ["--project", "max"], []
+    for name, how in zip(folders, options, strict=True):
+        out = tmp_path / f"{name}_out"
+        command = [str(tmp_path / name), "--output", str(out), "--outputs", "labels", "images"]
+        assert predict_masks.main([*command, *how]) == 0
+        assert main([str(out), "--output", str(tmp_path / f"{name}_chosen")]) == 0
+        found = find_data_set(tmp_path / f"{name}_chosen")
+        (sample,) = found.samples
+        image = sample.read_image()
+        np.testing.assert_array_equal(image.pixels[..., 0], nuclei)
+        assert image.pixel_size_um == (None if name == "plain" else (0.25, 0.25))
+        assert sample.read_labels(nuclei.shape).any() and not found.problems
+        (file,) = (tmp_path / f"{name}_chosen/images").iterdir()
+        assert file.suffix == ".tif"
+
+
+def test_relative_names_that_a_spreadsheet_would_run_are_found(results, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "data/images")
+    with (results / "images.csv").open(newline="") as stream:
+        rows = list(csv.reader(stream))[1:]
+    for row, name in zip(rows, ("'=1.png", "'quoted'.png"), strict=False):
+        shutil.copyfile(row[1], name if name != "'=1.png" else "=1.png")
+        row[1] = name
+    write_table(results, rows)
+    assert main([str(results), "--output", str(tmp_path / "chosen")]) == 0
+
+
+def test_pictures_too_large_to_correct_are_left_out(results, tmp_path, capsys):
+    table = (results / "images.csv").read_text().splitlines()
+    rows = [line.split(",") for line in table[1:]]
+    rows[0][3:5] = "9000", "9000"
+    write_table(results, rows)
+    assert main([str(results), "--output", str(tmp_path / "chosen")]) == 0
+    said = capsys.readouterr()
+    assert "cut out parts of drawn_00; the others are done without" in said.err and "drawn_00" not in said.out
+    for row in rows:
+        row[3:5] = "9000", "9000"
+    write_table(results, rows)
+    assert main([str(results), "--output", str(tmp_path / "none")]) == 2
+    assert "cut out parts of drawn_00, drawn_01, drawn_02\n" in capsys.readouterr().err
+
+
+def test_results_that_fit_their_images_no_more_are_refused(tmp_path, write_drawn, capsys):
+    write_drawn(tmp_path / "data", 2)
+    command = [str(tmp_path / "data/images"), "--output", str(tmp_path / "out"), "--outputs", "labels", "images"]
+    assert predict_masks.main(command) == 0
+    label_map = tmp_path / "out/labels/drawn_00.tif"
+    own = label_map.read_bytes()
+    tifffile.imwrite(label_map, tifffile.imread(label_map)[:-1])
+    assert main([str(tmp_path / "out"), "--output", str(tmp_path / "chosen")]) == 2
+    assert "drawn_00.tif has the shape (" in capsys.readouterr().err
+    label_map.write_bytes(own)
+    images = tmp_path / "data/images"
+    shutil.copyfile(images / "drawn_00.png", images / "drawn_01.png")
+    assert main([str(tmp_path / "out"), "--output", str(tmp_path / "chosen")]) == 2
+    assert "drawn_01.png was changed after it was predicted; predict it again" in capsys.readouterr().err
+
+
 def test_what_cannot_be_used_is_said_in_a_sentence(results, tmp_path, capsys):
     def refusal(*options):
         assert main([str(results), *options]) == 2
@@ -124,9 +201,9 @@ def test_what_cannot_be_used_is_said_in_a_sentence(results, tmp_path, capsys):
     assert not list(tmp_path.glob(".new-*"))
     (results / "labels/drawn_01.tif").unlink()
     assert "drawn_01.tif is not there" in refusal(*new)
-    write_table(results, [["a", "a.png", "done", "12"]], COLUMNS[:4])
+    write_table(results, [["a", "a.png", "done", "96", "96", "12"]], COLUMNS[:6])
     assert "has no column expected_dice" in refusal(*new)
-    write_table(results, [["a", "a.png", "failed", "", "", "", ""]])
+    write_table(results, [["a", "a.png", "failed", *[""] * 6]])
     assert "names no image that was predicted" in refusal(*new)
     (results / "images.csv").unlink()
     assert "images.csv cannot be read" in refusal(*new)
