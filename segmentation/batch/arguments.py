@@ -49,7 +49,7 @@ def parse_arguments(description: str, formats: Mapping[str, tuple], argv: Sequen
     add("--min-score", type=_probability, metavar="S", help="drop nuclei with a lower score, the expected IoU")
     diameter = (
         "of the nuclei: images are rescaled so that they have the diameter that the model was trained on; auto: as the "
-        "model estimates it for each image, beginning with 10 micrometres where the size of a pixel is known; none: "
+        "model estimates it for each image, beginning with 10 micrometres where pixels are known to be fine; none: "
         "images are never rescaled"
     )
     add("--diameter", type=_diameter, default="auto", metavar="PIXELS|auto|none", help=diameter)

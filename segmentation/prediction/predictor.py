@@ -98,10 +98,12 @@ class Predictor:
 
     def _start(self, size: PixelSize | None) -> "Predictor":
         """Return what to begin with: this, unless common nuclei in such pixels have a diameter it does not know."""
-        side = size.side if self.pixel_size_um is None and size else self.pixel_size_um
         if not (self.search and self.at):
             return self
-        scale = self.search.first_scale(side)
+        if self.pixel_size_um is not None:
+            scale = self.search.first_scale(self.pixel_size_um)
+        else:  # never larger: programs write 1 micrometre where nothing is known, and enlarging for that takes long
+            scale = min(self.search.first_scale(size and size.side), Fraction(1))
         return self if scale == self.scale else self.at(scale)
 
     def _search(self, predictor: "Predictor", image: np.ndarray, channels: np.ndarray) -> "BestOutput":
