@@ -18,6 +18,8 @@ from segmentation.data.run_lengths import decode_run_lengths
 # The most background that masks of the 2018 Data Science Bowl enclose is 0.02 of their foreground; outlines that are
 # three pixels wide enclose at least 0.11.
 _MOST_ENCLOSED = 0.05
+# Marks of the places of nuclei have up to 3 x 3 pixels; the smallest median of an image is 39 there.
+_LARGEST_POINT = 9
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,9 @@ class WholeMask:
                 report(problems.NOT_NUCLEI, fatal=True, detail=detail)
             elif torn:
                 report(problems.IN_PIECES, fatal=False, detail=f"{torn} of {count} labels")
+        areas = np.bincount(labels.ravel())[1:]
+        if areas.size and np.median(areas) <= _LARGEST_POINT and not any(problem.fatal for problem in found):
+            report(problems.POINTS, fatal=False, detail=f"half of {areas.size} have {np.median(areas):.0f} or fewer")
         return labels, found
 
 

@@ -21,7 +21,7 @@ _LABEL_MAP_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".npy")
 
 
 # What scores would be without meaning for, if the truth or a prediction is not what it seems.
-_MISLEADING = frozenset({problems.BINARY, problems.INVERTED, problems.TURNED, problems.SHIFTED})
+_MISLEADING = frozenset({problems.BINARY, problems.POINTS, problems.INVERTED, problems.TURNED, problems.SHIFTED})
 
 
 class EvaluationError(ValueError):

@@ -92,7 +92,18 @@ def test_a_binary_mask_is_divided_into_its_components(files, value):
     expected = label(mask > 0, connectivity=2)
     pairs = np.unique(np.stack([labels[mask > 0], expected[mask > 0]]), axis=1)
     assert pairs.shape[1] == labels.max() == expected.max()
-    assert whats(found) == [(problems.BINARY, False)] and f"{expected.max()} components" in found[0].detail
+    # Those of noise are specks.
+    assert whats(found) == [(problems.BINARY, False), (problems.POINTS, False)]
+    assert f"{expected.max()} components" in found[0].detail
+
+
+def test_a_mask_of_points_is_told_from_one_of_nuclei(files):
+    places = [(10 * row, 12 * column) for row in range(1, 5) for column in range(1, 5)]
+    for side, is_point in ((1, True), (3, True), (5, False)):
+        mask = np.zeros((60, 70), np.uint8)
+        for number, (top, left) in enumerate(places, 1):
+            mask[top : top + side, left : left + side] = number
+        assert whats(WholeMask(files(mask)[0]).read("a", mask.shape)[1]) == [(problems.POINTS, False)] * is_point
 
 
 def test_a_mask_of_one_nucleus_is_not_called_binary(files):
