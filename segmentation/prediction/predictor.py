@@ -17,6 +17,10 @@ from segmentation.prediction.tiling import predict_batch, predict_tiles
 from segmentation.prediction.trust import Found, Trust
 from segmentation.prediction.views import AS_IT_IS, GAIN, View, ViewEngine, grey_views, sample_of
 
+# Where a search begins at the least, and at most at 1, for the pixel size of a file, which may be wrong. Programs write
+# 1 micrometre where nothing is known, and enlarging for that takes long; sizes ten times too small cost nuclei.
+LEAST_START = Fraction(1, 5)
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -102,8 +106,8 @@ class Predictor:
             return self
         if self.pixel_size_um is not None:
             scale = self.search.first_scale(self.pixel_size_um)
-        else:  # never larger: programs write 1 micrometre where nothing is known, and enlarging for that takes long
-            scale = min(self.search.first_scale(size and size.side), Fraction(1))
+        else:
+            scale = min(max(self.search.first_scale(size and size.side), LEAST_START), Fraction(1))
         return self if scale == self.scale else self.at(scale)
 
     def _search(self, predictor: "Predictor", image: np.ndarray, channels: np.ndarray) -> "BestOutput":

@@ -175,10 +175,13 @@ def test_a_pixel_size_says_where_to_begin(bundle, engine):
     small, _ = picture(20.0)
     begun(replace(small, pixel_size_um=PixelSize(1, 1)))
     assert len(engine.shapes) == 3 and engine.shapes[-1] == (1, 320, 330, 3)
+    # Nor does it shrink for a size that is most likely a mistake.
+    assert_same_nuclei(truth, begun(replace(image, pixel_size_um=PixelSize(0.01, 0.01))), iou=0.8)
+    assert len(engine.shapes) == 4 and engine.shapes[-1] == (1, 64, 66, 3)
     # Where the nuclei are no common ones, the search goes on. Each of a batch begins at its own scale.
     image, truth = picture(20.0)
     outputs = begun.predict_at_best([begun.prepare(image)] * 3, [size, None, size])
-    assert [output.predictor.scale for output in outputs] == [1, 1, 1] and len(engine.shapes) == 3 + 4 + 1
+    assert [output.predictor.scale for output in outputs] == [1, 1, 1] and len(engine.shapes) == 4 + 4 + 1
     output = outputs[0]
     np.testing.assert_array_equal(output.label_map(), open_predictor(bundle, diameter=None)(image))
 
