@@ -12,6 +12,7 @@ Exit status: 0 written; 2 the model or the packages that this needs are missing.
 
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,8 @@ def _export_onnx(network: "keras.Model", file: Path) -> None:
 
     # Keras refuses other suffixes.
     unfinished = file.with_name(f"{file.name}.onnx")
-    network.export(unfinished, format="onnx", verbose=False)
+    with silence_tensorflow():
+        network.export(unfinished, format="onnx", verbose=False)
     unfinished.replace(file)
 
 
@@ -159,7 +161,7 @@ def _describe(bundle: Bundle, network: "keras.Model", folder: Path) -> Any:
                 source=folder / "model.keras",
                 authors=[author],
                 keras_version=keras.__version__,
-                backend=("tensorflow", bundle.libraries["tensorflow"]),
+                backend=("tensorflow", version("tensorflow")),  # like that of Keras, what made the test's output
             ),
             onnx=spec.OnnxWeightsDescr(
                 source=folder / "model.onnx",
@@ -212,8 +214,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         sentence = f"the package {error.name} is not installed; run: pip install -r requirements/export.txt"
         return refuse("export", ImportError(sentence))
-    except (BundleError, OSError) as error:
+    except BundleError as error:
         return refuse("export", error)
+    except OSError as error:
+        # The name in the error is that of an unfinished file.
+        return refuse("export", OSError(f"{options.output} cannot be written ({error.strerror})"))
     write_line(f"wrote {options.output}", sys.stdout)
     return 0
 

@@ -1,3 +1,6 @@
+import json
+import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -57,3 +60,27 @@ def test_what_cannot_be_exported_is_refused(tmp_path, capsys):
         export.main([str(released_model()), "--format", "onnx", "--output", str(tmp_path / "nuclei.zip")])
     assert "where a file with the suffix .onnx was expected" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("onnx", ".onnx"), ("bioimageio", ".zip")])
+def test_a_model_that_names_no_tensorflow_is_written_without_a_warning(bundle, tmp_path, name, suffix):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("bioimageio.spec" if name == "bioimageio" else "onnx")
+    shutil.copytree(bundle.folder, tmp_path / "model")
+    description = json.loads((tmp_path / "model/bundle.json").read_text())
+    description["libraries"] = {"keras": "3.0.0"}
+    (tmp_path / "model/bundle.json").write_text(json.dumps(description))
+    file = tmp_path / f"nuclei{suffix}"
+    command = [sys.executable, "-m", "segmentation.export", tmp_path / "model", "--format", name, "--output", file]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"wrote {file}\n", "")
+
+
+def test_an_output_that_cannot_be_written_is_named(bundle, tmp_path, capsys):
+    pytest.importorskip("tf2onnx")
+    (tmp_path / "taken.onnx").mkdir()
+    (tmp_path / "file").touch()
+    for file, why in ((tmp_path / "taken.onnx", "Is a directory"), (tmp_path / "file/nuclei.onnx", "Not a directory")):
+        assert export.main([str(bundle.folder), "--format", "onnx", "--output", str(file)]) == 2
+        assert capsys.readouterr().err == f"export: {file} cannot be written ({why})\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken.onnx"]
