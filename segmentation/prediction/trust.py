@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from segmentation.data.modality import STAINED
+from segmentation.data.modality import FLUORESCENCE, STAINED
 from segmentation.prediction.appearance import Appearance, look_at
 from segmentation.targets.encodings import Encoding
 from segmentation.targets.evidence import Evidence, features_of, gather_evidence, image_features
@@ -22,6 +22,8 @@ DOUBTFUL = 0.5
 # A stain is unknown if its mean colour differs by more than this from that of every training image. Of the training
 # images, 1 in 100 differs by more than 0.043 from all images of other fields.
 _OTHER_STAIN = 0.045
+# Fluorescence in colours that the model does not know; that in grey has none, nor has a single channel in a colour.
+_OTHER_COLOURS = 0.02
 # A picture is blurred, or its nuclei are of another size, if it is this factor outside the range of the training.
 _OUTSIDE = 1.1
 
@@ -139,7 +141,10 @@ class Trust:
                 reasons.append("it is less sharp")
             elif appearance.sharpness > most * _OUTSIDE:
                 reasons.append("it has more noise or finer detail")
-        if self._distance(appearance) > _OTHER_STAIN:
+        colours = np.array(known["stains"])[:, :2] - appearance.stain[:2]
+        if appearance.kind == FLUORESCENCE and np.linalg.norm(colours, axis=1).min() > _OTHER_COLOURS:
+            reasons.append("it shows several channels in colours, of which --channel takes one")
+        elif self._distance(appearance) > _OTHER_STAIN:
             reasons.append("it has another stain or background")
         if diameter is None:
             reasons.append("nothing was found")

@@ -46,7 +46,13 @@ def test_a_verdict_follows_from_the_mean_score():
         (USUAL, [(100, 0.9)], 10, "the nuclei are larger"),
         (Appearance("fluorescence", (0.0, 0.0, 0.12), 0.05), [(100, 0.9)], 1, "it is less sharp"),
         (Appearance("fluorescence", (0.0, 0.0, 0.12), 2.0), [(100, 0.9)], 1, "it has more noise or finer detail"),
-        (Appearance("fluorescence", (0.3, 0.0, 0.12), 0.4), [(100, 0.9)], 1, "it has another stain or background"),
+        (Appearance("fluorescence", (0.0, 0.0, 0.42), 0.4), [(100, 0.9)], 1, "it has another stain or background"),
+        (
+            Appearance("fluorescence", (0.3, 0.0, 0.12), 0.4),
+            [(100, 0.9)],
+            1,
+            "it shows several channels in colours, of which --channel takes one",
+        ),
         (Appearance("stained", (0.1, 0.2, 0.7), 0.4), [(100, 0.9)], 1, "no stained image was trained on"),
     ],
 )
