@@ -19,7 +19,7 @@ from segmentation.data.run_lengths import decode_run_lengths
 # three pixels wide enclose at least 0.11.
 _MOST_ENCLOSED = 0.05
 # Marks of the places of nuclei have up to 3 x 3 pixels; the smallest median of an image is 39 there.
-_LARGEST_POINT = 9
+_LARGEST_POINT, _FEWEST_POINTS = 9, 5
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,11 @@ class WholeMask:
             elif torn:
                 report(problems.IN_PIECES, fatal=False, detail=f"{torn} of {count} labels")
         areas = np.bincount(labels.ravel())[1:]
-        if areas.size and np.median(areas) <= _LARGEST_POINT and not any(problem.fatal for problem in found):
-            report(problems.POINTS, fatal=False, detail=f"half of {areas.size} have {np.median(areas):.0f} or fewer")
+        if len(areas) >= _FEWEST_POINTS and not any(problem.fatal for problem in found):
+            median, most = np.percentile(areas, (50, 90))
+            if median <= _LARGEST_POINT:  # if there are larger ones, too, the others may be specks
+                detail = f"half of {len(areas)} have {median:.0f} or fewer"
+                report(problems.POINTS, fatal=bool(most <= _LARGEST_POINT), detail=detail)
         return labels, found
 
 
