@@ -102,7 +102,11 @@ def _before_jpeg(pixels: np.ndarray) -> np.ndarray:
 
 def _has_shapes_in_alpha(content: bytes) -> bool:
     """Whether the alpha channel, which no label map needs, says more than one value."""
-    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it prints names no file
+    try:
+        stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     return stored is not None and stored.ndim == 3 and stored.shape[-1] == 4 and bool(np.ptp(stored[..., 3]))
 
 

@@ -13,12 +13,28 @@ from segmentation.data.formats.decoded import EXPANSION_OF_CODECS, DecodeError, 
 from segmentation.data.formats.pixel_size import credible_size
 from segmentation.data.formats.scenes import Scene, as_names, ranks
 
+_MOST_SAMPLES = 4
+
 
 @contextmanager
 def open_scenes(stream: BinaryIO) -> Iterator[list[Scene]]:
     """Open an ND2 and list its positions."""
     with nd2.ND2File(stream) as file:  # type: ignore[arg-type]  # any binary file will do
+        check_samples(file)
         yield list_positions(file, stream.seek(0, 2))
+
+
+def check_samples(file: Any) -> None:
+    """Refuse an `nd2.ND2File` whose channels claim more samples than colours have: lists would be as long."""
+    name = "ImageMetadataSeqLV|0"
+    planes = file.unstructured_metadata(include={name})
+    for key in (name, "SLxPictureMetadata", "PicturePlanes", "PlaneNew"):
+        planes = planes.get(key, {})
+    most = max((plane.get("CompCount", 1) for plane in planes.values()), default=1)
+    if most > _MOST_SAMPLES:
+        raise DecodeError(
+            f"is an ND2 whose channels claim {most:,} samples, where at most {_MOST_SAMPLES} were expected"
+        )
 
 
 def list_positions(file: Any, n_bytes: int) -> list[Scene]:

@@ -4,6 +4,7 @@ The libraries that read them are an extra, imported when such a file is met. Wha
 into one sentence.
 """
 
+import errno
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -174,10 +175,12 @@ def _open_scenes(stream: BinaryIO) -> Iterator[list[Scene]]:
             if not scenes or any(math.prod(scene.shape) == 0 for scene in scenes):
                 raise DecodeError(f"is {kind} without a picture, where one was expected")
             yield scenes
-    except (DecodeError, OSError, MemoryError):
+    except (DecodeError, MemoryError):
         raise
     # The libraries report damage by as many types of errors as there are ways to stumble over it.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: it names a place that cannot be
+            raise
         raise DecodeError(
             f"is {kind} that cannot be decoded ({one_line(error)}), where a complete one was expected"
         ) from error

@@ -157,6 +157,20 @@ def test_an_nd2_in_colours_and_one_with_other_axes():
         list_positions(position([], {"O": 4, "Y": 20, "X": 30}, frames), frames.nbytes)
 
 
+def test_an_nd2_takes_no_memory_for_the_samples_that_it_claims():
+    from segmentation.data.formats.nd2 import check_samples
+
+    def file(*counts):
+        planes = {str(number): {"CompCount": count} for number, count in enumerate(counts)}
+        metadata = {"ImageMetadataSeqLV|0": {"SLxPictureMetadata": {"PicturePlanes": {"PlaneNew": planes}}}}
+        return SimpleNamespace(unstructured_metadata=lambda include: metadata)
+
+    check_samples(file(1, 3))
+    check_samples(SimpleNamespace(unstructured_metadata=lambda include: {}))
+    with pytest.raises(DecodeError, match="claim 117,440,513 samples, where at most 4"):
+        check_samples(file(1, 117_440_513))
+
+
 def tile(pixels, compression=0, data=None, **starts):
     """Stand in for an entry of a CZI: a tile at the place that `starts` gives."""
     height, width = pixels.shape[:2]
