@@ -25,7 +25,7 @@ from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.formats.planes import Place, Planes
 
 # What is taken from a folder. Slide scanners and some microscopes give TIFF suffixes of their own.
-_TIFF_SUFFIXES = {".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn", ".bif", ".qptiff", ".lsm", ".stk", ".flex"}
+_TIFF_SUFFIXES = set(".tif .tiff .btf .tf2 .tf8 .svs .ndpi .scn .bif .qptiff .lsm .stk .flex".split())
 _OTHER_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".jp2", ".j2k", ".npy"}
 IMAGE_SUFFIXES = frozenset({".png", *_TIFF_SUFFIXES, *_OTHER_SUFFIXES, *scenes.SUFFIXES})
 
