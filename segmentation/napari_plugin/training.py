@@ -25,7 +25,7 @@ class Training:
         Told the last line of the output whenever there is more. All of it goes to the terminal that napari was started
         in.
     ended : callable
-        Told at the end, in a sentence, why the command failed; an empty one if it did not.
+        Told at the end, in a sentence, why the command failed or that it was stopped; an empty one if all is well.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Training:
         from qtpy.QtCore import QProcess
 
         self._say, self._ended, self._output = say, ended, ""
+        self._stopped = False
         self.process = QProcess(window)
         self.process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
         self.process.readyReadStandardOutput.connect(self._show_output)
@@ -43,6 +44,7 @@ class Training:
 
     def stop(self) -> None:
         """Let the command end; Windows has no signal that a program without a window would hear."""
+        self._stopped = True
         self.process.kill() if sys.platform == "win32" else self.process.terminate()
 
     @property
@@ -59,7 +61,9 @@ class Training:
         from qtpy.QtCore import QProcess
 
         self._show_output()
-        if how == QProcess.ExitStatus.CrashExit:
+        if self._stopped and how == QProcess.ExitStatus.CrashExit:
+            self._ended("The training is cancelled")
+        elif how == QProcess.ExitStatus.CrashExit:
             self._ended(f"The training was killed, perhaps for lack of memory; it said last: {self._last_line}")
         else:
             self._ended(self._last_line or f"The training ended with status {status}" if status else "")

@@ -38,8 +38,8 @@ def save_sample(folder: Path, picture: LayerPicture, labels: ArrayLike) -> list[
     Raises
     ------
     LayerError
-        If the labels do not fit the picture or hold no nucleus, the picture has more than 64 megapixels, or the folder
-        has other files of that name.
+        If the labels do not fit the picture, hold no nucleus or a number that no file holds, the picture has more than
+        64 megapixels, or the folder has other files of that name.
     ImageError
         If the picture cannot be read.
     OSError
@@ -61,6 +61,12 @@ def save_sample(folder: Path, picture: LayerPicture, labels: ArrayLike) -> list[
         )
     if not labels.any():
         raise LayerError(f"The labels of {picture.name} hold no nucleus, where at least one was expected: paint it")
+    low, high, most = int(labels.min()), int(labels.max()), np.iinfo(np.uint32).max
+    if low < 0 or high > most:
+        raise LayerError(
+            f"The labels of {picture.name} hold {low if low < 0 else high}, where numbers from 0 to {most:,} were "
+            "expected: erase that nucleus, or paint it with another number"
+        )
     name = _file_name(picture.name)
     image, mask = folder / "images" / f"{name}.tif", folder / "masks" / f"{name}.tif"
     pixels = picture.read_whole().pixels

@@ -53,6 +53,8 @@ class NucleiWidget(Container):
     """The widget. What it says last stays at its foot; what went wrong is a notification of napari, too."""
 
     def __init__(self, viewer: "napari.viewer.Viewer") -> None:
+        from qtpy.QtCore import Qt
+
         self._viewer = viewer
         self._stopped: threading.Event | None = None  # of the segmentation that is running
         self._training: Training | None = None
@@ -86,6 +88,7 @@ class NucleiWidget(Container):
             ]
         )
         self.said.native.setWordWrap(True)
+        self.said.native.setTextFormat(Qt.TextFormat.PlainText)  # names of layers may look like HTML
         self.image.changed.connect(self._show_channels)
         self.channel.changed.connect(self._show_channel)
         self.model.changed.connect(self._show_threshold)
@@ -192,6 +195,8 @@ class NucleiWidget(Container):
             sentences.append(f"Expected Dice {found.verdict.dice:.2f}, AP50 {found.verdict.ap50:.2f}.")
         if found.verdict and found.verdict.unlike:
             sentences.append(found.verdict.unlike)
+        if not found.verdict:
+            sentences.append("This model gives no scores.")
         if not found.count:
             sentences.append("Try a lower threshold, or give the diameter of the nuclei.")
         (self._say if found.count else self._refuse)(" ".join(sentences))
@@ -258,8 +263,15 @@ class NucleiWidget(Container):
     def _refuse(self, reason: Exception | str) -> None:
         from napari.utils.notifications import show_warning
 
-        self._say(str(reason))
-        show_warning(str(reason))
+        self._say(_sentence(reason))
+        show_warning(_sentence(reason))
+
+
+def _sentence(reason: Exception | str) -> str:
+    """Return what is wrong; the system's errors do not say it in a sentence."""
+    if isinstance(reason, OSError) and reason.filename:
+        return f"{reason.filename} cannot be read or written ({reason.strerror})"
+    return str(reason)
 
 
 def _folder(field: FileEdit) -> Path:
@@ -281,4 +293,4 @@ def _find(
     except MemoryError:
         return f"{picture.name} needs more memory than is free: close other programs, or cut out a part of it"
     except _Errors as error:
-        return str(error)
+        return _sentence(error)

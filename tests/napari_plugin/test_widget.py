@@ -1,6 +1,8 @@
 """The widget, clicked in a real napari."""
 
 import csv
+import json
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -14,6 +16,7 @@ from data.draw_samples import draw_fluorescence, draw_stained
 from segmentation.data.layouts import find_samples
 from segmentation.napari_plugin import segmenting
 from segmentation.napari_plugin import widget as module
+from segmentation.paths import released_model
 
 pytest.importorskip("napari", reason="needs requirements-dev.txt")
 pytestmark = pytest.mark.slow
@@ -189,6 +192,17 @@ def test_a_released_model_that_is_missing_is_named_in_a_sentence(viewer, wait, t
     assert widget.said.value.startswith(f"There is no model folder {tmp_path / 'none'}")
 
 
+def test_a_model_without_scores_is_named(viewer, widget, wait, tmp_path):
+    shutil.copytree(released_model(), tmp_path / "model")
+    description = json.loads((tmp_path / "model/bundle.json").read_text())
+    (tmp_path / "model/bundle.json").write_text(json.dumps(description | {"trust": {}}))
+    viewer.add_image(drawn(), name="<b>cells</b>")
+    widget.model.value = tmp_path / "model"
+    layer = segment(widget, wait)
+    assert widget.said.value == f"{layer.data.max()} nuclei in <b>cells</b>. This model gives no scores."
+    assert widget.said.native.textFormat().name == "PlainText"
+
+
 def test_cancel(viewer, widget, wait, tmp_path, monkeypatch):
     import dask.array
 
@@ -254,6 +268,15 @@ def test_labels_that_cannot_be_saved(viewer, widget, tmp_path):
         "The labels have the shape (5, 7), where (120, 140) was expected, that of cells"
     )
     assert not (tmp_path / "data").exists()
+    viewer.add_labels(np.where(np.arange(140) > 99, -7, np.ones((120, 140), int)))
+    widget.nuclei.value = viewer.layers[-1]
+    widget.save.native.click()
+    assert widget.said.value.startswith("The labels of cells hold -7, where numbers from 0 to 4,294,967,295 were")
+    assert not (tmp_path / "data").exists()
+    viewer.layers[-1].data = np.ones((120, 140), int)
+    (tmp_path / "data").touch()
+    widget.save.native.click()
+    assert widget.said.value == f"{tmp_path / 'data/images'} cannot be read or written (Not a directory)" == notified()
 
 
 def script(code):
@@ -290,6 +313,16 @@ def test_a_training_is_cancelled(widget, wait, tmp_path, monkeypatch):
     widget.cancel_training.native.click()
     wait(lambda: widget.train.enabled)
     assert notified().endswith("stopped")
+
+
+def test_a_training_is_cancelled_before_it_listens(widget, wait, tmp_path, monkeypatch):
+    widget.folder.value = tmp_path
+    monkeypatch.setattr(module, "train_command", script("import time; print('begun'); time.sleep(60)"))
+    widget.train.native.click()
+    wait(lambda: widget.said.value == "begun")
+    widget.cancel_training.native.click()
+    wait(lambda: widget.train.enabled)
+    assert widget.said.value == notified() == "The training is cancelled"
 
 
 def test_a_training_that_is_killed_is_named_in_a_sentence(widget, wait, tmp_path, monkeypatch):
