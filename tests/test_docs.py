@@ -1,5 +1,6 @@
 """The site is made without a warning, and each recipe runs as it stands, on pictures that have the names it uses."""
 
+import csv
 import os
 import re
 import shutil
@@ -60,6 +61,7 @@ def folder(tmp_path):
     for file, field in zip(fluorescence, ("A01_f1", "A01_f2", "B07_f1", "B07_f2", "H12_f1", "H12_f2"), strict=True):
         tifffile.imwrite(tmp_path / "plate" / f"{field}.tif", cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
         shutil.copy(file, tmp_path / "my_images")
+    tifffile.imwrite(tmp_path / "plate" / "C03_f1.tif", np.zeros((128, 128), np.uint8))
     shutil.copy(fluorescence[0], tmp_path / "cells.png")
     planes = [cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)[:128, :128] for file in fluorescence[:3]]
     tifffile.imwrite(tmp_path / "stack.tif", np.stack(planes), photometric="minisblack")
@@ -84,3 +86,8 @@ def test_a_recipe_runs(folder, recipe):
         code = code.replace("--time-limit 5", "--epochs 1 --crop-size 64 --batch-size 2")
         command = ["bash", "-e", "-m", "-c", code] if language == "bash" else [sys.executable, "-c", code]
         run(folder, *command)
+    if recipe.stem == "wells":
+        with (folder / "wells.csv").open(newline="") as stream:
+            wells = {row["well"]: row for row in csv.DictReader(stream)}
+        assert float(wells["C03"]["nuclei"]) == 0, "a well without nuclei is a result, too"
+        assert float(wells["A01"]["nuclei"]) > 0

@@ -6,6 +6,8 @@ def folder = "/path/to/to_correct/masks"
 
 def nuclei = getDetectionObjects() + getAnnotationObjects()
 mkdirs(folder)
-def file = buildFilePath(folder, getCurrentImageNameWithoutExtension() + ".geojson")
+// As the image without its last suffix: "cells.ome.geojson" for cells.ome.tif, which train.py pairs.
+def name = getCurrentImageName().replaceFirst(/\.[^.]*$/, "")
+def file = buildFilePath(folder, name + ".geojson")
 exportObjectsToGeoJson(nuclei, file, "FEATURE_COLLECTION")
 println nuclei.size() + " nuclei in " + file
