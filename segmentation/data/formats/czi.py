@@ -14,9 +14,10 @@ import czifile
 import imagecodecs
 import numpy as np
 
+from segmentation.data.formats.bounded import Bounded
 from segmentation.data.formats.decoded import EXPANSION_OF_CODECS, MAX_PIXELS, DecodeError, check_claim
 from segmentation.data.formats.pixel_size import PixelSize, credible_size
-from segmentation.data.formats.scenes import Bounded, Scene, as_names, ranks
+from segmentation.data.formats.scenes import Scene, as_names, ranks
 
 # What it warns of on the way is in the sentence at the end, or of no use.
 warnings.filterwarnings("ignore", module="czifile")

@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 import liffile
 import numpy as np
 
+from segmentation.data.formats.bounded import Bounded
 from segmentation.data.formats.decoded import DecodeError, check_claim
 from segmentation.data.formats.pixel_size import credible_size
-from segmentation.data.formats.scenes import Bounded, Scene, as_names
+from segmentation.data.formats.scenes import Scene, as_names
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -61,21 +61,6 @@ class Scene:
         counts = (self.frames, "time points"), (self.depth, "planes in Z"), (len(self.names), "channels")
         several = [f"{count} {what}" for count, what in counts if count > 1]
         return f"holds {' x '.join(several) or 'one plane'} of {self.shape[0]} x {self.shape[1]} pixels"
-
-
-class Bounded:
-    """A binary file that gives no memory to what a header claims beyond its end."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._end = stream, stream.seek(0, 2)
-        stream.seek(0)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(self._end - self._stream.tell(), 0)
-        return self._stream.read(left if size < 0 else min(size, left))
 
 
 def folder_beside(file: Path) -> Path | None:

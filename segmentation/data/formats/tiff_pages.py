@@ -4,10 +4,12 @@ import math
 import os
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import tifffile
 
+from segmentation.data.formats.bounded import Bounded
 from segmentation.data.formats.decoded import DecodeError
 from segmentation.data.formats.tiff_checks import Page
 from segmentation.data.formats.tiff_pixel_size import all_ome_pixels
@@ -38,8 +40,11 @@ def open_tiff(file: Path | BinaryIO) -> tifffile.TiffFile:
         is_ndpi = _is_ndpi(file)
         _follow_pages(file, is_ndpi)
         file.seek(0)
+    opened: Any = file
+    if is_ndpi:  # tifffile reads a header as long as the page claims; it takes what has `open` for a file to open
+        opened = SimpleNamespace(open=lambda: Bounded(file.open("rb"))) if isinstance(file, Path) else Bounded(file)
     # Without the argument, tifffile takes the suffix for the format.
-    tiff = tifffile.TiffFile(file, _multifile=False, is_ndpi=is_ndpi)
+    tiff = tifffile.TiffFile(opened, _multifile=False, is_ndpi=is_ndpi)
     try:
         _check_planes(tiff)
     except BaseException:

@@ -2,6 +2,7 @@
 
 import base64
 import struct
+import tracemalloc
 
 import cv2
 import imagecodecs
@@ -12,6 +13,7 @@ import tifffile
 from segmentation.data.formats.planes import Planes
 from segmentation.data.formats.tiff_blocks import TiffBlocks
 from segmentation.data.images import ImageError, decode, read_image
+from segmentation.data.large import open_large
 from tests.data.formats.slide_files import APERIO, SCAN, write_jpeg2000, write_lsm, write_ndpi, write_scn
 
 
@@ -102,6 +104,24 @@ def test_ndpi(tmp_path, slide):
     np.testing.assert_array_equal(block.pixels, image.pixels[10:200, 40:300])
     (tmp_path / "cells.ndpi").rename(tmp_path / "named.tif")
     np.testing.assert_array_equal(read_image(tmp_path / "named.tif").pixels, image.pixels)
+
+
+def test_ndpi_takes_no_memory_for_a_header_that_it_lacks(tmp_path, slide):
+    file = tmp_path / "cells.ndpi"
+    write_ndpi(file, {20.0: smooth(slide)})
+    with tifffile.TiffFile(file, is_ndpi=True) as tiff:
+        starts = tiff.pages[0].tags[65426].valueoffset
+    data = bytearray(file.read_bytes())
+    data[starts : starts + 4] = struct.pack("<I", 2**31)
+    file.write_bytes(data)
+    tracemalloc.start()
+    try:
+        for read in (read_image, lambda file: open_large(file, largest_whole=0)):
+            with pytest.raises(ImageError, match=r"cells\.ndpi "):
+                read(file)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
 
 
 def test_ndpi_whose_stream_announces_too_much(tmp_path, slide):
