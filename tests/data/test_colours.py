@@ -16,6 +16,7 @@ TABLES = {
     "magenta": np.stack([RAMP, 0 * RAMP, RAMP], axis=-1),
     "fire": cv2.applyColorMap(RAMP[None], cv2.COLORMAP_INFERNO)[0][:, ::-1],
     "jet": cv2.applyColorMap(RAMP[None], cv2.COLORMAP_JET)[0][:, ::-1],
+    "HiLo": np.concatenate([[[0, 0, 255]], np.repeat(RAMP[1:255, None], 3, axis=1), [[255, 0, 0]]]).astype(np.uint8),
     "16 colours": cv2.applyColorMap(RAMP[None] // 16 * 16, cv2.COLORMAP_JET)[0][:, ::-1],
 }
 SAMPLES = sample_data() / "test" / "images"
@@ -81,6 +82,16 @@ def test_the_palette_of_a_stained_picture_is_its_colours(tmp_path, method, colou
         padded = np.zeros((256, 3), np.uint8)  # as TIFF has it
         padded[:colours] = np.reshape(picture.getpalette() + [0] * 768, (-1, 3))[:colours]
         assert not is_lookup_table(padded)
+
+
+def test_a_palette_that_goes_to_and_fro_is_that_of_a_picture(tmp_path):
+    """As Pillow makes it of a stained picture out of focus, in small steps."""
+    file = sample_data() / "train" / "images" / "stained_18.png"
+    picture = Pillow.fromarray(cv2.GaussianBlur(cv2.imread(str(file))[..., ::-1], (0, 0), 9)).quantize(256)
+    steps = np.abs(np.diff(np.reshape(picture.getpalette(), (256, 3)), axis=0)).sum(axis=1)
+    assert steps.max() == 13  # as those of lookup tables
+    picture.save(tmp_path / "stained.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "stained.png").pixels, np.asarray(picture.convert("RGB")))
 
 
 @pytest.mark.parametrize(
