@@ -41,6 +41,10 @@ FILES_IN_A_TASK = 8
 # Tasks in flight for each thread of the workers: one is done, the others wait for it.
 _TASKS_FOR_A_THREAD = 3
 _CONNECT_SECONDS, _WORKERS_SECONDS, _LOOK_AGAIN_SECONDS, _POLL_SECONDS = 10, 60, 5, 0.01
+# All workers import this code and open the network meanwhile, from a file system that they may share.
+_PREPARE_SECONDS = 300
+# Of the plugin of each call; the rest is the client that makes it.
+_PREFIX = "nuclei-segmentation-"
 
 
 class ClusterError(FolderError):
@@ -72,7 +76,6 @@ class Cluster:
         warn: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self._where, self._warn = address or _read_address(file), warn
-        self._name = f"nuclei-segmentation-{uuid.uuid4()}"
         self._threads_there, self._looked, self._was_told = 0, -inf, False
         for logger in "distributed", "distributed.client":  # they report what is said here in a sentence
             logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
@@ -80,18 +83,21 @@ class Cluster:
         if not place:
             raise ClusterError(f"Expected the address of a scheduler, as in tcp://host:8786, got {self._where!r}")
         try:
-            # A client that finds nobody cannot be closed.
-            socket.create_connection((place[1], int(place[2])), timeout=_CONNECT_SECONDS).close()
+            # A client that finds nobody cannot be closed, and waits for ever for one that does not answer.
+            with socket.create_connection((place[1].strip("[]"), int(place[2])), timeout=_CONNECT_SECONDS) as probe:
+                if self._where.startswith("tcp:") and not probe.recv(1):  # a scheduler speaks first
+                    raise ConnectionError
             self._client = Client(self._where, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, OverflowError) as error:
             raise ClusterError(f"There is no scheduler at {self._where}; start one with: dask scheduler") from error
+        self._name = f"{_PREFIX}{self._client.id}"
 
     def __enter__(self) -> "Cluster":
         return self
 
     def __exit__(self, *exception: object) -> None:
         with suppress(Exception):  # the scheduler may be gone
-            self._client.unregister_worker_plugin(self._name)
+            self._ask(self._client.unregister_worker_plugin, self._name, seconds=_CONNECT_SECONDS)
         self._client.close(timeout=5)
 
     def prepare(
@@ -111,11 +117,11 @@ class Cluster:
             raise ClusterError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
         try:
             self._prepare(plugin)
-            problems = self._client.run(worker.check, self._name, str(probe), token, files)
+            problems = self._ask(self._client.run, worker.check, self._name, str(probe), token, files)
         except OSError as error:
             raise ClusterError(
-                f"A worker of the scheduler at {self._where} ended while it was prepared; look into its log, and "
-                "whether it has 0.6 GB of memory"
+                f"A worker of the scheduler at {self._where} ended while it was prepared, or does not answer; look "
+                "into its log, and whether it has 0.6 GB of memory"
             ) from error
         finally:
             probe.unlink(missing_ok=True)
@@ -130,11 +136,24 @@ class Cluster:
             raise ClusterError(
                 f"The scheduler at {self._where} has no worker; start some with: dask worker {self._where}"
             ) from error
-        for address, digest in self._client.run(_installed()).items():
+        found = {"scheduler": self._ask(self._client.run_on_scheduler, _installed())}
+        found |= {f"worker {address}": digest for address, digest in self._ask(self._client.run, _installed()).items()}
+        for place, digest in found.items():
             if digest != worker.code_digest():
-                found = "another version of this code" if digest else "no nuclei-segmentation"
-                raise ClusterError(f"The worker {address} has {found}; install the same version everywhere")
-        self._client.register_plugin(plugin, name=self._name)
+                what = "another version of this code" if digest else "no nuclei-segmentation"
+                raise ClusterError(f"The {place} has {what}; install the same version everywhere")
+        for name in self._ask(self._client.run_on_scheduler, _left()):
+            with suppress(Exception):  # another call that begins now has done it
+                self._ask(self._client.unregister_worker_plugin, name)
+        self._ask(self._client.register_plugin, plugin, name=self._name)
+
+    def _ask(self, method: Callable, *arguments: Any, seconds: float = _PREPARE_SECONDS, **named: Any) -> Any:
+        """Return what a method of the client returns; raise TimeoutError if scheduler or workers take too long."""
+
+        async def ask() -> Any:
+            return await method(*arguments, **named)
+
+        return self._client.sync(ask, callback_timeout=seconds)
 
     def __call__(self, call: Call, sources: Sequence[Input], report_block: Callable[[str, int, int], None]) -> Outcomes:
         """Predict images as `predict_here` does: first those that are read whole, then the others by blocks."""
@@ -172,7 +191,7 @@ class Cluster:
                 del future
         finally:
             with suppress(Exception):  # the scheduler may be gone
-                self._client.cancel([*flying])
+                self._ask(self._client.cancel, [*flying], seconds=_CONNECT_SECONDS)
 
     def _tell_if_alone(self) -> None:
         """Say once that no worker is left, until there is one again."""
@@ -188,7 +207,7 @@ class Cluster:
         """Return how many tasks the workers do at once, as of some seconds ago."""
         if time.monotonic() > self._looked + _LOOK_AGAIN_SECONDS:
             with suppress(OSError):  # of a scheduler that is gone, the tasks tell
-                self._threads_there = sum(self._client.nthreads().values())
+                self._threads_there = sum(self._ask(self._client.nthreads, seconds=_CONNECT_SECONDS).values())
             self._looked = time.monotonic()
         return self._threads_there
 
@@ -214,13 +233,15 @@ class Cluster:
             raise ClusterError(str(error))
         if isinstance(error, KilledWorker):
             return RuntimeError("the workers that had it ended, again and again, most likely for want of memory")
+        if isinstance(error, ImportError):
+            raise ClusterError(f"A worker has not all of this code ({error}); install the same version everywhere")
         return error
 
 
 def _read_address(file: Path | None) -> str:
     """Return the address of the scheduler that wrote a file."""
     try:
-        return json.loads(Path(file or "").read_text(encoding="utf-8"))["address"]
+        return str(json.loads(Path(file or "").read_text(encoding="utf-8"))["address"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ClusterError(
             f"{file} names no scheduler; expected a file that one wrote: dask scheduler --scheduler-file {file}"
@@ -228,7 +249,7 @@ def _read_address(file: Path | None) -> str:
 
 
 def _installed() -> Callable[[], str]:
-    """Return a function that tells the code that a worker has; it travels as a whole, as it may have none."""
+    """Return a function that tells the code of a process; it travels as a whole, as there may be none."""
 
     def digest() -> str:
         try:
@@ -238,3 +259,13 @@ def _installed() -> Callable[[], str]:
         return code_digest()
 
     return digest
+
+
+def _left() -> Callable[..., list[str]]:
+    """Return a function that lists the plugins of calls that were killed, of which the workers keep networks open."""
+
+    def left(dask_scheduler: distributed.Scheduler, prefix: str = _PREFIX) -> list[str]:
+        names = (name for name in dask_scheduler.worker_plugins if name.startswith(prefix))
+        return [name for name in names if name.removeprefix(prefix) not in dask_scheduler.clients]
+
+    return left

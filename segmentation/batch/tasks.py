@@ -62,7 +62,8 @@ class FileTasks:
 class SlideTasks:
     """Predicts one image by blocks: looks at it, does the blocks, each after those it needs, and stitches them.
 
-    Another call on the same folder that comes to this image waits, and then finds it finished.
+    Another call on the same folder that comes to this image waits, and then finds it finished. A task that ends with an
+    exception, as it does when its workers are killed, is tried once more; after a failure no further one begins.
     """
 
     def __init__(
@@ -77,7 +78,19 @@ class SlideTasks:
     def first(self) -> Task:
         """Return the first task; the others follow from it."""
         self._lock.enter_context(exclusive_lock(self._blocks.with_name(f"{self._blocks.name}.lock")))
-        return Task(worker.plan_slide, (self._source,), self._planned)
+        return self._task(worker.plan_slide, self._planned)
+
+    def _task(self, function: Callable, then: Callable[[Any], Outcomes], *arguments: Any) -> Task:
+        """Return a task for this image, which is tried again if it ends with an exception."""
+        again = Task(function, (self._source, *arguments), then)
+
+        def once_more(result: Any) -> Outcomes:
+            if not isinstance(result, Exception):
+                yield from then(result)
+            elif not self._has_ended:
+                self._todo.append(again)
+
+        return Task(function, again.arguments, once_more)
 
     def _planned(self, result: worker.Slide | Outcome | Exception) -> Outcomes:
         if not isinstance(result, worker.Slide):
@@ -90,20 +103,19 @@ class SlideTasks:
 
     def _begin(self, places: Sequence[_Place]) -> Outcomes:
         """Add those of some blocks that can begin, or the last step if all are finished."""
-        for place in places:
-            if self._is_ready(place):
-                self._begun.add(place)
-                arguments = self._source, self._slide.sha256, place
-                self._todo.append(Task(worker.predict_block, arguments, partial(self._predicted, place)))
+        sha256 = self._slide.sha256
+        for place in filter(self._is_ready, places):
+            self._begun.add(place)
+            self._todo.append(self._task(worker.predict_block, partial(self._predicted, place), sha256, place))
         if len(self._finished) == self._slide.rows * self._slide.columns:
-            self._todo.append(Task(worker.finish_slide, (self._source, self._slide.sha256), self._end))
+            self._todo.append(self._task(worker.finish_slide, self._end, sha256))
         yield from ()
 
     def _is_ready(self, place: _Place) -> bool:
         """Tell whether a block can begin: it needs the edges of those above it and to its left."""
         row, column = place
         needed = (row - 1, column), (row, column - 1), (row - 1, column - 1)
-        inside = row < self._slide.rows and column < self._slide.columns
+        inside = row < self._slide.rows and column < self._slide.columns and not self._has_ended
         new = place not in self._begun and place not in self._finished
         return inside and new and all(min(other) < 0 or other in self._finished for other in needed)
 

@@ -94,12 +94,13 @@ class CallPlugin(WorkerPlugin):
     def work(self, call: Call, source: Input, sha256: str) -> "Work":
         """Return the work on an image by blocks, which is kept open for its next block."""
         with self.lock:
-            if sha256 not in self.works:
+            key = source.name, sha256  # two images may have the same content
+            if key not in self.works:
                 if len(self.works) > 1:  # several images may be in progress; files close with their last block
                     del self.works[next(iter(self.works))]
                 large = open_by_blocks(call, source)
-                self.works[sha256] = open_blocks(call, source, large, sha256, call.predictor)
-            return self.works[sha256]
+                self.works[key] = open_blocks(call, source, large, sha256, call.predictor)
+            return self.works[key]
 
 
 def check(name: str, probe: str, token: str, files: Sequence[str], dask_worker: Worker) -> str:

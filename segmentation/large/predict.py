@@ -188,10 +188,18 @@ class Work:
             yield done, total
 
     def do(self, block: Block) -> None:
-        """Do one block; those above it and to its left must be finished."""
-        channels = self.predict(block, lambda: self.read(block))
-        self.store.write_edges(block, channels)
-        self.decode(block, channels)
+        """Do one block; those above it and to its left must be finished.
+
+        A block that another process has finished may be done again, with the same content, if that process ended before
+        it said so. Then the edges that it needs may be gone.
+        """
+        try:
+            channels = self.predict(block, lambda: self.read(block))
+            self.store.write_edges(block, channels)
+            self.decode(block, channels)
+        except FileNotFoundError:
+            if not self.store.is_kept(block):
+                raise
 
     def result(self, name: str) -> LargePrediction:
         """Stitch the blocks, all of which must be finished, to the prediction of the picture."""

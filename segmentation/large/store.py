@@ -69,8 +69,12 @@ class BlockStore:
         return json.loads(text)
 
     def is_finished(self, block: Block) -> bool:
-        """Return whether the labels of a block are stored."""
+        """Return whether the labels of a block were stored when the grid was set, or are by this process."""
         return _name(block) in self._finished
+
+    def is_kept(self, block: Block) -> bool:
+        """Return whether the labels of a block are stored by any process."""
+        return (self._folder / _name(block)).exists()
 
     def write_edges(self, block: Block, channels: np.ndarray) -> None:
         """Store of the channels of a valid region, (h, w, C), what the windows below and to the right will need."""

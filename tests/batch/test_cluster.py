@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,10 +33,10 @@ DEADLINE = 120
 class Cluster:
     """A scheduler and workers as processes of their own."""
 
-    def __init__(self, folder, stack):
+    def __init__(self, folder, stack, path=ROOT):
         self.folder, self.stack, self.file = folder, stack, folder / "scheduler.json"
         arguments = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file)]
-        self.scheduler = self.start("dask_scheduler", *arguments)
+        self.scheduler = self.start("dask_scheduler", *arguments, path=path)
         wait_for(self.file.exists)
 
     def start(self, program, *arguments, path=ROOT):
@@ -256,6 +257,41 @@ def test_what_cannot_work_is_one_sentence_before_anything_begins(images, cluster
     other = cluster.worker(path=tmp_path / "other")
     assert "has another version of this code; install the same" in refused(images, "--scheduler-file", cluster.file)
     other.kill()
+
+
+def test_a_scheduler_without_this_code_is_one_sentence(images, tmp_path):
+    with ExitStack() as stack:
+        cluster = Cluster(tmp_path, stack, path=tmp_path)
+        cluster.worker()
+        assert "The scheduler has no nuclei-segmentation; install" in refused(images, "--scheduler-file", cluster.file)
+
+
+def test_one_that_does_not_answer_is_one_sentence(monkeypatch):
+    from segmentation.batch import cluster
+
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(cluster.ClusterError, match=f"There is no scheduler at {address};"):
+            cluster.Cluster(address)
+
+
+def test_a_call_that_is_killed_leaves_nothing_on_the_workers_for_the_next_one(images, cluster, expected, out, tmp_path):
+    """Neither its network, nor the folder that its relative paths were in."""
+    cluster.worker()
+    for name in "in", "model":
+        (tmp_path / name).symlink_to(images.parent / name)
+    killed = begin(tmp_path / "in", tmp_path / "out", "--scheduler-file", cluster.file)
+    wait_for(lambda: finished(tmp_path / "out") > 9, killed)
+    killed.kill()
+    killed.communicate()
+    status, said, err = go(images, out, "--scheduler-file", cluster.file)
+    assert status == 1 and "61 of 62 images done" in said, err
+    assert results(out) == expected
+    with distributed.Client(scheduler_file=str(cluster.file), set_as_default=False) as client:
+        left = client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.worker_plugins])
+        left += [*client.run(lambda dask_worker: [*dask_worker.plugins]).values()][0]
+    assert not [name for name in left if name.startswith("nuclei-segmentation")]
 
 
 def refused(images, *options):

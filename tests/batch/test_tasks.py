@@ -61,13 +61,29 @@ def test_blocks_begin_after_their_neighbours_and_the_image_ends_after_its_blocks
     assert list(todo.popleft().then(done)) == [(7, done)] and not blocks.exists()
 
 
-def test_an_image_fails_once_however_many_blocks_do(call, tmp_path):
-    todo = deque()
-    tasks = SlideTasks(call, 0, Input("slide", tmp_path / "slide.tif"), todo, lambda *told: None)
-    list(tasks.first().then(worker.Slide("digest", 1, 3, [(0, 2)])))
-    block = todo.popleft()
-    assert [outcome.status for _, outcome in block.then(ValueError("broken"))] == [FAILED]
-    assert list(block.then(ValueError("broken"))) == []
+def test_an_image_fails_once_however_many_blocks_do_and_no_more_begin(call, tmp_path):
+    todo, source = deque(), Input("slide", tmp_path / "slide.tif")
+    tasks = SlideTasks(call, 0, source, todo, lambda *told: None)
+    list(tasks.first().then(worker.Slide("digest", 2, 2, [(0, 1), (1, 0), (1, 1)])))
+    right, below = todo
+    todo.clear()
+    broken = Outcome(source, FAILED, reason="broken")
+    assert list(right.then(broken)) == [(0, broken)]
+    assert list(right.then(broken)) == [] and list(right.then(ValueError("broken"))) == []
+    assert list(below.then(None)) == [] and not todo
+
+
+def test_a_step_that_took_its_workers_with_it_is_tried_once_more(call, tmp_path):
+    todo, ended = deque(), RuntimeError("the workers ended")
+    tasks = SlideTasks(call, 3, Input("slide", tmp_path / "slide.tif"), todo, lambda *told: None)
+    assert list(tasks.first().then(ended)) == []
+    list(todo.popleft().then(worker.Slide("digest", 1, 2, [(0, 0), (0, 1)])))
+    first = todo.popleft()
+    assert list(first.then(ended)) == []
+    (again,) = todo
+    assert (again.function, again.arguments) == (first.function, first.arguments)
+    ((index, failed),) = again.then(ended)
+    assert (index, failed.status) == (3, FAILED) and "the workers ended" in failed.reason
 
 
 def test_a_worker_says_what_it_cannot_do(tmp_path):
