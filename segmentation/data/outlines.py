@@ -62,7 +62,7 @@ class OutlineMasks:
             return None, found
         without_area = sum(not rings for rings in outlines)
         if without_area:
-            report(problems.NO_AREA, False, f"{without_area} of {len(outlines)}, such as points and lines")
+            report(problems.NO_AREA, False, f"{without_area} of {len(outlines)}, such as points or Ignore*")
         outside = [rings for rings in outlines if rings and not _touches(rings, shape)]
         if outside:
             x, y = np.concatenate(outside[0]).mean(axis=0)
@@ -87,7 +87,8 @@ class OutlineMasks:
 def read_outlines(file: File) -> list[Rings]:
     """Read the outlines in a file, by its suffix: GeoJSON, or else selections of ImageJ.
 
-    Selections without an area, such as points and lines, have no rings.
+    Selections without an area, such as points and lines, have no rings, nor has what QuPath ignores: classes whose
+    names end in an asterisk, such as Ignore* and Region*.
 
     Raises
     ------
@@ -231,6 +232,10 @@ def _of_geojson(content: bytes) -> Iterator[Rings]:
         if isinstance(found, dict):
             found = found["features"] if found.get("type") == "FeatureCollection" else [found]
         for feature in found:
+            classification = (feature.get("properties") or {}).get("classification") or {}
+            if str(classification.get("name")).endswith("*"):
+                yield []
+                continue
             geometry = feature.get("nucleusGeometry") or feature["geometry"]
             polygons = {"Polygon": [geometry["coordinates"]], "MultiPolygon": geometry["coordinates"]}
             rings = [ring for polygon in polygons.get(geometry["type"], []) for ring in polygon]

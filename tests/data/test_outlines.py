@@ -154,6 +154,18 @@ def test_features_as_qupath_writes_them(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "a.geojson", (30, 40))[0], expected == 1)
 
 
+def test_what_qupath_ignores_is_no_nucleus(tmp_path):
+    nuclei = [feature(box(5 + 12 * n, 5, 6)) for n in range(3)]
+    ignored = feature(box(5, 30, 25))
+    ignored["properties"] = {
+        "objectType": "annotation",
+        "classification": {"name": "Ignore*", "color": [180, 180, 180]},
+    }
+    labels, found = read(write_features(tmp_path / "a.geojson", ignored, *nuclei), (60, 60))
+    assert whats(found) == [(problems.NO_AREA, False)] and found[0].detail.startswith("1 of 4")
+    assert labels.max() == 3 and np.count_nonzero(labels) == 3 * 36
+
+
 def test_regions_strangers_and_overlaps_are_fatal(tmp_path):
     nuclei = [feature(box(5 + 12 * n, 5, 6)) for n in range(4)]
     _, found = read(write_features(tmp_path / "a.geojson", feature(box(0, 0, 50)), *nuclei), (60, 60))
