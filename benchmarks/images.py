@@ -1,5 +1,6 @@
 """Read images with their true label maps, for the benchmarks of a trained model."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ def read_images(data: Path, split: Path | None, subset: str, every: int = 1) -> 
             label_map = sample.read_labels(image.pixels.shape[:2])
             if label_map.any():
                 found.append((kind_of(image.pixels), sample.id, image, label_map))
+    if not found:
+        sys.exit(f"{data} holds no image with nuclei" + (f" of the subset {subset} of {split}" if split else ""))
     found.sort(key=lambda entry: entry[:2])
     return [(kind, image, label_map) for kind, _, image, label_map in found[::every]]
 

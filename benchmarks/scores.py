@@ -9,6 +9,7 @@ were fitted, five others are fitted instead, each without a fifth of the fields,
 have not seen its field. Intervals are 95 % bootstrap intervals over groups of images that show one field.
 """
 
+import sys
 import time
 
 from options import model_parser
@@ -59,13 +60,15 @@ def figures(nuclei: pd.DataFrame, images: pd.DataFrame) -> dict[str, float]:
 
 
 def main() -> None:
-    bundle, rows = load_bundle(arguments.model), read_split(arguments.split)
-    predictor = open_predictor(bundle)
+    rows = read_split(arguments.split) if arguments.split else None
+    predictor = open_predictor(load_bundle(arguments.model))
     fitted = predictor.trust
-    observations, looks, scales, groups = [], [], [], []
+    if fitted is None:
+        sys.exit(f"scores.py: {arguments.model} gives no scores; name another --model")
+    observations, looks, seen, groups = [], [], [], []
     plain = added = 0.0
     for sample in find_samples(arguments.data):
-        if rows.get(sample.id) is None or rows[sample.id].subset != arguments.subset:
+        if rows is not None and (sample.id not in rows or rows[sample.id].subset != arguments.subset):
             continue
         image = sample.read_image()
         started = time.perf_counter()
@@ -74,27 +77,30 @@ def main() -> None:
         labels = output.label_map()
         plain += time.perf_counter() - started
         started = time.perf_counter()
-        fitted.find(labels, output.channels, prepared, float(output.predictor.scale))
+        how = float(output.predictor.scale), output.predictor.view.name
+        fitted.find(labels, output.channels, prepared, *how)
         added += time.perf_counter() - started
         truth = sample.read_labels(labels.shape)
         observations.append(observe(output.channels, labels, truth, fitted.encoding))
         looks.append(look_at(prepared))
-        scales.append(float(output.predictor.scale))
-        groups.append(rows[sample.id].group or sample.id)
+        seen.append(how)
+        groups.append((rows and rows[sample.id].group) or sample.id)
+    if not groups:
+        sys.exit(f"scores.py: {arguments.data} holds no image of the subset {arguments.subset} of {arguments.split}")
 
     numbers = pd.factorize(pd.Series(groups))[0]
     folds = np.random.default_rng(0).permutation(np.arange(numbers.max() + 1) % FOLDS)[numbers]
     by_fold = {fold: fitted for fold in range(FOLDS)}
-    if arguments.subset == "val":
+    if rows and arguments.subset == "val":
         for fold in by_fold:
             others = [one for one, own in zip(observations, folds, strict=True) if own != fold]
             coefficients = fit_trust(others, fitted.training_images, fitted.encoding)
             by_fold[fold] = Trust(fitted.encoding, **coefficients)
 
     nuclei, images = [], []
-    for group, fold, one, look, scale in zip(numbers, folds, observations, looks, scales, strict=True):
+    for group, fold, one, look, how in zip(numbers, folds, observations, looks, seen, strict=True):
         trust = by_fold[fold]
-        verdict = trust.judge(one.evidence, look, scale)
+        verdict = trust.judge(one.evidence, look, *how)
         nuclei.append(pd.DataFrame({"group": group, "score": trust.scores(one.evidence), "iou": one.ious}))
         expected = {"expected_dice": verdict.dice, "expected_ap50": verdict.ap50, "unlike": verdict.unlike}
         images.append({"group": group, "dice": one.dice, "ap50": one.ap50, **expected})
@@ -106,7 +112,8 @@ def main() -> None:
     for chosen in np.random.default_rng(0).integers(0, numbers.max() + 1, (DRAWS, numbers.max() + 1)):
         drawn.append(figures(*(pd.concat(part) for part in zip(*(tables[group] for group in chosen), strict=True))))
     low, high = (pd.DataFrame(drawn).quantile(q) for q in (0.025, 0.975))
-    print(f"{len(images)} images of the subset {arguments.subset}, {len(nuclei)} nuclei found")
+    subset = f" of the subset {arguments.subset}" if rows else ""
+    print(f"{len(images)} images{subset}, {len(nuclei)} nuclei found")
     for name, figure in value.items():
         print(f"{name:38} {figure:.3f} ({low[name]:.3f}-{high[name]:.3f})")
     print(f"time added to prediction and decoding  {added / plain:.1%}")

@@ -32,6 +32,7 @@ def main() -> None:
         import keras
 
     from segmentation.data.training_data import load_training_data
+    from segmentation.freed_memory import keep_freed_memory
     from segmentation.network.target_losses import TargetLoss
     from segmentation.network.unet import build_unet
     from segmentation.targets.encodings import ENCODINGS
@@ -51,7 +52,7 @@ def main() -> None:
         crop_size=config.crop_size,
         workers=speed.default_workers() if args.workers is None else args.workers,
     )
-    speed.keep_freed_memory()
+    keep_freed_memory()
     activations = ENCODINGS[config.targets].activations
     model = build_unet(activations, dropout=config.dropout, batch_normalisation=speed.batch_normalisation())
     model.compile(
