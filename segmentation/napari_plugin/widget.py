@@ -198,7 +198,7 @@ class NucleiWidget(Container):
         if not found.verdict:
             sentences.append("This model gives no scores.")
         if not found.count:
-            sentences.append("Try a lower threshold, or give the diameter of the nuclei.")
+            sentences.append("Try a lower threshold or minimum score, or give the diameter of the nuclei.")
         (self._say if found.count else self._refuse)(" ".join(sentences))
 
     def _finished(self) -> None:

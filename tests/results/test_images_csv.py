@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from skimage.measure import regionprops
@@ -5,7 +8,8 @@ from skimage.measure import regionprops
 from segmentation.batch.outputs import Prediction
 from segmentation.data.formats.pixel_size import PixelSize
 from segmentation.data.images import Image
-from segmentation.results.images_csv import COLUMNS, failed_row, image_rows
+from segmentation.data.pictures import PLACE_KEYS
+from segmentation.results.images_csv import COLUMNS, VERDICT, failed_row, image_rows
 
 
 def row(labels, pixel_size_um=None):
@@ -44,3 +48,10 @@ def test_an_image_without_nuclei_or_pixel_size():
 def test_the_row_of_an_image_that_failed():
     found = dict(zip(COLUMNS, failed_row("a", "in/a.png", "in/a.png is empty"), strict=True))
     assert {name for name, value in found.items() if value} == {"image", "file", "status", "reason"}
+
+
+def test_the_documentation_explains_every_column():
+    text = (Path(__file__).parents[2] / "docs" / "measurements.md").read_text(encoding="utf-8")
+    section = text.partition("## images.csv")[2].partition("\n## ")[0]
+    explained = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in section.splitlines() if "|" in line))
+    assert sorted(explained) == sorted([*COLUMNS, *VERDICT, *PLACE_KEYS])
