@@ -104,18 +104,18 @@ def predict_folder(
         tables = {key: output for key, output in outputs.items() if isinstance(output, PartitionedTable)}
         names = [source.name for source in inputs]
         partitions = {key: Partitions(folder, table, names) for key, table in tables.items()}
-        for index, outcome in (run or predict_here)(call, own, report_block):
-            by_index[index] = outcome
-            for table in partitions.values():
-                table.add(outcome.input.name, outcome.status == FAILED)
-            report(outcome)
-        outcomes = [by_index[index] for index in sorted(by_index)]
         try:
+            for index, outcome in (run or predict_here)(call, own, report_block):
+                by_index[index] = outcome
+                for table in partitions.values():
+                    table.add(outcome.input.name, outcome.status == FAILED)
+                report(outcome)
+            outcomes = [by_index[index] for index in sorted(by_index)]
             write_tables(call, inputs, outcomes, shard, started, partitions, warn)
         except OSError as error:
             raise FolderError(
-                f"Tables and summary cannot be written to the output folder {folder} ({error.strerror}); the images "
-                "that are done are kept, and the same command goes on from there"
+                f"Tables and summary cannot be written to the output folder {folder} ({error.strerror or error}); the "
+                "images that are done are kept, and the same command goes on from there"
             ) from error
     return outcomes
 

@@ -5,7 +5,6 @@ there. Results of other settings are left out, so that no table mixes settings.
 """
 
 import json
-import os
 import platform
 import sys
 import time
@@ -15,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from segmentation import __version__
-from segmentation.atomic import is_unfinished, written_whole
+from segmentation.atomic import written_whole
 from segmentation.batch.call import DONE, FAILED, SKIPPED, Call, Outcome
 from segmentation.batch.inputs import Input, Shard
 from segmentation.batch.joining import Partitions, write_table
@@ -52,7 +51,9 @@ def write_tables(
     partitions: Mapping[str, Partitions],
     warn: Callable[[str], None],
 ) -> None:
-    """Write the tables, the summary and the pages; tables and pages again if another process finished images meanwhile.
+    """Write the tables, the summary and the pages; tables and pages again if another call ended meanwhile.
+
+    What was written then may lack its last images. A call that goes on writes them itself at its end.
 
     `inputs` are all images of the call, `outcomes` those of this shard; the call began at `started`, a time of
     `time.perf_counter`. `partitions` are those of the partitioned tables. `warn` is told in one sentence of results
@@ -69,9 +70,10 @@ def write_tables(
     failed = {failure["name"] for failure in own_failures}
     summary: dict = {}
     whole = {outcome.input.name for outcome in outcomes if outcome.status != FAILED}
-    state, seen = _state_of_others(call.folder, shard), None
-    while state != seen:
-        seen = state
+    known: set[tuple[str, int]] = set()
+    ended = _ended_calls(call.folder)
+    while not summary or ended - known:
+        known |= ended
         names, left_out, others = _look(call, collected, failed, whole, shard)
         failures = own_failures + [failure for other in others.values() for failure in other["failures"]]
         for key, table in tables.items():
@@ -79,16 +81,18 @@ def write_tables(
                 partitions[key].write(names[key])
             else:
                 write_table(call.folder, table, names[key], failures)
+        ended = _ended_calls(call.folder)  # before this one replaces the summary of another
         if not summary:
             covered = {output.file: len(names[key]) for key, output in collected.items()}
             summary = _summarise(call, outcomes, own_failures, shard, covered, started)
             with written_whole(call.folder / summary_name(shard)) as part:
                 part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+                known.add((summary_name(shard), part.stat().st_mtime_ns))
         summaries = [summary for _, summary in sorted({**others, summary_name(shard): summary}.items())]
         for key, page in pages.items():
             count = len({*names[key], *(source.name for source in inputs)})
             page.write(call.folder / page.file, summaries, _read_parts(call, page, names[key]), count)
-        state = _state_of_others(call.folder, shard)
+        ended |= _ended_calls(call.folder)
         whole = set()  # of these, too, others may have replaced files
     if +left_out:
         count = max(left_out.values())
@@ -99,18 +103,13 @@ def write_tables(
         )
 
 
-def _state_of_others(folder: Path, shard: Shard | None) -> int:
-    """Return a number that changes when another process finishes an image or, if it is a shard, its last one."""
-    records = folder / RECORDS
-    files = os.scandir(folder if shard else records)
-    own = summary_name(shard)
-    state = 0
-    with files:
-        for file in files:
-            if file.name.endswith(".json") and file.name != own and not is_unfinished(Path(file.name)):
-                with suppress(FileNotFoundError):
-                    state ^= hash((file.name, file.stat(follow_symlinks=False).st_mtime_ns))
-    return state
+def _ended_calls(folder: Path) -> set[tuple[str, int]]:
+    """Return the summaries that calls wrote at their ends, with the times."""
+    ended = set()
+    for file in folder.glob("summary*.json"):
+        with suppress(FileNotFoundError):
+            ended.add((file.name, file.lstat().st_mtime_ns))
+    return ended
 
 
 def _look(

@@ -2,13 +2,16 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from segmentation.batch import tables
 from segmentation.batch.folder import predict_folder
 from segmentation.batch.inputs import Shard, find_inputs
+from segmentation.batch.joining import write_table
 from segmentation.batch.outputs import TableOutput
 from segmentation.batch.records import natural_order
 from tests.batch.test_folder import OUTPUTS, contents, draw, go, make_predictor, statuses
@@ -198,3 +201,32 @@ def test_a_full_disk_at_the_end_leaves_no_half_table(images, tmp_path, monkeypat
     (images / "cell99.png").unlink()
     call([images], out)
     assert contents(out) == before
+
+
+def test_a_call_ends_while_another_one_goes_on(images, tmp_path, monkeypatch):
+    written, records = [], tmp_path / "out" / ".records"
+
+    def write_while_another_finishes_an_image(*arguments):
+        write_table(*arguments)
+        written.append(arguments[1].file)
+        if len(written) < 20:
+            shutil.copy(records / "cell1.json", records / f"another{len(written)}.json")
+
+    monkeypatch.setattr(tables, "write_table", write_while_another_finishes_an_image)
+    call([images], tmp_path / "out")
+    assert written == ["nuclei.csv", "images.csv"], "the other writes them at its end"
+
+
+def test_a_call_that_ends_while_another_one_writes_the_tables_is_in_them(images, tmp_path, monkeypatch):
+    out, ended = tmp_path / "out", []
+
+    def write_after_another_has_ended(*arguments):
+        if not ended:
+            ended.append(True)
+            call([images / "cell10.png"], out)
+        write_table(*arguments)
+
+    monkeypatch.setattr(tables, "write_table", write_after_another_has_ended)
+    call([images / "cell1.png"], out)
+    assert covered(out) == ["cell1", "cell10"]
+    assert json.loads((out / "summary.json").read_text())["images"]["all"] == 1

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from segmentation.batch import joining
-from segmentation.batch.folder import predict_folder
+from segmentation.batch.folder import FolderError, predict_folder
 from segmentation.batch.inputs import Shard, find_inputs
 from segmentation.results import images_csv, nuclei_csv, nuclei_parquet
 from tests.batch.test_folder import draw, make_predictor
@@ -70,6 +70,19 @@ def test_partitions_are_there_while_it_grows_and_are_not_written_again(images, t
     last = {file.name: file.stat().st_ino for file in (tmp_path / "out" / "nuclei.parquet").iterdir()}
     assert last.items() >= grown[4].items()
     check(tmp_path / "out")
+
+
+def test_a_partition_that_cannot_be_written_is_one_sentence_and_the_images_are_kept(images, tmp_path):
+    out = tmp_path / "out"
+
+    def take_its_place(outcome):
+        if not out.joinpath("nuclei.parquet").exists():
+            out.joinpath("nuclei.parquet").touch()
+
+    with pytest.raises(FolderError, match=r"cannot be written to the output folder .*File exists\); the images"):
+        go(images, out, report=take_its_place)
+    go(images, out)
+    check(out)
 
 
 def test_a_second_call_shards_and_other_settings_leave_the_same_partitions(images, tmp_path):
