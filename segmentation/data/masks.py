@@ -19,7 +19,7 @@ from segmentation.data.run_lengths import decode_run_lengths
 # three pixels wide enclose at least 0.11.
 _MOST_ENCLOSED = 0.05
 # Marks of the places of nuclei have up to 3 x 3 pixels; the smallest median of an image is 39 there.
-_LARGEST_POINT, _FEWEST_POINTS = 9, 5
+_LARGEST_POINT, _FEWEST_POINTS, _MOST_COVERED = 9, 5, 0.2
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class WholeMask:
             elif torn:
                 report(problems.IN_PIECES, fatal=False, detail=f"{torn} of {count} labels")
         areas = np.bincount(labels.ravel())[1:]
-        if len(areas) >= _FEWEST_POINTS and not any(problem.fatal for problem in found):
+        is_sparse = areas.sum() <= _MOST_COVERED * labels.size
+        if len(areas) >= _FEWEST_POINTS and is_sparse and not any(problem.fatal for problem in found):
             median, most = np.percentile(areas, (50, 90))
             if median <= _LARGEST_POINT:  # if there are larger ones, too, the others may be specks
                 detail = f"half of {len(areas)} have {median:.0f} or fewer"
