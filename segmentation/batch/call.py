@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -63,6 +63,7 @@ class Call:
     # Tables and pages of earlier calls. They are kept as long as the results in them are.
     kept_tables: tuple[Path, ...] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    say: Callable[[str], None] = lambda sentence: None  # for what the call waits
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # of all threads, by stage
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

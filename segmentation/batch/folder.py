@@ -74,7 +74,8 @@ def predict_folder(
         end leaves them complete; the summary is of this shard alone and has a name of its own.
     report, report_block, warn : callable
         Told of each image that is done, skipped or failed; of each block of a large image (the name of its results, the
-        number of finished blocks and of all); and at the end, in a sentence, of results that the tables do not cover.
+        number of finished blocks and of all); in a sentence, of a large image that it waits for, because another call
+        is at work on it, and at the end of results that the tables do not cover.
     largest_whole : int
         TIFF files of more pixels are predicted by blocks, after all others; so are Zarr stores of any size.
     run : Runner, optional
@@ -99,7 +100,7 @@ def predict_folder(
             kept = _remove_tables(folder, predictor.settings, outputs.values(), summary_name(shard))
         except OSError as error:
             raise FolderError(f"The output folder {folder} cannot be written to ({error.strerror})") from error
-        call = Call(folder, predictor, outputs, overwrite, largest_whole, kept, passed_over or {})
+        call = Call(folder, predictor, outputs, overwrite, largest_whole, kept, passed_over or {}, say=warn)
         by_index: dict[int, Outcome] = {}
         tables = {key: output for key, output in outputs.items() if isinstance(output, PartitionedTable)}
         names = [source.name for source in inputs]

@@ -23,10 +23,12 @@ def shared_lock(file: Path, if_alone: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def exclusive_lock(file: Path) -> Iterator[None]:
-    """Hold a lock that one process alone holds; wait until the others have released it."""
+def exclusive_lock(file: Path, if_taken: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock that one process alone holds; if others hold it, call `if_taken`, and wait until they release it."""
     with _opened(file) as descriptor:
-        _lock(descriptor, alone=True, wait=True)
+        if _lock(descriptor, alone=True, wait=False) is False:
+            if_taken()
+            _lock(descriptor, alone=True, wait=True)
         yield
 
 
@@ -58,11 +60,13 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(descriptor: int, *, alone: bool, wait: bool) -> bool:
-        """Return whether the lock is held: not if another process holds it, or if the file system has no locks."""
+    def _lock(descriptor: int, *, alone: bool, wait: bool) -> bool | None:
+        """Return whether the lock is held: False if another process holds it, None if the file system has no locks."""
         kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
         try:
             fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             return False
+        except OSError:
+            return None
         return True

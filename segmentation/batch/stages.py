@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from segmentation.batch.locks import exclusive_lock
 from segmentation.batch.outputs import Prediction, TableOutput, check_outputs
 from segmentation.batch.pipeline import ReadImage
 from segmentation.batch.records import RECORDS
+from segmentation.command_line import printable
 from segmentation.data.formats.scenes import folder_beside
 from segmentation.data.images import Image, ImageError, Readable, is_special, read_image
 from segmentation.data.large import as_large, open_large
@@ -155,8 +156,7 @@ def _predict(
     call: Call, source: Input, predictor: Predictor, threads: int, report: Callable[[int, int], None]
 ) -> Outcome:
     blocks = blocks_folder(call, source)
-    # Another process on the same folder that comes to this image waits, and then finds it finished.
-    with closing(open_by_blocks(call, source)) as large, exclusive_lock(blocks.with_name(f"{blocks.name}.lock")):
+    with closing(open_by_blocks(call, source)) as large, lock_on(call, source):
         with call.timed("read"):
             sha256 = digest_of(source)
         finished = call.find_finished(source, sha256)
@@ -172,6 +172,13 @@ def _predict(
 def blocks_folder(call: Call, source: Input) -> Path:
     """Return where the blocks of an image are kept until it is finished."""
     return call.folder / RECORDS / f"{source.name}.blocks"
+
+
+def lock_on(call: Call, source: Input) -> AbstractContextManager[None]:
+    """Return a lock on an image: another call on the folder that comes to it waits, and then finds it finished."""
+    blocks = blocks_folder(call, source)
+    sentence = f"{printable(source.title)}: another call is at work on it in this folder; this one waits for that"
+    return exclusive_lock(blocks.with_name(f"{blocks.name}.lock"), lambda: call.say(sentence))
 
 
 def open_by_blocks(call: Call, source: Input) -> "LargeImage":

@@ -16,8 +16,7 @@ from typing import Any
 from segmentation.batch import worker
 from segmentation.batch.call import Call, Outcome
 from segmentation.batch.inputs import Input
-from segmentation.batch.locks import exclusive_lock
-from segmentation.batch.stages import blocks_folder
+from segmentation.batch.stages import blocks_folder, lock_on
 from segmentation.large.store import drop_edges
 
 Outcomes = Iterator[tuple[int, Outcome]]
@@ -77,7 +76,7 @@ class SlideTasks:
 
     def first(self) -> Task:
         """Return the first task; the others follow from it."""
-        self._lock.enter_context(exclusive_lock(self._blocks.with_name(f"{self._blocks.name}.lock")))
+        self._lock.enter_context(lock_on(self._call, self._source))
         return self._task(worker.plan_slide, self._planned)
 
     def _task(self, function: Callable, then: Callable[[Any], Outcomes], *arguments: Any) -> Task:
