@@ -1,5 +1,6 @@
 """A training in a process of its own, followed from the window."""
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -51,6 +52,12 @@ class Training:
     def _last_line(self) -> str:
         return next((line.strip() for line in reversed(self._output.split("\n")) if line.strip()), "")
 
+    @property
+    def _reason(self) -> str:
+        """What train.py said last, which may take several lines."""
+        found = re.search(r"^train\.py: (?!.*^train\.py: ).*", self._output, re.DOTALL | re.MULTILINE)
+        return found[0].rstrip() if found else self._last_line
+
     def _show_output(self) -> None:
         text = bytes(self.process.readAllStandardOutput().data()).decode(errors="replace")
         sys.stdout.write(text)
@@ -66,7 +73,7 @@ class Training:
         elif how == QProcess.ExitStatus.CrashExit:
             self._ended(f"The training was killed, perhaps for lack of memory; it said last: {self._last_line}")
         else:
-            self._ended(self._last_line or f"The training ended with status {status}" if status else "")
+            self._ended(self._reason or f"The training ended with status {status}" if status else "")
 
     def _close(self) -> None:
         """End with the window, which nobody is left to tell of."""

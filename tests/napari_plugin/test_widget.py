@@ -345,6 +345,16 @@ def test_a_training_ends_with_the_window(viewer, wait, tmp_path, monkeypatch):
     wait(kept.exists)
 
 
+def test_what_train_py_says_in_several_lines_is_shown_whole(widget, wait, tmp_path):
+    (tmp_path / "data/images").mkdir(parents=True)
+    widget.folder.value = tmp_path / "data"
+    widget.train.native.click()
+    wait(lambda: widget.train.enabled)
+    first, *others = notified().splitlines()
+    assert first.startswith(f"train.py: {tmp_path / 'data'}: no data set found.") and len(others) == 3
+    assert widget.said.value == notified()
+
+
 def test_train_py_says_what_is_wrong_with_the_data(viewer, widget, wait, tmp_path):
     widget.folder.value = tmp_path / "data"
     viewer.add_image(drawn(), name="only")
