@@ -61,8 +61,9 @@ def _pixel_size(layer: "Image") -> PixelSize | None:
 def add_nuclei(viewer: "napari.viewer.Viewer", image: "Image", picture: LayerPicture, found: Nuclei) -> "Labels":
     """Add nuclei as a labels layer that lies on its image; the table is shown where the mouse is."""
     place = {name: getattr(image, name)[-2:] for name in ("scale", "translate", "units")}
-    if image.ndim == 2:
-        place |= {name: getattr(image, name) for name in ("rotate", "shear", "affine")}
+    # What turns rows and columns; the last of the shears is that of columns by rows.
+    place |= {"rotate": image.rotate[-2:, -2:], "shear": image.shear[-1:]}
+    place["affine"] = image.affine.set_slice([image.ndim - 2, image.ndim - 1])
     return viewer.add_labels(
         found.labels,
         name=f"{picture.name} nuclei",

@@ -110,6 +110,20 @@ def test_one_of_several_channels_with_a_pixel_size(viewer, widget, wait, tmp_pat
     assert "area_um2" in layer.features and layer.scale.tolist() == [0.5, 0.5] and layer.units == image.units[1:]
 
 
+@pytest.mark.parametrize("axes", [2, 3])
+def test_labels_lie_on_an_image_that_is_turned(viewer, widget, wait, axes):
+    turned, affine, shear = np.eye(axes), np.eye(axes + 1), np.zeros(axes * (axes - 1) // 2)
+    turned[-2:, -2:] = [[0.8, -0.6], [0.6, 0.8]]
+    affine[-3:-1, -3:] = [[1.5, 0.25, 4], [-0.5, 2, 9]]
+    shear[-1] = 0.4
+    pixels = drawn().reshape(*(1,) * (axes - 2), 120, 140)
+    image = viewer.add_image(pixels, scale=[3, 0.5, 0.25][-axes:], rotate=turned, shear=shear, affine=affine)
+    layer = segment(widget, wait)
+    for place in (0, 0), (50, 80):
+        expected = image.data_to_world((*(0,) * (axes - 2), *place))[-2:]
+        np.testing.assert_allclose(layer.data_to_world(place), expected)
+
+
 def test_a_zarr_store_by_blocks(viewer, widget, wait, tmp_path, monkeypatch):
     """With parts that are larger than memory, as far as the widget knows."""
     import dask.array
