@@ -14,6 +14,7 @@ exit status:
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,14 +44,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(argv)
-    # Imported here: --help must not wait for them.
-    import json
+    try:  # imported here: --help must not wait for them
+        from tqdm import tqdm
 
-    from tqdm import tqdm
-
-    from segmentation.atomic import written_whole
-    from segmentation.data.problems import DatasetError, Problem
-    from segmentation.evaluation import folders, report
+        from segmentation.atomic import written_whole
+        from segmentation.data.problems import DatasetError, Problem
+        from segmentation.evaluation import folders, report
+    except ModuleNotFoundError as error:
+        return refuse("evaluate_masks.py", error)
 
     found: list[Problem] = []
     try:

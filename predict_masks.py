@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted; finished images are kept, and the same command goes on from there.", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        return refuse("predict_masks.py", error, "requirements-predict.txt")
 
 
 def predict(options: argparse.Namespace) -> int:

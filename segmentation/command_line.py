@@ -35,11 +35,12 @@ class Parser(argparse.ArgumentParser):
         super().error(f"{message}; did you mean {meant[0]}?" if meant else message)
 
 
-def refuse(script: str, error: Exception) -> int:
+def refuse(script: str, error: Exception, requirements: str = "requirements.txt") -> int:
     """Print why a command cannot be carried out on standard error; return the exit status for that, 2."""
     if isinstance(error, ModuleNotFoundError):
         error = ImportError(
-            f"the package {error.name} is not installed; run: pip install -r requirements.txt, or, without a checkout, "
+            f"the package {error.name} is not installed; activate the environment that has it (source "
+            f".venv/bin/activate), or run: pip install -r {requirements}, or, without a checkout, "
             'pip install "nuclei-segmentation[train]"'
         )
     write_line(f"{script}: {error}", sys.stderr)

@@ -161,6 +161,12 @@ def test_missing_folders_are_unusable(predictions, truth, tmp_path, capsys):
     assert len(capsys.readouterr().err.strip().splitlines()) >= 3
 
 
+def test_a_package_that_is_missing_is_named(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert evaluate_masks.main([str(tmp_path), str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("evaluate_masks.py: the package tqdm is not installed; activate")
+
+
 def test_help_imports_nothing_heavy():
     code = "import sys, evaluate_masks\ntry: evaluate_masks.main(['--help'])\nexcept SystemExit: pass\n"
     code += "print([m for m in ('numpy', 'cv2', 'scipy', 'tifffile', 'tqdm', 'pandas') if m in sys.modules])"

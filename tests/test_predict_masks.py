@@ -221,6 +221,12 @@ def test_an_interrupt_ends_cleanly_and_the_next_call_goes_on(model, tmp_path):
     assert f"{finished:,} were done before" in again.stdout
 
 
+def test_a_package_that_is_missing_is_named(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "segmentation.batch.folder", None)
+    assert predict_masks.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("predict_masks.py: the package segmentation.batch.folder is not ")
+
+
 def test_help_imports_nothing_that_takes_time():
     code = (
         "import sys, predict_masks\n"
