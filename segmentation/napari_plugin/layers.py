@@ -44,8 +44,8 @@ def picture_of(layer: "Image", channel: int | None) -> LayerPicture:
     picture = LayerPicture(layer.name, data_of(layer), layer.rgb, pixel_size_um=_pixel_size(layer))
     if axis is None:
         return picture
-    if not channel:
-        count = count_channels(layer)
+    count = count_channels(layer)
+    if not channel or channel > count:  # the data of a layer may be replaced
         raise LayerError(f"{layer.name} has {count} channels, where one was expected: choose the one of the nuclei")
     return replace(picture, channel=channel - 1, axis=axis)
 

@@ -23,6 +23,13 @@ class LayerError(ValueError):
     """A layer cannot be used as asked; the message is one sentence."""
 
 
+def as_sentence(reason: Exception | str) -> str:
+    """Return what is wrong; the system's errors do not say it in a sentence."""
+    if isinstance(reason, OSError) and reason.filename:
+        return f"{reason.filename} cannot be read or written ({reason.strerror})"
+    return str(reason)
+
+
 def find_channels(name: str, shape: Sequence[int], rgb: bool, labels: Sequence[str]) -> int | None:
     """Return the axis of the channels of which one is to be chosen; None of a grey or an RGB picture.
 

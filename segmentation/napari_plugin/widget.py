@@ -4,6 +4,7 @@ Qt is imported when the widget is made, so that this module can be imported with
 """
 
 import threading
+import traceback
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from magicgui.widgets import (
 )
 
 from segmentation.bundle import BundleError, load_bundle
+from segmentation.data.formats.decoded import one_line
 from segmentation.data.images import ImageError
 from segmentation.data.problems import DatasetError
 from segmentation.napari_plugin.layers import (
@@ -34,7 +36,7 @@ from segmentation.napari_plugin.layers import (
     picture_of,
     show_channel,
 )
-from segmentation.napari_plugin.pictures import LayerError, LayerPicture
+from segmentation.napari_plugin.pictures import LayerError, LayerPicture, as_sentence
 from segmentation.napari_plugin.segmenting import Nuclei, Progress, Settings, find_nuclei
 from segmentation.napari_plugin.training import Training
 from segmentation.napari_plugin.training_data import model_folder, save_sample, train_command
@@ -263,15 +265,8 @@ class NucleiWidget(Container):
     def _refuse(self, reason: Exception | str) -> None:
         from napari.utils.notifications import show_warning
 
-        self._say(_sentence(reason))
-        show_warning(_sentence(reason))
-
-
-def _sentence(reason: Exception | str) -> str:
-    """Return what is wrong; the system's errors do not say it in a sentence."""
-    if isinstance(reason, OSError) and reason.filename:
-        return f"{reason.filename} cannot be read or written ({reason.strerror})"
-    return str(reason)
+        self._say(as_sentence(reason))
+        show_warning(as_sentence(reason))
 
 
 def _folder(field: FileEdit) -> Path:
@@ -293,4 +288,7 @@ def _find(
     except MemoryError:
         return f"{picture.name} needs more memory than is free: close other programs, or cut out a part of it"
     except _Errors as error:
-        return _sentence(error)
+        return as_sentence(error)
+    except Exception as error:  # OpenVINO's are of many kinds; after a RuntimeError, napari's thread would never finish
+        traceback.print_exc()
+        return f"{picture.name} cannot be segmented ({type(error).__name__}: {one_line(error)})"

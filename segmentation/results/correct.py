@@ -11,6 +11,7 @@ Correct the outlines there, in Fiji's ROI Manager; OUTPUT is then a data set for
 
 import csv
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -232,8 +233,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in chosen:
         expected = f"expected AP50 {row['expected_ap50'] or 'unknown'} {row['unlike']}".rstrip()
         write_line(f"{row['image']}: {expected}", sys.stdout)
-    line = f"correct the outlines in {args.output / 'rois'}, then: python train.py --data {args.output}"
-    write_line(line, sys.stdout)
+    command = shlex.join(["python", "train.py", "--data", str(args.output)])
+    write_line(f"correct the outlines in {args.output / 'rois'}, then: {command}", sys.stdout)
     return 0
 
 

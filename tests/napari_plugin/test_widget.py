@@ -110,6 +110,26 @@ def test_one_of_several_channels_with_a_pixel_size(viewer, widget, wait, tmp_pat
     assert "area_um2" in layer.features and layer.scale.tolist() == [0.5, 0.5] and layer.units == image.units[1:]
 
 
+def test_an_error_of_any_kind_ends_the_segmentation(viewer, widget, wait, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("out of memory,\nperhaps")
+        yield
+
+    monkeypatch.setattr(module, "find_nuclei", fail)
+    viewer.add_image(drawn(), name="cells")
+    assert segment(widget, wait) is None
+    assert widget.said.value == notified() == "cells cannot be segmented (RuntimeError: out of memory, perhaps)"
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_channel_that_is_gone_is_named_in_a_sentence(viewer, widget, wait):
+    image = viewer.add_image(np.stack([drawn(), drawn(), drawn()]), name="cells")
+    widget.channel.value = 3
+    image.data = image.data[:2]
+    assert segment(widget, wait) is None
+    assert widget.said.value == "cells has 2 channels, where one was expected: choose the one of the nuclei"
+
+
 @pytest.mark.parametrize("axes", [2, 3])
 def test_labels_lie_on_an_image_that_is_turned(viewer, widget, wait, axes):
     turned, affine, shear = np.eye(axes), np.eye(axes + 1), np.zeros(axes * (axes - 1) // 2)

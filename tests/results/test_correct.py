@@ -60,8 +60,10 @@ def test_the_choice_is_the_best_of_all_at_each_step():
 
 
 def test_the_folder_is_a_data_set_with_rois(results, tmp_path, capsys):
-    assert main([str(results), "--count", "2", "--output", str(tmp_path / "chosen")]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "drawn_00: expected AP50 0.5"
+    assert main([str(results), "--count", "2", "--output", str(tmp_path / "to correct")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "drawn_00: expected AP50 0.5" and said[-1].endswith(f"train.py --data '{tmp_path}/to correct'")
+    (tmp_path / "to correct").rename(tmp_path / "chosen")
     with (tmp_path / "chosen/chosen.csv").open(newline="") as stream:
         names = [row["image"] for row in csv.DictReader(stream)]
     assert names == ["drawn_00", "drawn_02"]  # drawn_01 is the same picture as drawn_00
