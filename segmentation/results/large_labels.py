@@ -39,7 +39,11 @@ def write_large_label_map(file: Path, prediction: "LargePrediction") -> Path:
     target = file.with_name(f"{file.name}.zarr")
     temporary = target.with_name(f".{target.stem}.part.zarr")
     shutil.rmtree(temporary, ignore_errors=True)
-    _write_zarr(temporary, prediction)
+    try:
+        _write_zarr(temporary, prediction)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)  # gigabytes of a full disk, perhaps
+        raise
     # A folder cannot replace another in one step; the record, which is written later, says that it is whole.
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)

@@ -1,7 +1,9 @@
 """What is written of pictures done by blocks, read back by other readers and held against the picture done whole."""
 
 import csv
+import dataclasses
 import io
+import itertools
 
 import cv2
 import numpy as np
@@ -183,3 +185,22 @@ def test_the_overview_is_small(tmp_path, prediction, monkeypatch):
     assert picture.shape == (125, 155, 3)
     coloured = picture.max(axis=-1).astype(int) - picture.min(axis=-1) > 30
     assert 0.05 < coloured.mean() < 0.9
+
+
+def test_a_zarr_store_that_cannot_be_finished_leaves_nothing(tmp_path, pixels, monkeypatch):
+    tifffile.imwrite(tmp_path / "slide.tif", pixels, tile=(256, 256))
+    prediction = predict(tmp_path / "slide.tif", tmp_path)
+    as_zarr = dataclasses.replace(prediction, image=dataclasses.replace(prediction.image, zarr_format=3))
+    monkeypatch.setattr(large_labels, "_CHUNK", 256)
+    read, parts = type(prediction).read, itertools.count()
+
+    def fail_at_the_second(self, rows, columns):
+        if next(parts):
+            raise OSError(28, "No space left on device")
+        return read(self, rows, columns)
+
+    monkeypatch.setattr(type(prediction), "read", fail_at_the_second)
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(OSError, match="No space left"):
+        large_labels.write_large_label_map(tmp_path / "labels" / "slide", as_zarr)
+    assert list((tmp_path / "labels").iterdir()) == []
