@@ -49,6 +49,10 @@ def main() -> None:
     pool = {name for field in fields[::2] for name in by_field[field]}
     test = {name: replace(split[name], subset="test") for field in fields[1::2] for name in by_field[field]}
     val = {name: row for name, row in split.items() if row.kind == arguments.kind and row.subset == "val"}
+    if not (pool and test):
+        sys.exit(
+            f"{arguments.split} has {len(fields)} fields of the kind {arguments.kind} in train; expected 2 or more"
+        )
     arguments.work.mkdir(parents=True, exist_ok=True)
 
     choices = {CHOSEN: choose(data, {name: split[name] for name in pool})}

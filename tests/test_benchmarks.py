@@ -30,3 +30,11 @@ def test_a_subset_without_images_is_named(name):
     result = run(name, "--split", ROOT / "data/dsb2018_split.csv", "--subset", "test")
     assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
     assert "of the subset test of" in result.stderr
+
+
+def test_a_kind_that_no_image_has_is_named(tmp_path):
+    split, model = ROOT / "data/dsb2018_split.csv", ROOT / "models/nuclei"
+    options = "--data", ROOT / "data/sample/test", "--split", split, "--work", tmp_path / "work", "--model", model
+    result = run("choosing.py", *options, "--kind", "pink")
+    assert result.returncode == 1 and not (tmp_path / "work").exists()
+    assert result.stderr == f"{split} has 0 fields of the kind pink in train; expected 2 or more\n"
