@@ -48,7 +48,7 @@ class WorkerProcesses:
         for _ in range(count):
             ours, theirs = context.Pipe()
             memory = context.RawArray(ctypes.c_float, _AHEAD * floats)
-            process = context.Process(target=_draw_batches, args=(theirs, batches, memory, shapes), daemon=True)
+            process = context.Process(target=_draw_batches, args=(theirs, memory, shapes), daemon=True)
             with _signals_held():
                 process.start()
             theirs.close()  # so that reading ends when the process does
@@ -57,6 +57,13 @@ class WorkerProcesses:
             self._slots.append(_slots(memory, shapes))
         # Also when the interpreter exits, before it waits for its processes.
         self._end = Finalize(self, _end, (self._processes, self._connections), exitpriority=10)
+        # Not with what a process is started with: where that is long, and the process dies before it reads it, Python
+        # waits for ever (3.11 to 3.13), as it holds the other end of that pipe itself.
+        for number, connection in enumerate(self._connections):
+            try:
+                connection.send(batches)
+            except OSError as error:
+                raise self._ended(number) from error
 
     def close(self) -> None:
         """End the processes."""
@@ -117,13 +124,14 @@ class WorkerProcesses:
         )
 
 
-def _draw_batches(connection: Connection, batches: CropBatches, memory: Any, shapes: list[tuple[int, ...]]) -> None:
-    """Draw the batches that are asked for until the other end of the connection is closed."""
+def _draw_batches(connection: Connection, memory: Any, shapes: list[tuple[int, ...]]) -> None:
+    """Get what to draw from, then draw the batches that are asked for, until the other end of the connection closes."""
     for number in _OF_THE_TRAINING:
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)  # there is a process for each core
     slots = _slots(memory, shapes)
     with suppress(EOFError, OSError):
+        batches: CropBatches = connection.recv()
         while True:
             epoch, index, slot = connection.recv()
             answer = None

@@ -122,6 +122,31 @@ def test_a_process_that_dies_is_said(batches, number):
     processes.close()
 
 
+def test_a_process_that_dies_as_it_starts_is_said(tmp_path):
+    """Before it has read what to draw from, which is more than a pipe holds."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal\n"
+        "import numpy as np\n"
+        "from segmentation.data.cache import CachedImages\n"
+        "from segmentation.training.augmentation import Augmentation\n"
+        "from segmentation.training.batches import CropBatches\n"
+        "from segmentation.training.errors import TrainingError\n"
+        "from segmentation.training.workers import WorkerProcesses\n"
+        "if __name__ == '__main__':\n"
+        "    images = CachedImages.from_arrays([np.eye(400, dtype=np.uint8)], [np.eye(400, dtype=int)])\n"
+        "    try:\n"
+        "        WorkerProcesses(CropBatches(images, 'foreground', Augmentation(32), 2, 0), 2).draw(0, 0)\n"
+        "    except TrainingError as error:\n"
+        "        print(error)\n"
+        "else:\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    said = subprocess.run([sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert said.returncode == 0 and "has ended with SIGKILL" in said.stdout
+
+
 @linux_only
 def test_nothing_is_left(batches):
     before = set(os.listdir("/dev/shm")), set(os.listdir("/proc/self/fd"))
