@@ -120,8 +120,8 @@ class Cluster:
             problems = self._ask(self._client.run, worker.check, self._name, str(probe), token, files)
         except OSError as error:
             raise ClusterError(
-                f"A worker of the scheduler at {self._where} ended while it was prepared, or does not answer; look "
-                "into its log, and whether it has 0.6 GB of memory"
+                f"The scheduler at {self._where} or one of its workers ended while it was prepared, or does not "
+                "answer; look into their logs, and whether each worker has 0.6 GB of memory"
             ) from error
         finally:
             probe.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 from keras.distribution import DataParallel
 
+from segmentation.command_line import write_line
 from segmentation.training.errors import Interrupted, TrainingError
 from segmentation.training.resume import Run
 
@@ -160,6 +161,8 @@ def _meet(run: Run, digest: str, addresses: list[str] | None, hosts: int, host: 
     from jax.experimental import multihost_utils
 
     _say_why_before_abort()
+    where = addresses[0] if addresses else "the first node of the Slurm step"
+    write_line(f"host {host} of {hosts} waits up to five minutes for the others at {where}", sys.stderr)  # as JAX does
     try:
         if addresses:
             jax.distributed.initialize(addresses[0], hosts, host)
@@ -169,7 +172,6 @@ def _meet(run: Run, digest: str, addresses: list[str] | None, hosts: int, host: 
         same = hashlib.sha256(repr(alike).encode()).digest()
         multihost_utils.assert_equal(np.frombuffer(same, np.uint8))
     except RuntimeError as error:
-        where = addresses[0] if addresses else "the first node of the Slurm step"
         raise TrainingError(f"host {host} of {hosts} cannot meet the others at {where} ({error})") from error
     except AssertionError as error:
         raise TrainingError(

@@ -9,6 +9,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import keras
 import numpy as np
@@ -212,6 +213,21 @@ def test_several_hosts_need_jax(tmp_path, monkeypatch, slurm):
         monkeypatch.setenv("SLURM_PROCID", "1")
     with pytest.raises(TrainingError, match="2 hosts train together with JAX.*set KERAS_BACKEND=jax"):
         join_hosts(Run(tmp_path), "digest", None if slurm else ["a:1", "b:1"], None if slurm else 0)
+
+
+def test_what_a_host_waits_for_is_said_before_it_waits(tmp_path, monkeypatch, capsys):
+    def meet(*_):
+        raise RuntimeError(capsys.readouterr().err)
+
+    fake = ModuleType("jax")
+    fake.distributed, fake.experimental = SimpleNamespace(initialize=meet), ModuleType("jax.experimental")
+    fake.experimental.multihost_utils = None
+    monkeypatch.setitem(sys.modules, "jax", fake)
+    monkeypatch.setitem(sys.modules, "jax.experimental", fake.experimental)
+    monkeypatch.setattr("segmentation.training.devices._say_why_before_abort", lambda: None)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(TrainingError, match="host 0 of 2 waits up to five minutes for the others at here:1"):
+        join_hosts(Run(tmp_path), "digest", ["here:1", "there:1"], 0)
 
 
 @pytest.mark.parametrize(
