@@ -50,11 +50,15 @@ def test_names_that_are_no_plate(names):
     assert maps(names) == []
 
 
-def test_the_page_stays_small():
+def test_the_page_stays_small_and_says_so(tmp_path):
     plates = maps([f"{plate}_A{column:02}_f{field}" for plate in range(25) for column in (1, 2) for field in range(12)])
     assert len(plates) == 20
     well = plates[0]["rows"][0][1][0]
     assert well["images"] == 12 and len(well["links"]) == 9
+    for n_fields, is_said in ((9, False), (10, True)):
+        entries = [page_entry(f"x_{well}_f{field}.png", PART) for well in ("A01", "A02") for field in range(n_fields)]
+        write_prediction_page(tmp_path / "a.html", [summary()], entries, len(entries), bundle=BUNDLE)
+        assert ("the first 20 plates, and links to the first 9 images" in (tmp_path / "a.html").read_text()) == is_said
 
 
 def test_expected_scores_are_averaged():

@@ -39,6 +39,7 @@ class Plates:
 
     def __init__(self) -> None:
         self._plates: dict[str, dict[tuple[str, int], _Well]] = {}
+        self.has_more = False  # plates than are kept, or images of a well than are linked
         self._all_in_wells = True
 
     def add(self, record: Record) -> None:
@@ -51,6 +52,7 @@ class Plates:
             return
         name = record.name[: found.start()]
         if name not in self._plates and len(self._plates) == _PLATES:
+            self.has_more = True
             return
         well = self._plates.setdefault(name, {}).setdefault((found[1], int(found[2])), _Well())
         well.nuclei += record.nuclei
@@ -58,7 +60,9 @@ class Plates:
         if record.verdict and record.verdict["ap50"] is not None:
             well.judged += 1
             well.ap50 += record.verdict["ap50"]
-        well.links += [href for _, href in link_files(record.files)[:1] if len(well.links) < _LINKS]
+        links = [href for _, href in link_files(record.files)[:1]]
+        self.has_more = self.has_more or len(well.links + links) > _LINKS
+        well.links = (well.links + links)[:_LINKS]
 
     def maps(self) -> list[dict]:
         """Return the plates of more than one well: ``name``, ``columns``, ``rows`` of wells, None without images."""

@@ -144,6 +144,7 @@ def write_prediction_page(
         tables=link_tables(file.parent),
         failures=failures,
         plates=found.plates.maps(),
+        has_more_plates=found.plates.has_more,
         charts=_charts(unit, areas, found.nuclei_per_image),
         gallery={
             "views": _VIEWS,
