@@ -96,7 +96,7 @@ def predict(options: argparse.Namespace) -> int:
                 run=run,
             )
     except (BundleError, DatasetError, DiameterError, EngineError, FolderError, ImportError, InputError) as error:
-        return refuse("predict_masks.py", error)
+        return refuse("predict_masks.py", error, "requirements-predict.txt")
 
     skipped, failed = (sum(outcome.status == status for outcome in outcomes) for status in ("skipped", "failed"))
     images = f"{count:,} {'image' if count == 1 else 'images'}"

@@ -107,10 +107,8 @@ class Normalisation:
         for block in blocks():
             if block.shape[-1] == 1:
                 return low
-            n_pixels, n_tissue = (
-                n_pixels + block[..., 0].size,
-                n_tissue + int(squares_darker(block, glass, _SQUARE).sum()),
-            )
+            n_pixels += block[..., 0].size
+            n_tissue += int(squares_darker(block, glass, _SQUARE).sum())
         if not 0 < n_tissue < n_pixels / 4:
             return low
 
